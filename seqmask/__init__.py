@@ -1,0 +1,21 @@
+"""Sequences of different lengths in one batch, in plain TensorFlow.
+
+Every operation that takes `lengths` or `mask` equals running each sequence alone, without padding,
+and padding the results with zeros; so do its gradients.
+
+In all shapes: B sequences, T padded time steps, D features, H hidden units, K classes.
+"""
+
+from seqmask.lengths import (count_used_frames, lengths_from_features, lengths_from_mask,
+                             move_padding_right, sequence_mask)
+from seqmask.masking import (apply_mask, concat_time, crop, from_ragged, last_relevant,
+                             mask_gradient, repeat, reverse, to_ragged)
+from seqmask.packing import Packed, pack, unpack
+from seqmask.tally import Tally
+from seqmask.version import __version__
+
+__all__ = [
+    'Packed', 'Tally', '__version__', 'apply_mask', 'concat_time', 'count_used_frames', 'crop', 'from_ragged',
+    'last_relevant', 'lengths_from_features', 'lengths_from_mask', 'mask_gradient',
+    'move_padding_right', 'pack', 'repeat', 'reverse', 'sequence_mask', 'to_ragged', 'unpack',
+]

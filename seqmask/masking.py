@@ -1,0 +1,262 @@
+"""What stands at a padded step?"""
+
+import tensorflow as tf
+
+from seqmask import checks
+from seqmask.lengths import move_padding_right, sequence_mask
+
+
+def apply_mask(values, mask, fill=0):
+    """Selects: values where the mask is True, `fill` elsewhere.
+
+    out = values where mask else fill
+
+    The gradient is selected too: what stands at a masked place, NaN included, neither shows in the
+    result nor receives any gradient.
+
+    Args:
+      values: [B, T, ...], or any shape that begins with that of the mask.
+      mask: bool [B, T]. True = keep.
+      fill: Scalar.
+
+    Returns:
+      The shape and dtype of values.
+
+    Raises:
+      TypeError: If mask is not bool.
+      ValueError: If the mask's shape is not that of the leading axes of values.
+
+    >>> seqmask.apply_mask(tf.constant([[1., float('nan')]]), tf.constant([[True, False]])).numpy()
+    array([[1., 0.]], dtype=float32)
+    """
+    values = tf.convert_to_tensor(values)
+    mask = _expand(checks.mask(mask, values), values)
+    return tf.where(mask, values, tf.cast(fill, values.dtype))
+
+
+def mask_gradient(values, mask):
+    """The identity, without a gradient where the mask is False.
+
+    out = values;   d out / d values = mask
+
+    Args:
+      values: float [B, T, ...], or any shape that begins with that of the mask.
+      mask: bool [B, T]. True = let the gradient through.
+
+    Returns:
+      values.
+
+    Raises:
+      TypeError: If mask is not bool.
+      ValueError: If the mask's shape is not that of the leading axes of values.
+
+    >>> x = tf.Variable([3., 4.])
+    >>> with tf.GradientTape() as tape:
+    ...     y = tf.reduce_sum(seqmask.mask_gradient(x ** 2, tf.constant([True, False])))
+    >>> tape.gradient(y, x).numpy()
+    array([6., 0.], dtype=float32)
+    """
+    values = tf.convert_to_tensor(values)
+    mask = _expand(checks.mask(mask, values), values)
+    return tf.where(mask, values, tf.stop_gradient(values))
+
+
+def last_relevant(outputs, lengths):
+    """Output of each sequence's own last step.
+
+    out[b] = outputs[b, lengths[b] - 1];   0 where lengths[b] = 0
+
+    Args:
+      outputs: number [B, T, ...]. Values at padded steps are ignored, NaN included.
+      lengths: int32 [B]. Time steps, 0 <= lengths <= T.
+
+    Returns:
+      [B, ...].
+
+    Raises:
+      TypeError: If lengths is not int32 or int64.
+      ValueError: If a rank or a static size does not fit.
+      tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
+
+    >>> seqmask.last_relevant(tf.constant([[[1.], [2.], [9.]]]), tf.constant([2])).numpy()
+    array([[2.]], dtype=float32)
+    """
+    outputs, lengths, maxlen = _sequences('outputs', outputs, lengths)
+    is_last = tf.range(1, maxlen + 1) == lengths[:, None]    # [B, T]
+    # A sum over one selected step: unlike a gather, legal at T = 0 and at length 0.
+    return tf.reduce_sum(apply_mask(outputs, is_last), axis=1)
+
+
+def reverse(inputs, lengths):
+    """Each sequence from its own last step to its first; the padding stays on the right.
+
+    out[b, t] = inputs[b, lengths[b] - 1 - t] for t < lengths[b];   0 after it
+
+    Args:
+      inputs: [B, T, ...]. Values at padded steps are ignored, NaN included.
+      lengths: int32 [B]. Time steps, 0 <= lengths <= T.
+
+    Returns:
+      The shape of inputs.
+
+    Raises:
+      TypeError: If lengths is not int32 or int64.
+      ValueError: If a rank or a static size does not fit.
+      tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
+
+    >>> seqmask.reverse(tf.constant([[[1.], [2.], [9.]]]), tf.constant([2])).numpy().ravel()
+    array([2., 1., 0.], dtype=float32)
+    """
+    inputs, lengths, maxlen = _sequences('inputs', inputs, lengths)
+    mirrored = tf.reverse_sequence(inputs, lengths, seq_axis=1, batch_axis=0)
+    return apply_mask(mirrored, sequence_mask(lengths, maxlen))
+
+
+def crop(outputs, lengths):
+    """Each sequence's real steps as an array of its own. Eager only.
+
+    Args:
+      outputs: [B, T, ...].
+      lengths: int32 [B]. Time steps, 0 <= lengths <= T.
+
+    Returns:
+      List of B NumPy arrays [length, ...].
+
+    Raises:
+      TypeError: If lengths is not int32 or int64.
+      ValueError: If a rank or a static size does not fit.
+      tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
+
+    >>> seqmask.crop(tf.constant([[[1.], [9.]], [[2.], [3.]]]), tf.constant([1, 2]))[0]
+    array([[1.]], dtype=float32)
+    """
+    outputs, lengths, _ = _sequences('outputs', outputs, lengths)
+    return [row[:length] for row, length in zip(outputs.numpy(), lengths.numpy())]
+
+
+def to_ragged(inputs, lengths):
+    """The real steps as a `tf.RaggedTensor`.
+
+    Args:
+      inputs: [B, T, ...].
+      lengths: int32 [B]. Time steps, 0 <= lengths <= T.
+
+    Returns:
+      `tf.RaggedTensor` [B, (length), ...].
+
+    Raises:
+      TypeError: If lengths is not int32 or int64.
+      ValueError: If a rank or a static size does not fit.
+      tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
+
+    >>> seqmask.to_ragged(tf.constant([[1., 9.], [2., 3.]]), tf.constant([1, 2])).to_list()
+    [[1.0], [2.0, 3.0]]
+    """
+    inputs, lengths, maxlen = _sequences('inputs', inputs, lengths)
+    # boolean_mask's own gradient is a sparse slice; gather_nd's is dense, and needs no warning.
+    real = tf.gather_nd(inputs, tf.where(sequence_mask(lengths, maxlen)))
+    return tf.RaggedTensor.from_row_lengths(real, lengths)
+
+
+def from_ragged(ragged, maxlen=None):
+    """A ragged batch as a zero-padded one.
+
+    Args:
+      ragged: `tf.RaggedTensor` [B, (length), ...], ragged in its second axis only.
+      maxlen: int or int scalar. T, the padded width; by default the longest length.
+
+    Returns:
+      (inputs [B, T, ...], lengths int32 [B]).
+
+    Raises:
+      TypeError: If ragged is not a `tf.RaggedTensor`.
+      ValueError: If more than its second axis is ragged.
+      tf.errors.InvalidArgumentError: If a sequence is longer than maxlen.
+
+    >>> inputs, lengths = seqmask.from_ragged(tf.ragged.constant([[1.], [2., 3.]]))
+    >>> inputs.numpy().tolist(), lengths.numpy().tolist()
+    ([[1.0, 0.0], [2.0, 3.0]], [1, 2])
+    """
+    if not isinstance(ragged, tf.RaggedTensor):
+        raise TypeError(f'ragged must be a tf.RaggedTensor, got {type(ragged).__name__}.')
+    if ragged.ragged_rank != 1:
+        raise ValueError(f'ragged must be ragged in its second axis only, got '
+                         f'{ragged.ragged_rank} ragged axes.')
+    lengths = tf.cast(ragged.row_lengths(), tf.int32)
+    if maxlen is None:
+        maxlen = tf.reduce_max(tf.concat([lengths, [0]], axis=0))
+    mask = sequence_mask(lengths, maxlen)
+    shape = tf.concat([tf.shape(mask), tf.shape(ragged.values)[1:]], axis=0)
+    inputs = tf.scatter_nd(tf.where(mask), ragged.values, tf.cast(shape, tf.int64))
+    return tf.ensure_shape(inputs, mask.shape.concatenate(ragged.values.shape[1:])), lengths
+
+
+def repeat(vectors, lengths, maxlen):
+    """Each vector at every step of its sequence: the `RepeatVector` of unequal lengths.
+
+    out[b, t] = vectors[b] for t < lengths[b];   0 after it
+
+    Args:
+      vectors: [B, ...].
+      lengths: int32 [B]. Time steps, 0 <= lengths <= maxlen.
+      maxlen: int or int scalar. T, the padded width.
+
+    Returns:
+      [B, T, ...].
+
+    Raises:
+      TypeError: If lengths is not int32 or int64.
+      ValueError: If a rank or a static size does not fit.
+      tf.errors.InvalidArgumentError: If a length is negative or exceeds maxlen.
+
+    >>> seqmask.repeat(tf.constant([[1.], [2.]]), tf.constant([1, 2]), 2).numpy().tolist()
+    [[[1.0], [0.0]], [[2.0], [2.0]]]
+    """
+    vectors = checks.tensor('vectors', vectors, 'B, ...')
+    lengths = checks.lengths(lengths, batch=tf.shape(vectors)[0], maxlen=maxlen)
+    mask = _expand(sequence_mask(lengths, maxlen), vectors[:, None])
+    return tf.where(mask, vectors[:, None], tf.zeros([], vectors.dtype))
+
+
+def concat_time(first, first_lengths, second, second_lengths):
+    """Joins two batches in time: each sequence's second part follows its own first part.
+
+    out[b] = first[b, :first_lengths[b]], then second[b, :second_lengths[b]], then zeros
+
+    Args:
+      first: [B, T1, ...].
+      first_lengths: int32 [B]. Time steps, 0 <= first_lengths <= T1.
+      second: [B, T2, ...].
+      second_lengths: int32 [B]. Time steps, 0 <= second_lengths <= T2.
+
+    Returns:
+      (outputs [B, T1 + T2, ...], lengths int32 [B]).
+
+    Raises:
+      TypeError: If lengths are not int32 or int64.
+      ValueError: If a rank or a static size does not fit.
+      tf.errors.InvalidArgumentError: If a length is negative or exceeds its T.
+
+    >>> outputs, lengths = seqmask.concat_time(tf.constant([[[1.], [9.]]]), tf.constant([1]),
+    ...                                        tf.constant([[[2.]]]), tf.constant([1]))
+    >>> outputs.numpy().ravel(), lengths.numpy()
+    (array([1., 2., 0.], dtype=float32), array([2], dtype=int32))
+    """
+    first, first_lengths, first_maxlen = _sequences('first', first, first_lengths)
+    second, second_lengths, second_maxlen = _sequences('second', second, second_lengths)
+    mask = tf.concat([sequence_mask(first_lengths, first_maxlen),
+                      sequence_mask(second_lengths, second_maxlen)], axis=1)
+    return move_padding_right(tf.concat([first, second], axis=1), mask)
+
+
+def _sequences(name, values, lengths):
+    values = checks.tensor(name, values, 'B, T, ...')
+    maxlen = tf.shape(values)[1]
+    return values, checks.lengths(lengths, batch=tf.shape(values)[0], maxlen=maxlen), maxlen
+
+
+def _expand(mask, values):
+    """The one place where a mask grows to the rank of its values: [B, T] -> [B, T, 1, ...]."""
+    for _ in range(values.shape.rank - mask.shape.rank):
+        mask = mask[..., None]
+    return mask

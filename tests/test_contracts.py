@@ -1,0 +1,284 @@
+"""The one contract, run over every operation in `contracts.py`.
+
+Every operation equals running each sequence alone, without padding, and padding with zeros; so do
+its gradients.
+"""
+
+import importlib
+import inspect
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import contracts
+import seqmask
+
+LENGTHS = [3, 0, 5, 1, 5]      # 0, 1 and T among them, not sorted
+MAXLEN = 5
+
+every = pytest.mark.parametrize('contract', contracts.CONTRACTS, ids=lambda c: c.name)
+every_differentiable = pytest.mark.parametrize(
+    'contract', [c for c in contracts.CONTRACTS if c.differentiable], ids=lambda c: c.name)
+
+
+def operands(contract, rng, lengths, maxlen, dtype, fill=0.0):
+    """Random operands whose padding holds `fill`; whole numbers hold the worst that fits."""
+    arrays = contract.arrays(rng, len(lengths), maxlen, dtype)
+    return refill(contract, arrays, lengths, fill)
+
+
+def refill(contract, arrays, lengths, fill):
+    filled = {}
+    for name, array in arrays.items():
+        array = array.copy()
+        if name not in contract.per_sequence:
+            padded = np.arange(array.shape[1]) >= np.asarray(lengths, int)[:, None]
+            if array.dtype == bool:
+                array[padded] = bool(fill)
+            elif array.dtype.kind == 'f':
+                array[padded] = fill
+            else:
+                array[padded] = 0 if fill == 0 else -77
+        filled[name] = array
+    return filled
+
+
+def one_sequence(contract, arrays, b, length):
+    return {name: array[b] if name in contract.per_sequence else array[b, :length]
+            for name, array in arrays.items()}
+
+
+def floats(arrays):
+    return [name for name, array in arrays.items() if array.dtype.kind == 'f']
+
+
+def cotangent(contract, results, lengths):
+    """A fixed weight for every element of every result, the same for the same element whatever T."""
+    weights = []
+    for kind, result in zip(contract.kinds, results):
+        shape = np.shape(result)
+        if kind == 'steps':         # [B, T, ...]: drawn for a T far beyond any in these tests
+            drawn = np.random.default_rng(7).normal(size=(shape[0], 64) + shape[2:])
+            weights.append(drawn[:, :shape[1]])
+        else:
+            weights.append(np.random.default_rng(7).normal(size=shape))
+    return weights
+
+
+def run(contract, module, arrays, lengths, with_gradient=True):
+    """Results, and the gradients of their weighted sum to operands and variables, in NumPy."""
+    tensors = {name: tf.constant(array) for name, array in arrays.items()}
+    lengths = tf.constant(lengths, tf.int32)
+    variables = list(module.trainable_variables) if module is not None else []
+    watched = [tensors[name] for name in floats(arrays)]
+    with tf.GradientTape() as tape:
+        tape.watch(watched)
+        results = list(contract.call(module, tensors, lengths))
+        loss = tf.add_n([tf.reduce_sum(result * tf.cast(weight, result.dtype)) for result, weight
+                         in zip(results, cotangent(contract, results, lengths))])
+    gradients = []
+    if with_gradient and contract.differentiable:
+        gradients = [tf.convert_to_tensor(g).numpy() for g in tape.gradient(
+            loss, watched + variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)]
+    return [result.numpy() for result in results], gradients
+
+
+def expected(contract, weights, arrays, lengths, like):
+    """What `reference.py` gives for each sequence alone, padded with zeros to the shape of `like`."""
+    padded = [np.zeros(result.shape) for result in like]
+    for b, length in enumerate(lengths):
+        alone = contract.reference(weights, one_sequence(contract, arrays, b, length))
+        assert len(alone) == len(contract.kinds)
+        for kind, whole, part in zip(contract.kinds, padded, alone):
+            if kind == 'steps':
+                whole[b, :len(part)] = part
+            elif kind == 'sequence':
+                whole[b] = part
+            else:
+                whole += part
+    return padded
+
+
+def weights_of(module):
+    if module is None:
+        return {}
+    return {v.name.split(':')[0]: v.numpy() for v in module.trainable_variables}
+
+
+def assert_same(actual, wanted, **tolerance):
+    assert len(actual) == len(wanted)
+    for a, w in zip(actual, wanted):
+        np.testing.assert_allclose(a, w, **tolerance)
+
+
+@every
+def test_oracle(contract, rng):
+    module = contract.make('float64')
+    arrays = operands(contract, rng, LENGTHS, MAXLEN, 'float64')
+    results, _ = run(contract, module, arrays, LENGTHS, with_gradient=False)
+    wanted = expected(contract, weights_of(module), arrays, LENGTHS, results)
+    assert_same(results, wanted, rtol=1e-10, atol=1e-10)
+
+
+@every_differentiable
+def test_gradient_is_that_of_finite_differences_of_the_oracle(contract, rng):
+    module = contract.make('float64')
+    lengths = [2, 0, 3]
+    arrays = operands(contract, rng, lengths, 3, 'float64')
+    results, gradients = run(contract, module, arrays, lengths)
+    weights = weights_of(module)
+    cotangents = cotangent(contract, results, lengths)
+
+    def loss():
+        wanted = expected(contract, weights, arrays, lengths, results)
+        return sum(np.sum(w * c) for w, c in zip(wanted, cotangents))
+
+    step = 1e-6
+    points = [arrays[name] for name in floats(arrays)] + list(weights.values())
+    assert len(points) == len(gradients)
+    for point, gradient in zip(points, gradients):
+        numeric = np.zeros_like(point)
+        for index in np.ndindex(*point.shape):
+            kept = point[index]
+            point[index] = kept + step
+            above = loss()
+            point[index] = kept - step
+            below = loss()
+            point[index] = kept
+            numeric[index] = (above - below) / (2 * step)
+        np.testing.assert_allclose(gradient, numeric, rtol=1e-5, atol=1e-7)
+
+
+@every
+@pytest.mark.parametrize('poison', [np.nan, np.inf, -1e38, 1e9])
+def test_poison_in_the_padding_changes_nothing(contract, poison, rng):
+    module = contract.make('float32')
+    clean = operands(contract, rng, LENGTHS, MAXLEN, 'float32')
+    poisoned = refill(contract, clean, LENGTHS, poison)
+    wanted, wanted_gradients = run(contract, module, clean, LENGTHS)
+    results, gradients = run(contract, module, poisoned, LENGTHS)
+    assert_same(results, wanted, rtol=0, atol=0)
+    assert_same(gradients, wanted_gradients, rtol=0, atol=0)
+
+
+@every
+def test_more_padding_changes_nothing(contract, rng):
+    module = contract.make('float32')
+    arrays = operands(contract, rng, LENGTHS, MAXLEN, 'float32')
+    longer = {name: array if name in contract.per_sequence else np.concatenate(
+        [array, np.zeros([len(LENGTHS), 3, *array.shape[2:]], array.dtype)], axis=1)
+        for name, array in arrays.items()}
+    wanted, wanted_gradients = run(contract, module, arrays, LENGTHS)
+    results, gradients = run(contract, module, longer, LENGTHS)
+    for kind, result, want in zip(contract.kinds, results, wanted):
+        if kind == 'steps':
+            assert not result[:, want.shape[1]:].any()
+            result = result[:, :want.shape[1]]
+        np.testing.assert_allclose(result, want, rtol=1e-5, atol=1e-6)
+    names = floats(arrays) if gradients else []
+    for name, gradient, want in zip(names, gradients, wanted_gradients):
+        if name not in contract.per_sequence:
+            assert not gradient[:, want.shape[1]:].any()
+            gradient = gradient[:, :want.shape[1]]
+        np.testing.assert_allclose(gradient, want, rtol=1e-4, atol=1e-5)
+    assert_same(gradients[len(names):], wanted_gradients[len(names):], rtol=1e-4, atol=1e-5)
+
+
+@every
+def test_silence_at_padded_steps(contract, rng):
+    module = contract.make('float32')
+    arrays = operands(contract, rng, LENGTHS, MAXLEN, 'float32', fill=3.0)
+    results, gradients = run(contract, module, arrays, LENGTHS)
+    for kind, result in zip(contract.kinds, results):
+        if kind == 'steps':
+            for b, length in enumerate(LENGTHS):
+                alone = contract.reference(weights_of(module),
+                                           one_sequence(contract, arrays, b, length))
+                real = len(alone[contract.kinds.index('steps')])
+                assert np.all(result[b, real:] == 0)
+    for name, gradient in zip(floats(arrays), gradients):
+        if name not in contract.per_sequence:
+            for b, length in enumerate(LENGTHS):
+                assert np.all(gradient[b, length:] == 0)
+
+
+@every
+@pytest.mark.parametrize('lengths, maxlen', [
+    ([0, 0], 4), ([1, 1], 4), ([4, 4], 4), ([3], 4), ([1, 0], 1), ([0, 0], 0), ([], 4), ([], 0)],
+    ids=['all 0', 'all 1', 'all T', 'B=1', 'T=1', 'T=0', 'B=0', 'B=0 T=0'])
+def test_edges(contract, lengths, maxlen, rng):
+    module = contract.make('float64')
+    arrays = operands(contract, rng, lengths, maxlen, 'float64')
+    results, gradients = run(contract, module, arrays, lengths)
+    wanted = expected(contract, weights_of(module), arrays, lengths, results)
+    assert_same(results, wanted, rtol=1e-10, atol=1e-10)
+    for gradient in gradients:
+        assert np.all(np.isfinite(gradient))
+
+
+@every
+def test_batch_mates_change_nothing(contract, rng):
+    module = contract.make('float32')
+    arrays = operands(contract, rng, LENGTHS, MAXLEN, 'float32')
+    together, _ = run(contract, module, arrays, LENGTHS, with_gradient=False)
+    alone = [run(contract, module, {n: a[b:b + 1] for n, a in arrays.items()}, [length],
+                 with_gradient=False)[0] for b, length in enumerate(LENGTHS)]
+    for k, kind in enumerate(contract.kinds):
+        parts = [results[k] for results in alone]
+        joined = sum(parts) if kind == 'sum' else np.concatenate(parts)
+        np.testing.assert_allclose(together[k], joined, rtol=1e-5, atol=1e-6)
+
+
+@every
+def test_graph_equals_eager_with_one_trace(contract, rng):
+    module = contract.make('float32')
+    example = contract.arrays(rng, 2, 2, 'float32')
+    signature = {name: tf.TensorSpec(
+        [None, *array.shape[1:]] if name in contract.per_sequence
+        else [None, None, *array.shape[2:]], array.dtype) for name, array in example.items()}
+    traces = []
+
+    @tf.function(input_signature=[signature, tf.TensorSpec([None], tf.int32)])
+    def call(tensors, lengths):
+        traces.append(1)
+        return list(contract.call(module, tensors, lengths))
+
+    for lengths, maxlen in [(LENGTHS, MAXLEN), ([2, 7], 7), ([0], 1), ([1, 2, 3, 4], 9), ([], 3)]:
+        arrays = operands(contract, rng, lengths, maxlen, 'float32')
+        eager, _ = run(contract, module, arrays, lengths, with_gradient=False)
+        graph = call({n: tf.constant(a) for n, a in arrays.items()},
+                     tf.constant(lengths, tf.int32))
+        assert_same([r.numpy() for r in graph], eager, rtol=1e-5, atol=1e-6)
+    assert len(traces) == 1
+
+
+def public_operations():
+    """Every public callable that takes lengths or a mask, by its name below `seqmask`."""
+    found = {}
+    for prefix in ['', 'losses.', 'metrics.', 'models.']:
+        try:
+            room = importlib.import_module(f'seqmask.{prefix}'.rstrip('.'))
+        except ModuleNotFoundError:
+            continue
+        for name in room.__all__:
+            thing = getattr(room, name)
+            if inspect.isclass(thing):
+                method = getattr(thing, 'update', None) or thing.__dict__.get('__call__')
+            else:
+                method = thing if inspect.isfunction(thing) else None
+            if method is None:
+                continue
+            parameters = inspect.signature(method).parameters
+            if any('lengths' in p or p == 'mask' for p in parameters):
+                found[prefix + name] = thing
+    return found
+
+
+def test_every_operation_is_listed():
+    listed = {contract.name.split('[')[0] for contract in contracts.CONTRACTS}
+    public = set(public_operations())
+    assert public, 'nothing found: the search itself is broken'
+    assert not public - listed - set(contracts.EXEMPT)
+    assert not set(contracts.EXEMPT) & listed
+    assert all(hasattr(seqmask, name.split('.')[0]) for name in listed)
