@@ -1,0 +1,40 @@
+"""Dividing a collection that came without a division."""
+
+import numpy as np
+
+from seqmask.data.sequences import Sequences
+
+
+def split(sequences, fractions, seed=0):
+    """Divides a collection at random: every sequence goes to exactly one part.
+
+    Part k ends at round(B * (fractions[0] + ... + fractions[k])) of the shuffled sequences; within
+    a part they keep their order. Which sequences go where depends on B, fractions and seed alone.
+
+    Sequences that belong together, of one writer or one patient, say, end up in different parts.
+    Where that matters, keep them together with `Sequences.select`.
+
+    Args:
+      sequences: `Sequences`.
+      fractions: List of numbers >= 0 that sum to 1, one for each part.
+      seed: int >= 0.
+
+    Returns:
+      Tuple of `Sequences`, one for each fraction. A part may be empty.
+
+    Raises:
+      TypeError: If sequences is not a `Sequences`.
+      ValueError: If fractions are negative or do not sum to 1.
+
+    >>> collection = seqmask.data.Sequences(np.zeros([10, 1]), np.ones(10, np.int32))
+    >>> [len(part) for part in seqmask.data.split(collection, [0.8, 0.1, 0.1], seed=0)]
+    [8, 1, 1]
+    """
+    if not isinstance(sequences, Sequences):
+        raise TypeError(f'sequences must be a Sequences, got {type(sequences).__name__}.')
+    shares = np.asarray(fractions, np.float64)
+    if shares.ndim != 1 or not np.all(shares >= 0) or not abs(shares.sum() - 1) < 1e-6:
+        raise ValueError(f'fractions must be numbers >= 0 that sum to 1, got {fractions}.')
+    order = np.random.default_rng(seed).permutation(len(sequences))
+    ends = np.rint(np.cumsum(shares) * len(sequences)).astype(np.int64)
+    return tuple(sequences.select(np.sort(part)) for part in np.split(order, ends[:-1]))
