@@ -6,6 +6,9 @@ and padding the results with zeros; so do its gradients.
 In all shapes: B sequences, T padded time steps, D features, H hidden units, K classes.
 """
 
+from seqmask import data, datasets, losses, metrics, models, training
+from seqmask.layers import (GRU, LSTM, Bidirectional, Dense, Dropout, LSTMState, Stacked,
+                            reset_rows, unroll)
 from seqmask.lengths import (count_used_frames, lengths_from_features, lengths_from_mask,
                              move_padding_right, sequence_mask)
 from seqmask.masking import (apply_mask, concat_time, crop, from_ragged, last_relevant,
@@ -15,7 +18,9 @@ from seqmask.tally import Tally
 from seqmask.version import __version__
 
 __all__ = [
-    'Packed', 'Tally', '__version__', 'apply_mask', 'concat_time', 'count_used_frames', 'crop', 'from_ragged',
-    'last_relevant', 'lengths_from_features', 'lengths_from_mask', 'mask_gradient',
-    'move_padding_right', 'pack', 'repeat', 'reverse', 'sequence_mask', 'to_ragged', 'unpack',
+    'Bidirectional', 'Dense', 'Dropout', 'GRU', 'LSTM', 'LSTMState', 'Packed', 'Stacked', 'Tally',
+    '__version__', 'apply_mask', 'concat_time', 'count_used_frames', 'crop', 'data', 'datasets',
+    'from_ragged', 'last_relevant', 'lengths_from_features', 'lengths_from_mask', 'losses',
+    'mask_gradient', 'metrics', 'models', 'move_padding_right', 'pack', 'repeat', 'reset_rows',
+    'reverse', 'sequence_mask', 'to_ragged', 'training', 'unpack', 'unroll',
 ]

@@ -10,34 +10,52 @@ import tensorflow as tf
 
 
 def require(condition, message, *values):
-    """Raises InvalidArgumentError unless `condition`, a bool scalar, holds; values are shown."""
+    """Raises InvalidArgumentError unless `condition`, a bool scalar, holds; values are shown.
+
+    In a graph it returns the operation that raises, for `after`; eagerly it raises at once.
+    """
     if tf.executing_eagerly():
         if not bool(condition):
             shown = ', '.join(str(np.asarray(value).tolist()) for value in values)
             raise tf.errors.InvalidArgumentError(None, None, f'{message} {shown}.')
-    else:
-        tf.debugging.Assert(condition, [message, *values], summarize=8)
+        return None
+    return tf.debugging.Assert(condition, [message, *values], summarize=8)
+
+
+def after(requirements, value):
+    """`value`, once all of `requirements` hold; else a graph may use it before it is checked."""
+    if tf.executing_eagerly():
+        return value
+    with tf.control_dependencies(requirements):
+        return tf.identity(value)
 
 
 def tensor(name, value, legend, dtype=None):
     """`value` as a tensor of the rank that `legend` spells, e.g. 'B, T, D' or 'B, T, ...'."""
     value = tf.convert_to_tensor(value, dtype=dtype)
-    rank = value.shape.rank
     axes = [axis for axis in legend.split(', ') if axis != '...']
     open_ended = legend.endswith('...')
-    if rank is not None and (rank < len(axes) if open_ended else rank != len(axes)):
+    if value.shape.rank is None and not open_ended:
+        value = tf.ensure_shape(value, [None] * len(axes))
+    known_rank(name, value)
+    rank = value.shape.rank
+    if rank < len(axes) if open_ended else rank != len(axes):
         at_least = 'at least ' if open_ended else ''
         raise ValueError(f'{name} must have rank {at_least}{len(axes)} [{legend}], '
                          f'got shape {shown(value.shape)}.')
     return value
 
 
-def floating(name, value, legend):
-    """`value` as a floating-point tensor of that rank; Python and NumPy integers are not cast."""
+def floating(name, value, legend, dtype=None):
+    """`value` as a floating-point tensor of that rank, and of `dtype` if given; never cast."""
     value = tensor(name, value, legend)
     if not value.dtype.is_floating:
         raise TypeError(f'{name} must be floating-point [{legend}], got {value.dtype.name}. '
                         f'Cast with tf.cast({name}, tf.float32).')
+    if dtype is not None and value.dtype != dtype:
+        raise TypeError(f'{name} must have the dtype of the layer, {dtype.name}, got '
+                        f'{value.dtype.name}. Cast them, or build the layer with '
+                        f'dtype={value.dtype.name!r}.')
     return value
 
 
@@ -51,6 +69,7 @@ def lengths(value, batch=None, maxlen=None):
         raise TypeError(f'lengths must be int32 or int64 [B], got {tf.as_dtype(value.dtype).name}. '
                         f'Lengths are counted in time steps; cast with tf.cast(lengths, tf.int32).')
     value = tensor('lengths', value, 'B')
+    requirements = []
     if batch is not None:
         static = tf.get_static_value(batch)
         if static is not None and value.shape[0] is not None:
@@ -58,15 +77,21 @@ def lengths(value, batch=None, maxlen=None):
                 raise ValueError(f'lengths must have one entry for each of the {int(static)} '
                                  f'sequences [B], got shape {shown(value.shape)}.')
         else:
-            require(tf.equal(tf.size(value), batch),
-                    'lengths must have one entry for each sequence [B]; entries and sequences are',
-                    tf.size(value), batch)
-    require(tf.reduce_all(value >= 0), 'lengths must not be negative, got', value)
+            requirements.append(require(
+                tf.equal(tf.size(value), batch),
+                'lengths must have one entry for each sequence [B]; entries and sequences are',
+                tf.size(value), batch))
+    requirements.append(require(
+        tf.reduce_all(value >= 0), 'lengths must not be negative, got', value))
     if maxlen is not None:
-        require(tf.reduce_all(value <= tf.cast(maxlen, value.dtype)),
-                'lengths must not exceed the number of time steps T; lengths and T are',
-                value, maxlen)
-    return tf.cast(value, tf.int32)
+        maxlen = tf.convert_to_tensor(maxlen)
+        if not maxlen.dtype.is_integer:
+            raise TypeError(f'maxlen must be an int or an int scalar, got {maxlen.dtype.name}.')
+        requirements.append(require(
+            tf.reduce_all(value <= tf.cast(maxlen, value.dtype)),
+            'lengths must not exceed the number of time steps T; lengths and T are',
+            value, maxlen))
+    return tf.cast(after(requirements, value), tf.int32)
 
 
 def mask(value, values, name='values'):
@@ -77,34 +102,58 @@ def mask(value, values, name='values'):
         raise TypeError(f'mask must be bool, True at real steps, got '
                         f'{tf.as_dtype(value.dtype).name}. Build it with '
                         f'seqmask.sequence_mask(lengths, maxlen) or compare: mask > 0.')
-    value = tf.convert_to_tensor(value)
-    prefix('mask', value, name, values)
-    return value
+    return prefix('mask', tf.convert_to_tensor(value), name, values)
 
 
 def prefix(name, value, of_name, of):
-    """The shape of `value` must be that of the leading axes of `of`."""
-    rank, of_rank = value.shape.rank, of.shape.rank
-    if rank is None or of_rank is None:
-        require(tf.reduce_all(tf.equal(tf.shape(value), tf.shape(of)[:tf.rank(value)])),
-                f'{name} must have the leading axes of {of_name}; their shapes are',
-                tf.shape(value), tf.shape(of))
-        return
-    if rank > of_rank or not value.shape.is_compatible_with(of.shape[:rank]):
+    """`value`, whose shape must be that of the leading axes of `of`."""
+    known_rank(name, value)
+    known_rank(of_name, of)
+    rank = value.shape.rank
+    if rank > of.shape.rank or not value.shape.is_compatible_with(of.shape[:rank]):
         raise ValueError(f'{name} must have the leading axes of {of_name}, got {name} '
                          f'{shown(value.shape)} for {of_name} {shown(of.shape)}.')
-    if not (value.shape.is_fully_defined() and of.shape[:rank].is_fully_defined()):
-        require(tf.reduce_all(tf.equal(tf.shape(value), tf.shape(of)[:rank])),
-                f'{name} must have the leading axes of {of_name}; their shapes are',
-                tf.shape(value), tf.shape(of))
+    if value.shape.is_fully_defined() and of.shape[:rank].is_fully_defined():
+        return value
+    return after([require(tf.reduce_all(tf.equal(tf.shape(value), tf.shape(of)[:rank])),
+                          f'{name} must have the leading axes of {of_name}; their shapes are',
+                          tf.shape(value), tf.shape(of))], value)
+
+
+def known_rank(name, value):
+    """Sizes may be unknown while a graph is traced, the number of axes may not."""
+    if value.shape.rank is None:
+        raise ValueError(f'{name} must have a known rank, got shape {shown(value.shape)}. '
+                         f'Set it with tf.ensure_shape({name}, [None, None, ...]).')
 
 
 def same_shape(name, value, of_name, of):
-    """Both shapes must be equal."""
+    """`value`, whose shape must be that of `of`."""
     if value.shape.rank != of.shape.rank:
         raise ValueError(f'{name} must have the shape of {of_name}, got {name} '
                          f'{shown(value.shape)} for {of_name} {shown(of.shape)}.')
-    prefix(name, value, of_name, of)
+    return prefix(name, value, of_name, of)
+
+
+def class_labels(value, logits, real):
+    """`value` as int64 of the shape of `logits` but its last axis, 0 where `real` is False.
+
+    At real steps it must be in [0, K), K the size of that last axis.
+    """
+    value = tensor('labels', value, 'B, ...')
+    if not value.dtype.is_integer:
+        raise TypeError(f'labels must be integers in [0, K), got {value.dtype.name}. Distributions '
+                        f'over the classes go to losses.softmax_cross_entropy.')
+    if value.shape.rank + 1 != logits.shape.rank:
+        raise ValueError(f'labels must have the shape of logits without its last axis, got labels '
+                         f'{shown(value.shape)} for logits {shown(logits.shape)}.')
+    value = prefix('labels', value, 'logits', logits)
+    value = tf.where(real, tf.cast(value, tf.int64), 0)
+    num_classes = tf.shape(logits, tf.int64)[-1]
+    return after([require(
+        tf.reduce_all((value >= 0) & (value < num_classes)),
+        'labels must be in [0, K) at real steps; K, the lowest and the highest label are',
+        num_classes, tf.reduce_min(value), tf.reduce_max(value))], value)
 
 
 def axis_size(name, value, axis, expected, meaning):
@@ -130,6 +179,16 @@ def fraction(name, value):
         raise TypeError(f'{name} must be a number, got {value!r}.')
     if not 0 <= value < 1:
         raise ValueError(f'{name} must be in [0, 1), got {value}.')
+    return float(value)
+
+
+def positive(name, value, or_zero=False):
+    """`value` as a finite Python float above 0, or of at least 0."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        raise TypeError(f'{name} must be a number, got {value!r}.')
+    if not (np.isfinite(value) and (value > 0 or or_zero and value == 0)):
+        raise ValueError(f'{name} must be finite and {"not negative" if or_zero else "positive"}, '
+                         f'got {value}.')
     return float(value)
 
 

@@ -24,7 +24,7 @@ def lengths_from_features(features, padding_value=0.0):
       int32 [B]. Time steps.
 
     Raises:
-      ValueError: If features has fewer than two axes.
+      ValueError: If features has fewer than two axes, or its dtype cannot hold padding_value.
 
     >>> seqmask.lengths_from_features(tf.constant([[[7.], [0.], [5.], [0.]]])).numpy()
     array([3], dtype=int32)
@@ -51,7 +51,7 @@ def count_used_frames(features, padding_value=0.0):
       int32 [B]. Frames.
 
     Raises:
-      ValueError: If features has fewer than two axes.
+      ValueError: If features has fewer than two axes, or its dtype cannot hold padding_value.
 
     Source: D. Hafner, Variable Sequence Lengths in TensorFlow, 2016.
 
@@ -105,7 +105,7 @@ def sequence_mask(lengths, maxlen, dtype=tf.bool):
       dtype [B, T].
 
     Raises:
-      TypeError: If lengths is not int32 or int64.
+      TypeError: If lengths is not int32 or int64, or maxlen is not an integer.
       ValueError: If lengths does not have rank 1.
       tf.errors.InvalidArgumentError: If a length is negative or exceeds maxlen.
 
@@ -142,7 +142,7 @@ def move_padding_right(inputs, mask):
     """
     inputs = checks.tensor('inputs', inputs, 'B, T, ...')
     mask = checks.mask(mask, checks.tensor('mask', mask, 'B, T'))
-    checks.prefix('mask', mask, 'inputs', inputs)
+    mask = checks.prefix('mask', mask, 'inputs', inputs)
     lengths = tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)
     targets = tf.cumsum(tf.cast(mask, tf.int32), axis=1, exclusive=True)  # [B, T]
     sources = tf.where(mask)                                              # [real steps, 2]
@@ -154,8 +154,13 @@ def move_padding_right(inputs, mask):
 
 def _used_frames(features, padding_value):
     features = checks.tensor('features', features, 'B, T, ...')
+    dtype = features.dtype
+    if dtype.is_integer and not (dtype.min <= padding_value <= dtype.max
+                                 and padding_value == int(padding_value)):
+        raise ValueError(f'padding_value must be a number that {dtype.name} features can hold, '
+                         f'got {padding_value}.')
     if math.isnan(padding_value):
         used = ~tf.math.is_nan(features)
     else:
-        used = features != tf.cast(padding_value, features.dtype)
+        used = features != tf.cast(padding_value, dtype)
     return tf.reduce_any(used, axis=range(2, used.shape.rank))

@@ -244,6 +244,8 @@ def concat_time(first, first_lengths, second, second_lengths):
     """
     first, first_lengths, first_maxlen = _sequences('first', first, first_lengths)
     second, second_lengths, second_maxlen = _sequences('second', second, second_lengths)
+    # Cut to no steps, because T alone may differ.
+    checks.same_shape('second', second[:, :0], 'first', first[:, :0])
     mask = tf.concat([sequence_mask(first_lengths, first_maxlen),
                       sequence_mask(second_lengths, second_maxlen)], axis=1)
     return move_padding_right(tf.concat([first, second], axis=1), mask)

@@ -88,3 +88,16 @@ def unpack(packed):
     outputs = tf.scatter_nd(packed.positions, packed.values, shape)
     static = [packed.lengths.shape[0], tf.get_static_value(packed.maxlen)]
     return tf.ensure_shape(outputs, static + packed.values.shape[1:].as_list())
+
+
+def take_rows(values, rows):
+    """values[rows], with a dense gradient; that of tf.gather is a sparse slice.
+
+    Args:
+      values: [B, ...].
+      rows: int32 [N].
+
+    Returns:
+      [N, ...].
+    """
+    return tf.gather_nd(values[:, None], tf.stack([rows, tf.zeros_like(rows)], axis=1))

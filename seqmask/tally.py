@@ -4,6 +4,8 @@ import typing
 
 import tensorflow as tf
 
+from seqmask import checks
+
 
 class Tally(typing.NamedTuple):
     """A sum and the number of its terms.
@@ -24,15 +26,102 @@ class Tally(typing.NamedTuple):
     total: typing.Any
     count: typing.Any
 
+    # Without these a tuple or an array would take the tally for a tuple, and add to its count too.
+    __array_ufunc__ = None
+
     def __add__(self, other):
         if not isinstance(other, Tally):
-            return NotImplemented
+            raise TypeError(_refusal(type(other).__name__))
         return Tally(self.total + other.total, self.count + other.count)
 
     def __radd__(self, other):
-        # sum() starts from the integer 0.
-        return self if isinstance(other, int) and other == 0 else NotImplemented
+        if type(other) is not int or other != 0:        # sum() starts from the integer 0
+            raise TypeError(_refusal(type(other).__name__))
+        return self
 
     def mean(self):
         """total / count as a float scalar tensor; 0 where count is 0."""
         return tf.math.divide_no_nan(tf.convert_to_tensor(self.total), self.count)
+
+
+def _refusal(other):
+    return (f'A Tally adds to another Tally only, got {other}. Take its mean(), or add a penalty '
+            f'as a Tally: seqmask.Tally(penalty * tally.count, 0.0).')
+
+
+def _not_a_tensor(tally, dtype=None, name=None, as_ref=False):
+    raise TypeError(_refusal('a tensor'))
+
+
+tf.register_tensor_conversion_function(Tally, _not_a_tensor, priority=0)
+
+
+def tally_up(values, mask, weights=None, per='step', features='mean'):
+    """Sums what one loss or metric gives at the real steps of a batch.
+
+    per='step':      total = sum of w[b, t] * values[b, t],  count = sum of w[b, t],  at real steps
+    per='sequence':  total = sum of v[b] * average of values[b, :] at its real steps, weighted by w,
+                     count = sum of v[b],  over the sequences that have any
+    where w = weights [B, T] and v = 1, or w = 1 and v = weights [B].
+
+    Args:
+      values: float [B, T], or another shape that begins with B; or with a last axis more than mask.
+      mask: bool [B, T]. True = real.
+      weights: number [B] or of the shape of mask, or None. Ignored where nothing is real.
+      per: 'step' or 'sequence'.
+      features: 'mean' or 'sum': what becomes of the axis that the mask lacks.
+
+    Returns:
+      `Tally` in the dtype of values.
+
+    Raises:
+      ValueError: If a shape does not fit, or per or features is none of these.
+    """
+    checks.choice('per', per, ['step', 'sequence'])
+    checks.choice('features', features, ['mean', 'sum'])
+    if values.shape.rank > mask.shape.rank:
+        reduce = tf.reduce_mean if features == 'mean' else tf.reduce_sum
+        values = reduce(values, axis=-1)
+    nothing = tf.zeros([], values.dtype)
+    values = tf.where(mask, values, nothing)
+    of_steps = tf.cast(mask, values.dtype)                      # w
+    of_sequences = tf.ones(tf.shape(mask)[:1], values.dtype)    # v
+    if weights is not None:
+        weights = checks.tensor('weights', tf.cast(weights, values.dtype), 'B, ...')
+        if weights.shape.rank == 1:
+            of_sequences = checks.prefix('weights', weights, 'mask', mask)
+        else:
+            weights = checks.same_shape('weights', weights, 'mask', mask)
+            of_steps = tf.where(mask, weights, nothing)
+    inner = list(range(1, mask.shape.rank))
+    totals = tf.reduce_sum(of_steps * values, axis=inner)       # [B]
+    counts = tf.reduce_sum(of_steps, axis=inner)
+    of_sequences = tf.where(tf.reduce_any(mask, axis=inner), of_sequences, nothing)
+    if per == 'sequence':
+        totals = tf.math.divide_no_nan(totals, counts)
+        counts = tf.cast(counts != 0, values.dtype)
+    return Tally(tf.reduce_sum(of_sequences * totals), tf.reduce_sum(of_sequences * counts))
+
+
+def real_steps(mask, name, values, ranks=None):
+    """`mask` as bool of one of `ranks`; where it is None all True, of the first of them.
+
+    By default the mask has all axes of `values`, or all but the last; the latter if it is None and
+    `values` is [B, T, D].
+    """
+    rank = values.shape.rank
+    if ranks is None:
+        ranks = {1: [1], 2: [2, 1]}.get(rank, [rank - 1, rank])
+    if mask is None:
+        return tf.ones(tf.shape(values)[:ranks[0]], tf.bool)
+    mask = checks.mask(mask, values, name)
+    if mask.shape.rank not in ranks:
+        raise ValueError(f'mask must have rank {" or ".join(map(str, ranks))}, one entry for each '
+                         f'step, got mask {checks.shown(mask.shape)} for {name} '
+                         f'{checks.shown(values.shape)}.')
+    return mask
+
+
+def widen(values):
+    """Values in the dtype of their sum: float32 for half precision, else their own."""
+    return tf.cast(values, tf.float32) if values.dtype.size < 4 else values

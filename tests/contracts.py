@@ -27,13 +27,13 @@ class Contract:
     Attributes:
       name: Public name below `seqmask`, with a variant in brackets: 'GRU[reset_before]'.
       call: (module, arrays, lengths) -> list of tensors. `arrays` as `arrays` made them.
-      reference: (weights, arrays) -> list of NumPy arrays, for one unpadded sequence alone; `arrays`
-        are the same, cropped to the sequence, without the batch axis.
+      reference: (weights, arrays) -> list of NumPy arrays, for one unpadded sequence alone;
+        `arrays` are the same, cropped to the sequence, without the batch axis.
       kinds: For each result: 'steps' [B, T, ...], zero at padded steps; 'sequence' [B, ...]; or
         'sum', a scalar to which each sequence adds its own part.
       make: dtype name -> `tf.Module` whose trainable variables are the `weights`, by name; or None.
-      arrays: (rng, B, T, dtype name) -> dict of operands. Those named in `per_sequence` are [B, ...],
-        all others [B, T, ...].
+      arrays: (rng, B, T, dtype name) -> dict of operands. Those named in `per_sequence` are
+        [B, ...], all others [B, T, ...].
       per_sequence: Names of the operands that have no time axis.
       differentiable: False for operations without gradients.
     """
@@ -100,7 +100,274 @@ MASKING = [
              reference=lambda _, a: [np.sum(np.square(a['inputs']))], kinds=('sum',)),
 ]
 
-CONTRACTS = [*MASKING]
+
+def _classes(rng, batch, maxlen, dtype):
+    return {**features(rng, batch, maxlen, dtype),
+            'labels': rng.integers(0, 3, size=[batch, maxlen]).astype('int32')}
+
+
+def _distributions(rng, batch, maxlen, dtype):
+    return {**features(rng, batch, maxlen, dtype),
+            'labels': rng.dirichlet([1, 1, 1], size=[batch, maxlen]).astype(dtype)}
+
+
+def _parts(rng, batch, maxlen, dtype):
+    return {**features(rng, batch, maxlen, dtype),
+            'labels': rng.uniform(size=[batch, maxlen, 3]).astype(dtype)}
+
+
+def _targets(rng, batch, maxlen, dtype):
+    return {**features(rng, batch, maxlen, dtype),
+            'labels': rng.normal(size=[batch, maxlen, 3]).astype(dtype)}
+
+
+def _hits(rng, batch, maxlen, dtype):
+    return {'inputs': rng.uniform(size=[batch, maxlen, 3]).astype(dtype),
+            'labels': rng.integers(0, 2, size=[batch, maxlen, 3]).astype('int32')}
+
+
+def _tally(room, name, function, arrays, oracle, *, variant='', outputs='logits', weights=None,
+           elements=False, **options):
+    """A contract of a loss, or of a metric's `tally`.
+
+    Args:
+      room: 'losses' or 'metrics'.
+      function: () -> what to call.
+      oracle: (outputs, labels, **options of its own) -> losses of one sequence.
+      outputs: What the operation calls its inputs.
+      weights: None, 'step' or 'sequence'.
+      elements: Whether the mask has the feature axis too.
+    """
+    of_tally = {k: v for k, v in options.items() if k in ('per', 'features')}
+    of_loss = {k: v for k, v in options.items() if k not in of_tally}
+
+    def operands(rng, batch, maxlen, dtype):
+        drawn = arrays(rng, batch, maxlen, dtype)
+        if weights is not None:
+            shape = [batch, maxlen] if weights == 'step' else [batch]
+            drawn['weights'] = rng.uniform(0.5, 2, size=shape).astype(dtype)
+        return drawn
+
+    def call(_, a, n):
+        mask = mask_of(a['inputs'], n)
+        if elements:
+            mask = tf.broadcast_to(mask[..., None], tf.shape(a['inputs']))
+        others = {k: a[k] for k in ('labels', 'weights') if k in a}
+        return list(function()(**{outputs: a['inputs']}, **others, mask=mask, **options))
+
+    def alone(_, a):
+        losses = oracle(a['inputs'], a['labels'], **of_loss)
+        return reference.tally(losses.ravel() if elements else losses, a.get('weights', 1.0),
+                               **of_tally)
+
+    return Contract(f'{room}.{name}' + (f'[{variant}]' if variant else ''), call=call,
+                    reference=alone, kinds=('sum', 'sum'), arrays=operands,
+                    per_sequence=('weights',) if weights == 'sequence' else (),
+                    differentiable=room == 'losses')
+
+
+def _loss(name, arrays, variant='', **options):
+    outputs = 'predictions' if arrays is _targets else 'logits'
+    return _tally('losses', name, lambda: getattr(seqmask.losses, name), arrays,
+                  getattr(reference, name), variant=variant, outputs=outputs, **options)
+
+
+LOSSES = [
+    _loss('sparse_softmax_cross_entropy', _classes),
+    _loss('sparse_softmax_cross_entropy', _classes, 'smoothed', label_smoothing=0.1, per='sequence',
+          weights='sequence'),
+    _loss('sparse_softmax_cross_entropy', _classes, 'weights', weights='step'),
+    _loss('softmax_cross_entropy', _distributions),
+    _loss('softmax_cross_entropy', _distributions, 'smoothed', label_smoothing=0.2, per='sequence'),
+    _loss('sigmoid_cross_entropy', _parts),
+    _loss('sigmoid_cross_entropy', _parts, 'elements', elements=True),
+    _loss('sigmoid_cross_entropy', _parts, 'sum', features='sum', label_smoothing=0.1,
+          pos_weight=3.0, weights='sequence'),
+    _loss('focal', _parts),
+    _loss('focal', _parts, 'alpha', alpha=0.25, gamma=0.5, features='sum', per='sequence'),
+    _loss('squared_error', _targets),
+    _loss('squared_error', _targets, 'sequence', per='sequence', weights='step'),
+    _loss('squared_error', _targets, 'elements', elements=True, per='sequence'),
+    _loss('absolute_error', _targets, features='sum'),
+    _loss('huber', _targets, delta=0.5, weights='step'),
+]
+
+
+def _metric(name, arrays, oracle, variant='', **options):
+    outputs = 'predictions' if arrays is _targets else 'logits'
+    return _tally('metrics', name, lambda: getattr(seqmask.metrics, name).tally, arrays, oracle,
+                  variant=variant, outputs=outputs, **options)
+
+
+def _run_metric(outputs):
+    def call(module, a, n):
+        module.reset()
+        module.update(**{outputs: a['inputs']}, labels=a['labels'], mask=mask_of(a['inputs'], n))
+        return [module.result()]
+    return call
+
+
+METRICS = [
+    Contract('metrics.Mean',
+             call=lambda _, a, n: list(seqmask.metrics.Mean.tally(
+                 values=a['inputs'], mask=mask_of(a['inputs'], n))),
+             reference=lambda _, a: reference.tally(a['inputs']), kinds=('sum', 'sum'),
+             differentiable=False),
+    _metric('Accuracy', _classes, reference.right, weights='step'),
+    _metric('ErrorRate', _classes, lambda x, y: 1 - reference.right(x, y), per='sequence'),
+    _metric('SequenceAccuracy', _classes,
+            lambda x, y: reference.right(x, y).min(keepdims=True) if len(x) else np.zeros(0),
+            weights='sequence'),
+    _metric('Perplexity', _classes, reference.sparse_softmax_cross_entropy),
+    _metric('RMSE', _targets, reference.squared_error, weights='sequence'),
+    _metric('MAE', _targets, reference.absolute_error, per='sequence'),
+    Contract('metrics.ConfusionMatrix', arrays=_classes,
+             make=lambda dtype: seqmask.metrics.ConfusionMatrix(3), call=_run_metric('logits'),
+             reference=lambda _, a: [reference.confusion_matrix(a['inputs'], a['labels'])],
+             kinds=('sum',), differentiable=False),
+    Contract('metrics.KerasMetric', arrays=_hits, call=_run_metric('predictions'),
+             make=lambda dtype: seqmask.metrics.KerasMetric(tf.keras.metrics.TruePositives()),
+             reference=lambda _, a: [np.sum((a['inputs'] > 0.5) & (a['labels'] == 1))],
+             kinds=('sum',), differentiable=False),
+]
+
+
+def _with_biases(module):
+    """The module, its biases no longer zero: zeros would hide what becomes of them."""
+    rng = np.random.default_rng(1)
+    for variable in module.trainable_variables:
+        if variable.name.startswith('bias'):
+            variable.assign_add(tf.constant(rng.normal(size=variable.shape), variable.dtype))
+    return module
+
+
+def _recurrent(name, make, oracle, variant='', sizes=(2,), started=False, **options):
+    """A contract of a recurrent layer: its outputs, then each tensor of its final state.
+
+    Args:
+      make: dtype -> layer.
+      oracle: (x, weights, initial state, **options) -> (outputs, final state).
+      sizes: Of the tensors of its state.
+      started: Whether the initial state is an operand; else it is zero.
+    """
+    names = tuple(f'state_{k}' for k in range(len(sizes))) if started else ()
+
+    def operands(rng, batch, maxlen, dtype):
+        return {**features(rng, batch, maxlen, dtype),
+                **{state: rng.normal(size=[batch, size]).astype(dtype)
+                   for state, size in zip(names, sizes)}}
+
+    def initial(a):
+        states = [a[state] for state in names]
+        return None if not states else states[0] if len(states) == 1 else states
+
+    def call(layer, a, n):
+        return tf.nest.flatten(layer(a['inputs'], n, initial(a), **options))
+
+    def alone(weights, a):
+        return tf.nest.flatten(oracle(a['inputs'], weights, initial(a), **options))
+
+    return Contract(name + (f'[{variant}]' if variant else ''), call=call, reference=alone,
+                    kinds=('steps',) + ('sequence',) * len(sizes), arrays=operands,
+                    per_sequence=names, make=lambda dtype: _with_biases(make(dtype)))
+
+
+def _gru(dtype):
+    return seqmask.GRU(3, 2, dtype=dtype, seed=0)
+
+
+def _gru_before(dtype):
+    return seqmask.GRU(3, 2, reset_after=False, dtype=dtype, seed=0)
+
+
+def _lstm(dtype):
+    return seqmask.LSTM(3, 2, dtype=dtype, seed=0)
+
+
+def _reference_gru_before(x, weights, state, **options):
+    return reference.gru(x, weights, state, reset_after=False, **options)
+
+
+def _both_ways(dtype):
+    return seqmask.Bidirectional(_lstm(dtype), _gru(dtype))
+
+
+def _reference_both_ways(x, weights, states=None, reverse=False):
+    *lstm_state, gru_state = states or (None, None)
+    lstm_state = lstm_state if states else None
+    return reference.bidirectional(
+        x, lambda x, reverse: reference.lstm(
+            x, reference.part(weights, 'forward'), lstm_state, reverse),
+        lambda x, reverse: reference.gru(
+            x, reference.part(weights, 'backward'), gru_state, reverse), reverse)
+
+
+def _stack(dtype):
+    return seqmask.Stacked([
+        _both_ways(dtype), seqmask.GRU(2 + 2, 3, reset_after=False, dtype=dtype, seed=1)])
+
+
+def _reference_stack(x, weights, states=None, reverse=False):
+    outputs, below = _reference_both_ways(
+        x, reference.part(weights, 'layers/0'), reverse=reverse)
+    outputs, above = reference.gru(
+        outputs, reference.part(weights, 'layers/1'), reverse=reverse, reset_after=False)
+    return outputs, (below, above)
+
+
+def _unroll(name, cell, oracle, width, arrays, **options):
+    """A contract of `unroll`; the cell and its oracle are (x_t, state) -> (output, state)."""
+    return Contract(name, arrays=arrays, per_sequence=('state',), kinds=('steps', 'sequence'),
+                    call=lambda _, a, n: list(seqmask.unroll(
+                        cell, a['inputs'], n, a['state'], **options)),
+                    reference=lambda _, a: list(reference.unroll(
+                        oracle, a['inputs'], a['state'], width, **options)))
+
+
+def _features_and_state(rng, batch, maxlen, dtype):
+    return {**features(rng, batch, maxlen, dtype),
+            'state': rng.uniform(0.5, 2, size=[batch, 3]).astype(dtype)}
+
+
+def _decay(x_t, state):
+    state = 0.5 * state + x_t
+    return state[..., :2], state
+
+
+def _poles(x_t, state):
+    """Neither at x_t = 0, nor at state = 0, is there a finite gradient."""
+    return tf.math.log(tf.abs(x_t)) / state, tf.sqrt(tf.abs(x_t)) * state
+
+
+def _reference_poles(x_t, state):
+    return np.log(np.abs(x_t)) / state, np.sqrt(np.abs(x_t)) * state
+
+
+RECURRENT = [
+    *(_recurrent(name, make, oracle, variant=', '.join(
+        [first] * bool(first) + ['reverse'] * reverse + ['started'] * started),
+                 sizes=sizes, started=started, **({'reverse': True} if reverse else {}))
+      for name, first, make, oracle, sizes in [
+          ('GRU', '', _gru, reference.gru, (2,)),
+          ('GRU', 'reset before', _gru_before, _reference_gru_before, (2,)),
+          ('LSTM', '', _lstm, reference.lstm, (2, 2))]
+      for reverse, started in [(False, False), (True, False), (False, True)]),
+    _recurrent('Bidirectional', _both_ways, _reference_both_ways, sizes=(2, 2, 2)),
+    _recurrent('Stacked', _stack, _reference_stack, sizes=(2, 2, 2, 3)),
+    _recurrent('Stacked', _stack, _reference_stack, 'reverse', sizes=(2, 2, 2, 3), reverse=True),
+    _unroll('unroll', _decay, _decay, 2, _features_and_state),
+    _unroll('unroll[reverse]', _decay, _decay, 2, _features_and_state, reverse=True),
+    _unroll('unroll[poles]', _poles, _reference_poles, 3, _features_and_state),
+    Contract('Dense', make=lambda dtype: _with_biases(seqmask.Dense(3, 2, dtype=dtype, seed=0)),
+             call=lambda dense, a, n: [dense(a['inputs'], n)],
+             reference=lambda weights, a: [reference.dense(a['inputs'], weights)],
+             kinds=('steps',)),
+    Contract('Dropout', make=lambda dtype: seqmask.Dropout(0.5, seed=0),
+             call=lambda dropout, a, n: [dropout(a['inputs'], n)],
+             reference=lambda _, a: [a['inputs']], kinds=('steps',)),
+]
+
+CONTRACTS = [*MASKING, *LOSSES, *METRICS, *RECURRENT]
 
 # Public names that take lengths or a mask and are not operations on [B, T, ...] values.
 EXEMPT = {

@@ -13,3 +13,141 @@ def last_relevant(x):
 
 def reverse(x):
     return x[::-1]
+
+
+def pack(lengths, reverse=False):
+    """(batch_sizes, order, positions) of a whole batch: its real steps, longest sequence first."""
+    order = sorted(range(len(lengths)), key=lambda b: -lengths[b])      # sorted() is stable
+    alive = [[b for b in order if lengths[b] > t] for t in range(max(lengths, default=0))]
+    positions = [(b, lengths[b] - 1 - t if reverse else t)
+                 for t, rows in enumerate(alive) for b in rows]
+    return [len(rows) for rows in alive], order, positions
+
+
+# Recurrent layers: each returns (outputs [n, H], final state); weights as in Keras
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def unroll(cell, x, state, width, reverse=False):
+    outputs = np.zeros([len(x), width])
+    for t in range(len(x))[::-1 if reverse else 1]:
+        outputs[t], state = cell(x[t], state)
+    return outputs, state
+
+
+def lstm(x, weights, state=None, reverse=False):
+    W, U, b = weights['kernel'], weights['recurrent_kernel'], weights['bias']
+    hidden_size = len(U)
+
+    def cell(x_t, state):
+        h_tm1, c_tm1 = state
+        i, f, g, o = np.split(x_t @ W + h_tm1 @ U + b, 4)
+        c_t = sigmoid(f) * c_tm1 + sigmoid(i) * np.tanh(g)
+        h_t = sigmoid(o) * np.tanh(c_t)
+        return h_t, (h_t, c_t)
+
+    zeros = np.zeros(hidden_size)
+    return unroll(cell, x, (zeros, zeros) if state is None else state, hidden_size, reverse)
+
+
+def gru(x, weights, state=None, reverse=False, reset_after=True):
+    W, U, b = weights['kernel'], weights['recurrent_kernel'], weights['bias']
+    hidden_size = len(U)
+    W_z, W_r, W_g = np.split(W, 3, axis=-1)
+    U_z, U_r, U_g = np.split(U, 3, axis=-1)
+    b, b2 = b if reset_after else (b, np.zeros_like(b))     # b' of the docstring
+    b_z, b_r, b_g = np.split(b, 3)
+    b2_z, b2_r, b2_g = np.split(b2, 3)
+
+    def cell(x_t, h_tm1):
+        z = sigmoid(x_t @ W_z + b_z + h_tm1 @ U_z + b2_z)
+        r = sigmoid(x_t @ W_r + b_r + h_tm1 @ U_r + b2_r)
+        if reset_after:
+            g = np.tanh(x_t @ W_g + b_g + r * (h_tm1 @ U_g + b2_g))
+        else:
+            g = np.tanh(x_t @ W_g + b_g + (r * h_tm1) @ U_g)
+        h_t = z * h_tm1 + (1 - z) * g
+        return h_t, h_t
+
+    return unroll(cell, x, np.zeros(hidden_size) if state is None else state, hidden_size, reverse)
+
+
+def bidirectional(x, forward, backward, reverse=False):
+    """`forward` and `backward`: (x, reverse=) -> (outputs, final state)."""
+    forward_outputs, forward_state = forward(x, reverse=reverse)
+    backward_outputs, backward_state = backward(x, reverse=not reverse)
+    outputs = np.concatenate([forward_outputs, backward_outputs], axis=-1)
+    return outputs, (forward_state, backward_state)
+
+
+def dense(x, weights):
+    return x @ weights['kernel'] + weights['bias']
+
+
+def part(weights, path):
+    """The weights of one layer inside another: those whose names begin with its path."""
+    return {name[len(path) + 1:]: w for name, w in weights.items() if name.startswith(path + '/')}
+
+
+# Losses of one sequence: for each step, or for each element of its features
+
+def sparse_softmax_cross_entropy(logits, labels, label_smoothing=0.0):
+    one_hot = np.eye(logits.shape[-1])[labels]
+    return softmax_cross_entropy(logits, one_hot, label_smoothing)
+
+
+def softmax_cross_entropy(logits, labels, label_smoothing=0.0):
+    p = np.exp(logits) / np.sum(np.exp(logits), axis=-1, keepdims=True)
+    s, num_classes = label_smoothing, logits.shape[-1]
+    return -np.sum(((1 - s) * labels + s / num_classes) * np.log(p), axis=-1)
+
+
+def sigmoid_cross_entropy(logits, labels, label_smoothing=0.0, pos_weight=1.0):
+    p = 1 / (1 + np.exp(-logits))
+    y = (1 - label_smoothing) * labels + label_smoothing / 2
+    return -pos_weight * y * np.log(p) - (1 - y) * np.log(1 - p)
+
+
+def focal(logits, labels, gamma=2.0, alpha=None):
+    of_ones, of_zeros = (1, 1) if alpha is None else (alpha, 1 - alpha)
+    p = 1 / (1 + np.exp(-logits))
+    return (-of_ones * labels * (1 - p) ** gamma * np.log(p)
+            - of_zeros * (1 - labels) * p ** gamma * np.log(1 - p))
+
+
+def squared_error(predictions, labels):
+    return (predictions - labels) ** 2
+
+
+def absolute_error(predictions, labels):
+    return np.abs(predictions - labels)
+
+
+def huber(predictions, labels, delta=1.0):
+    e = np.abs(predictions - labels)
+    return np.where(e <= delta, e ** 2 / 2, delta * (e - delta / 2))
+
+
+def right(logits, labels):
+    return (np.argmax(logits, axis=-1) == labels).astype(float)
+
+
+def tally(losses, weights=1.0, per='step', features='mean'):
+    """[total, count] of one sequence: losses [n] or [n, D], one weight or [n]."""
+    if losses.ndim > 1:
+        losses = losses.mean(axis=-1) if features == 'mean' else losses.sum(axis=-1)
+    of_steps = weights * np.ones(len(losses))
+    if per == 'step' or not len(losses):
+        return [np.sum(of_steps * losses), np.sum(of_steps)]
+    average = np.sum(of_steps * losses) / np.sum(of_steps)
+    of_sequence = 1.0 if np.ndim(weights) else weights
+    return [of_sequence * average, of_sequence]
+
+
+def confusion_matrix(logits, labels):
+    counts = np.zeros([logits.shape[-1]] * 2)
+    for label, taken in zip(labels, np.argmax(logits, axis=-1)):
+        counts[label, taken] += 1
+    return counts

@@ -54,7 +54,7 @@ def floats(arrays):
 
 
 def cotangent(contract, results, lengths):
-    """A fixed weight for every element of every result, the same for the same element whatever T."""
+    """A fixed weight for every element of every result, the same one whatever T."""
     weights = []
     for kind, result in zip(contract.kinds, results):
         shape = np.shape(result)
@@ -85,7 +85,7 @@ def run(contract, module, arrays, lengths, with_gradient=True):
 
 
 def expected(contract, weights, arrays, lengths, like):
-    """What `reference.py` gives for each sequence alone, padded with zeros to the shape of `like`."""
+    """What `reference.py` gives for each sequence alone, zero-padded to the shape of `like`."""
     padded = [np.zeros(result.shape) for result in like]
     for b, length in enumerate(lengths):
         alone = contract.reference(weights, one_sequence(contract, arrays, b, length))
@@ -103,7 +103,9 @@ def expected(contract, weights, arrays, lengths, like):
 def weights_of(module):
     if module is None:
         return {}
-    return {v.name.split(':')[0]: v.numpy() for v in module.trainable_variables}
+    found = module._flatten(with_path=True, predicate=lambda part: isinstance(
+        part, tf.Variable) and part.trainable)      # what trainable_variables is made of
+    return {'/'.join(map(str, path)): variable.numpy() for path, variable in found}
 
 
 def assert_same(actual, wanted, **tolerance):
@@ -264,7 +266,8 @@ def public_operations():
         for name in room.__all__:
             thing = getattr(room, name)
             if inspect.isclass(thing):
-                method = getattr(thing, 'update', None) or thing.__dict__.get('__call__')
+                calls = [vars(c)['__call__'] for c in thing.__mro__ if '__call__' in vars(c)]
+                method = getattr(thing, 'update', None) or (calls[0] if calls else None)
             else:
                 method = thing if inspect.isfunction(thing) else None
             if method is None:

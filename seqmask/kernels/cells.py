@@ -1,0 +1,138 @@
+"""One step of each recurrent cell, forward and backward, in the letters of its equations.
+
+A gate is a tensor of its own, [n, H]: the products [n, H] x [H, H] run side by side, and no time
+goes into splitting and concatenating gates. `x` is a step's share of the input, x_t W + b, gate by gate;
+`U` the recurrent weights, gate by gate; `m` the dropout mask of the state, or None.
+
+`forward(x, state, U, m)` returns the new state and what the backward step needs. `backward(saved,
+d_state, U, m)` returns the gradients to the gates' sums and to the old state.
+`weight_gradients(saved, d_gates)` takes both over all real steps at once, [N, H], and forms each
+gradient with one product. The output of a step is the first part of its state.
+"""
+
+import typing
+
+import tensorflow as tf
+
+_d_sigmoid = tf.raw_ops.SigmoidGrad     # (y, dy) -> dy y (1 - y)
+_d_tanh = tf.raw_ops.TanhGrad           # (y, dy) -> dy (1 - y^2)
+
+
+class Cell(typing.NamedTuple):
+    """One step of a recurrence; see the module's docstring."""
+    num_gates: int
+    num_states: int
+    num_saved: int
+    num_d_gates: int
+    forward: typing.Callable
+    backward: typing.Callable
+    weight_gradients: typing.Callable
+
+
+def _dropped(h, m):
+    return h if m is None else h * m
+
+
+def _product(a, b):
+    """a b^T, the way back through a product with b."""
+    return tf.matmul(a, b, transpose_b=True)
+
+
+def _weight(a, d_b):
+    """a^T d_b, the gradient of the weight between a and b."""
+    return tf.matmul(a, d_b, transpose_a=True)
+
+
+def _lstm_forward(x, state, U, m):
+    """Gers, Schmidhuber, Cummins (2000): Learning to Forget.
+
+    i, f, o = sigmoid(x + h_tm1 U) each;  g = tanh(x + h_tm1 U);  c = f c_tm1 + i g;  h = o tanh(c)
+    """
+    h_tm1, c_tm1 = state
+    d = _dropped(h_tm1, m)
+    i, f, g, o = (x_k + tf.matmul(d, U_k) for x_k, U_k in zip(x, U))
+    i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
+    c = f * c_tm1 + i * g
+    y = tf.tanh(c)
+    return (o * y, c), (i, f, g, o, y, c_tm1, d)
+
+
+def _lstm_backward(saved, d_state, U, m):
+    i, f, g, o, y, c_tm1, _ = saved
+    d_h, d_c = d_state
+    d_c += _d_tanh(y=y, dy=d_h * o)
+    d_gates = (_d_sigmoid(y=i, dy=d_c * g), _d_sigmoid(y=f, dy=d_c * c_tm1),
+               _d_tanh(y=g, dy=d_c * i), _d_sigmoid(y=o, dy=d_h * y))
+    d_d = tf.add_n([_product(d_k, U_k) for d_k, U_k in zip(d_gates, U)])
+    return d_gates, (_dropped(d_d, m), d_c * f)
+
+
+def _lstm_weight_gradients(saved, d_gates):
+    d = saved(6)
+    return [_weight(d, d_k) for d_k in d_gates]
+
+
+def _gru_after_forward(x, state, U, m):
+    """Chung et al. (2014), with the reset gate after the product, as in cuDNN and Keras.
+
+    z, r = sigmoid(x + h_tm1 U) each;  g = tanh(x + r (h_tm1 U + b));  h = z h_tm1 + (1 - z) g
+    """
+    h_tm1, = state
+    *U, b = U
+    d = _dropped(h_tm1, m)
+    z, r = (tf.sigmoid(x_k + tf.matmul(d, U_k)) for x_k, U_k in zip(x[:2], U[:2]))
+    u = tf.matmul(d, U[2]) + b
+    g = tf.tanh(x[2] + r * u)
+    return (g + z * (h_tm1 - g),), (z, r, g, u, h_tm1, d)
+
+
+def _gru_after_backward(saved, d_state, U, m):
+    z, r, g, u, h_tm1, _ = saved
+    d_h, = d_state
+    d_g = _d_tanh(y=g, dy=d_h - d_h * z)
+    d_gates = (_d_sigmoid(y=z, dy=d_h * (h_tm1 - g)), _d_sigmoid(y=r, dy=d_g * u), d_g, d_g * r)
+    d_z, d_r, _, d_u = d_gates
+    d_d = tf.add_n([_product(d_k, U_k) for d_k, U_k in zip((d_z, d_r, d_u), U)])
+    return d_gates, (d_h * z + _dropped(d_d, m),)
+
+
+def _gru_after_weight_gradients(saved, d_gates):
+    d_z, d_r, _, d_u = d_gates
+    d = saved(5)
+    return [*(_weight(d, d_k) for d_k in (d_z, d_r, d_u)), tf.reduce_sum(d_u, axis=0)]
+
+
+def _gru_before_forward(x, state, U, m):
+    """Cho et al. (2014), with the reset gate before the product.
+
+    z, r = sigmoid(x + h_tm1 U) each;  g = tanh(x + (r h_tm1) U);  h = z h_tm1 + (1 - z) g
+    """
+    h_tm1, = state
+    d = _dropped(h_tm1, m)
+    z, r = (tf.sigmoid(x_k + tf.matmul(d, U_k)) for x_k, U_k in zip(x[:2], U[:2]))
+    e = r * d
+    g = tf.tanh(x[2] + tf.matmul(e, U[2]))
+    return (g + z * (h_tm1 - g),), (z, r, g, h_tm1, d, e)
+
+
+def _gru_before_backward(saved, d_state, U, m):
+    z, r, g, h_tm1, d, _ = saved
+    d_h, = d_state
+    d_g = _d_tanh(y=g, dy=d_h - d_h * z)
+    d_e = _product(d_g, U[2])
+    d_gates = (_d_sigmoid(y=z, dy=d_h * (h_tm1 - g)), _d_sigmoid(y=r, dy=d_e * d), d_g)
+    d_d = d_e * r + _product(d_gates[0], U[0]) + _product(d_gates[1], U[1])
+    return d_gates, (d_h * z + _dropped(d_d, m),)
+
+
+def _gru_before_weight_gradients(saved, d_gates):
+    d_z, d_r, d_g = d_gates
+    d, e = saved(4), saved(5)
+    return [_weight(d, d_z), _weight(d, d_r), _weight(e, d_g)]
+
+
+LSTM = Cell(4, 2, 7, 4, _lstm_forward, _lstm_backward, _lstm_weight_gradients)
+GRU_RESET_AFTER = Cell(3, 1, 6, 4, _gru_after_forward, _gru_after_backward,
+                       _gru_after_weight_gradients)
+GRU_RESET_BEFORE = Cell(3, 1, 6, 3, _gru_before_forward, _gru_before_backward,
+                        _gru_before_weight_gradients)

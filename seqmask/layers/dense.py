@@ -1,0 +1,61 @@
+"""The same product at every step."""
+
+import tensorflow as tf
+
+from seqmask import checks, noise
+from seqmask.lengths import sequence_mask
+from seqmask.masking import apply_mask
+
+
+class Dense(tf.Module):
+    """A linear map of each step.
+
+    out[b, t] = inputs[b, t] W + b for t < lengths[b];   0 after it
+
+    Variables: `kernel` [D, output_size] (Glorot uniform), `bias` [output_size] (zeros).
+
+    Args:
+      input_size: D.
+      output_size: Width of the outputs.
+      dtype: Of weights, inputs and outputs.
+      seed: int; the same seed gives the same weights.
+
+    >>> dense = seqmask.Dense(input_size=2, output_size=3, seed=0)
+    >>> dense.bias.assign_add(tf.ones([3])).shape
+    TensorShape([3])
+    >>> dense(tf.zeros([1, 2, 2]), tf.constant([1])).numpy().tolist()
+    [[[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]]
+    """
+
+    def __init__(self, input_size, output_size, *, dtype='float32', seed=None, name=None):
+        super().__init__(name=name)
+        self.input_size = checks.size('input_size', input_size)
+        self.output_size = checks.size('output_size', output_size)
+        self.dtype = tf.as_dtype(dtype)
+        kernel = tf.keras.initializers.GlorotUniform(noise.seeds(seed, 1)[0])
+        self.kernel = tf.Variable(tf.cast(kernel([input_size, output_size]), self.dtype),
+                                  name='kernel')
+        self.bias = tf.Variable(tf.zeros([output_size], self.dtype), name='bias')
+
+    def __call__(self, inputs, lengths):
+        """Maps the real steps.
+
+        Args:
+          inputs: float [B, T, D]. Values at padded steps are ignored, NaN included.
+          lengths: int32 [B]. Time steps, 0 <= lengths <= T.
+
+        Returns:
+          float [B, T, output_size], 0 at padded steps.
+
+        Raises:
+          ValueError: If a rank or a static size does not fit.
+          TypeError: If a dtype does not fit.
+          tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
+        """
+        inputs = checks.floating('inputs', inputs, 'B, T, D', dtype=self.dtype)
+        checks.axis_size('inputs', inputs, -1, self.input_size, 'input_size')
+        lengths = checks.lengths(lengths, batch=tf.shape(inputs)[0], maxlen=tf.shape(inputs)[1])
+        mask = sequence_mask(lengths, tf.shape(inputs)[1])
+        # Before the product too: in its gradient, NaN in the padding would meet a zero.
+        outputs = tf.tensordot(apply_mask(inputs, mask), self.kernel, 1) + self.bias
+        return apply_mask(outputs, mask)

@@ -1,0 +1,63 @@
+"""What a layer does not get to see in training."""
+
+import tensorflow as tf
+
+from seqmask import checks, noise
+from seqmask.lengths import sequence_mask
+from seqmask.masking import apply_mask
+
+
+class Dropout(tf.Module):
+    """Drops features at random and scales up the others.
+
+    out[b, t] = inputs[b, t] m / (1 - rate),  m = 0 with probability rate, else 1, when training
+    out[b, t] = inputs[b, t]                                                      otherwise
+
+    for t < lengths[b];   0 after it. With per='element', every element draws its own m; with
+    per='sequence', all steps of a sequence share one (Gal and Ghahramani, 2016); with per='step',
+    all features of a step do: whole steps go missing, and the layers above learn from the others.
+
+    Args:
+      rate: Share of the features dropped, in [0, 1).
+      per: 'element', 'sequence' or 'step'.
+      seed: int; the same seed gives the same draws.
+
+    Source: Srivastava et al. Dropout. JMLR 2014.
+
+    >>> dropout = seqmask.Dropout(0.5, per='sequence', seed=0)
+    >>> outputs = dropout(tf.ones([1, 3, 4]), tf.constant([2]), training=True)
+    >>> sorted(set(outputs[0, :2].numpy().ravel().tolist())), float(tf.reduce_sum(outputs[0, 2]))
+    ([0.0, 2.0], 0.0)
+    """
+
+    def __init__(self, rate, *, per='element', seed=None, name=None):
+        super().__init__(name=name)
+        self.rate = checks.fraction('rate', rate)
+        self.per = checks.choice('per', per, ('element', 'sequence', 'step'))
+        if rate:
+            self._noise = noise.generator(noise.seeds(seed, 1)[0])
+
+    def __call__(self, inputs, lengths, *, training=False):
+        """Drops features of the real steps when training.
+
+        Args:
+          inputs: float [B, T, D]. Values at padded steps are ignored, NaN included.
+          lengths: int32 [B]. Time steps, 0 <= lengths <= T.
+          training: Whether to drop.
+
+        Returns:
+          float [B, T, D], 0 at padded steps.
+
+        Raises:
+          ValueError: If a rank or a static size does not fit.
+          TypeError: If a dtype does not fit.
+          tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
+        """
+        inputs = checks.floating('inputs', inputs, 'B, T, D')
+        batch, maxlen, width = tf.unstack(tf.shape(inputs))
+        lengths = checks.lengths(lengths, batch=batch, maxlen=maxlen)
+        if training and self.rate:
+            shape = {'element': [batch, maxlen, width], 'sequence': [batch, 1, width],
+                     'step': [batch, maxlen, 1]}[self.per]
+            inputs *= noise.dropout_mask(self._noise, shape, self.rate, inputs.dtype)
+        return apply_mask(inputs, sequence_mask(lengths, maxlen))

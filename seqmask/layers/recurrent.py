@@ -1,0 +1,275 @@
+"""GRU and LSTM that stop where each sequence stops."""
+
+import typing
+
+import tensorflow as tf
+
+from seqmask import checks, kernels, noise
+from seqmask.lengths import sequence_mask
+from seqmask.masking import apply_mask, reverse as reverse_steps
+from seqmask.packing import pack, take_rows, unpack
+
+
+class LSTMState(typing.NamedTuple):
+    """State of an LSTM: `hidden` and `cell`, float [B, H] each."""
+    hidden: tf.Tensor
+    cell: tf.Tensor
+
+
+class _Recurrent(tf.Module):
+    """What GRU and LSTM share: the call over time; a subclass brings its cell and its weights."""
+
+    def __init__(self, cell, bias, input_size, hidden_size, *, dropout, recurrent_dropout,
+                 implementation, dtype, seed, name):
+        super().__init__(name=name)
+        self.input_size = checks.size('input_size', input_size)
+        self.hidden_size = checks.size('hidden_size', hidden_size)
+        self.dropout = checks.fraction('dropout', dropout)
+        self.recurrent_dropout = checks.fraction('recurrent_dropout', recurrent_dropout)
+        self.implementation = checks.choice('implementation', implementation, ('auto', 'graph'))
+        self.dtype = tf.as_dtype(dtype)
+        self._cell = cell
+        widths = cell.num_gates * hidden_size
+        kernel_seed, recurrent_seed, noise_seed = noise.seeds(seed, 3)
+        initializers = tf.keras.initializers
+        self.kernel = self._variable(
+            'kernel', initializers.GlorotUniform(kernel_seed)([input_size, widths]))
+        self.recurrent_kernel = self._variable(
+            'recurrent_kernel', initializers.Orthogonal(seed=recurrent_seed)([hidden_size, widths]))
+        self.bias = self._variable('bias', bias)
+        if dropout or recurrent_dropout:
+            self._noise = noise.generator(noise_seed)
+
+    def _variable(self, name, value):
+        return tf.Variable(tf.cast(value, self.dtype), name=name)
+
+    # AutoGraph has nothing to convert here, and would double the time it takes to trace.
+    @tf.autograph.experimental.do_not_convert
+    def __call__(self, inputs, lengths, initial_state=None, *, reverse=False, training=False):
+        """Runs over the real steps of a batch.
+
+        Args:
+          inputs: float [B, T, D]. Values at padded steps are ignored, NaN included.
+          lengths: int32 [B]. Time steps, 0 <= lengths <= T.
+          initial_state: As `final_state`; zeros by default.
+          reverse: If True, each sequence runs from its own last step to its first; the output of
+            a step stays at that step, and the final state follows step 0.
+          training: If True, dropout applies: one mask for all steps of a sequence.
+
+        Returns:
+          (outputs float [B, T, H], 0 at padded steps; final_state: the state after each sequence's
+          own last step, its initial state where its length is 0).
+
+        Raises:
+          ValueError: If a rank or a static size does not fit.
+          TypeError: If inputs do not have the layer's dtype, or lengths are not integers.
+          tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
+        """
+        inputs = self._checked('inputs', inputs, 'B, T, D')
+        batch, maxlen = tf.unstack(tf.shape(inputs)[:2])
+        lengths = checks.lengths(lengths, batch=batch, maxlen=maxlen)
+        state = self._checked_state(initial_state, batch)
+        if training and self.dropout:
+            inputs *= noise.dropout_mask(self._noise, [batch, 1, self.input_size], self.dropout,
+                                         self.dtype)
+        m = None
+        if training and self.recurrent_dropout:
+            m = noise.dropout_mask(self._noise, [batch, self.hidden_size], self.recurrent_dropout,
+                                   self.dtype)
+        over_time = self._over_padding if kernels.inside_xla() else self._over_packing
+        outputs, state = over_time(inputs, lengths, state, m, reverse)
+        outputs = tf.ensure_shape(outputs, [*inputs.shape[:2], self.hidden_size])
+        return outputs, self._structured(state)
+
+    def step(self, x_t, state):
+        """One step, for streams. Step by step equals the whole call.
+
+        Args:
+          x_t: float [B, D].
+          state: As `final_state` of a call, or `initial_state(batch)`.
+
+        Returns:
+          (output float [B, H], state).
+        """
+        x_t = self._checked('x_t', x_t, 'B, D')
+        state = self._checked_state(state, tf.shape(x_t)[0])
+        state, _ = self._cell.forward(self._project(x_t), state, self._recurrent_weights(), None)
+        return state[0], self._structured(state)
+
+    def initial_state(self, batch):
+        """The state before the first step of `batch` sequences: zeros."""
+        zeros = tf.zeros([batch, self.hidden_size], self.dtype)
+        return self._structured([zeros] * self._cell.num_states)
+
+    def _over_packing(self, inputs, lengths, state, m, reverse):
+        packed = pack(inputs, lengths, reverse=reverse)
+        back = tf.argsort(packed.order)
+        outputs, state = kernels.recur(
+            self._cell, kernels.Packing(packed.batch_sizes), self._project(packed.values),
+            self._recurrent_weights(), [take_rows(s, packed.order) for s in state],
+            None if m is None else take_rows(m, packed.order))
+        return unpack(packed._replace(values=outputs)), [take_rows(s, back) for s in state]
+
+    def _over_padding(self, inputs, lengths, state, m, reverse):
+        mask = sequence_mask(lengths, tf.shape(inputs)[1])
+        inputs = reverse_steps(inputs, lengths) if reverse else apply_mask(inputs, mask)
+        alive = tf.transpose(mask)
+        outputs, state = kernels.recur(
+            self._cell, kernels.Padding(alive), self._project(tf.transpose(inputs, [1, 0, 2])),
+            self._recurrent_weights(), state, m)
+        outputs = tf.transpose(apply_mask(outputs, alive), [1, 0, 2])
+        return (reverse_steps(outputs, lengths) if reverse else outputs), state
+
+    def _project(self, x):
+        """The inputs' share of each gate: one large product a gate for all steps."""
+        return [tf.matmul(x, W) + b for W, b in
+                zip(self._gates(self.kernel), self._input_biases())]
+
+    def _gates(self, weight):
+        return tf.split(tf.convert_to_tensor(weight), self._cell.num_gates, axis=-1)
+
+    def _input_biases(self):
+        return self._gates(self.bias)
+
+    def _recurrent_weights(self):
+        return self._gates(self.recurrent_kernel)
+
+    def _structured(self, state):
+        return state[0]
+
+    def _checked(self, name, value, legend):
+        value = checks.floating(name, value, legend, dtype=self.dtype)
+        checks.axis_size(name, value, -1, self.input_size, 'input_size')
+        return value
+
+    def _checked_state(self, state, batch):
+        if state is None:
+            state = self.initial_state(batch)
+        parts = tf.nest.flatten(state)
+        if len(parts) != self._cell.num_states:
+            raise ValueError(f'the state of {type(self).__name__} has {self._cell.num_states} '
+                             f'tensors [B, H], got {len(parts)}.')
+        parts = [tf.convert_to_tensor(part, self.dtype) for part in parts]
+        for part in parts:
+            checks.tensor('a state', part, 'B, H')
+            checks.axis_size('a state', part, -1, self.hidden_size, 'hidden_size')
+            checks.require(tf.equal(tf.shape(part)[0], batch),
+                           'a state must have one row for each sequence; rows and sequences are',
+                           tf.shape(part)[0], batch)
+        return parts
+
+
+class LSTM(_Recurrent):
+    """Long short-term memory.
+
+    i, f, o = sigmoid(x_t W + h_tm1 U + b), each with its own W, U, b
+    g = tanh(x_t W + h_tm1 U + b)
+    c_t = f c_tm1 + i g;   h_t = o tanh(c_t)      for t < length; after it, the state stays
+
+    Weights are laid out as in Keras, gates in the order i, f, g, o: `kernel` [D, 4H],
+    `recurrent_kernel` [H, 4H], `bias` [4H] with 1 for the forget gate. `final_state` is an
+    `LSTMState(hidden, cell)`.
+
+    Args:
+      input_size: D.
+      hidden_size: H.
+      dropout: Share of the input features dropped in training, the same at all steps.
+      recurrent_dropout: Share of the hidden units that the gates do not see in training, the same
+        at all steps (Gal and Ghahramani, 2016).
+      implementation: 'auto' or 'graph': TensorFlow operations, which run wherever it does.
+      dtype: Of weights, inputs and outputs.
+      seed: int; the same seed gives the same weights and the same dropout.
+
+    Source: Gers, Schmidhuber, Cummins. Learning to Forget. Neural Computation, 2000.
+
+    >>> lstm = seqmask.LSTM(input_size=2, hidden_size=3, seed=0)
+    >>> outputs, state = lstm(tf.ones([2, 4, 2]), tf.constant([4, 1]))
+    >>> outputs.shape, bool(tf.reduce_all(outputs[1, 1:] == 0)), state.cell.shape
+    (TensorShape([2, 4, 3]), True, TensorShape([2, 3]))
+    """
+
+    def __init__(self, input_size, hidden_size, *, dropout=0.0, recurrent_dropout=0.0,
+                 implementation='auto', dtype='float32', seed=None, name=None):
+        bias = tf.repeat([0.0, 1.0, 0.0, 0.0], checks.size('hidden_size', hidden_size))
+        super().__init__(kernels.LSTM, bias, input_size, hidden_size, dropout=dropout,
+                         recurrent_dropout=recurrent_dropout, implementation=implementation,
+                         dtype=dtype, seed=seed, name=name)
+
+    def _structured(self, state):
+        return LSTMState(*state)
+
+
+class GRU(_Recurrent):
+    """Gated recurrent unit.
+
+    z, r = sigmoid(x_t W + h_tm1 U + b), each with its own W, U, b
+    g = tanh(x_t W + b + r (h_tm1 U + b'))        if reset_after
+    g = tanh(x_t W + b + (r h_tm1) U)             otherwise
+    h_t = z h_tm1 + (1 - z) g                     for t < length; after it, the state stays
+
+    Weights are laid out as in Keras, gates in the order z, r, g: `kernel` [D, 3H],
+    `recurrent_kernel` [H, 3H], `bias` [2, 3H] (input, recurrent) if reset_after, else [3H].
+    `final_state` is a tensor [B, H].
+
+    Args:
+      input_size: D.
+      hidden_size: H.
+      reset_after: Whether the reset gate acts after the product with U (cuDNN, Keras, PyTorch) or
+        before it (Cho et al., 2014).
+      dropout: Share of the input features dropped in training, the same at all steps.
+      recurrent_dropout: Share of the hidden units that the gates do not see in training, the same
+        at all steps (Gal and Ghahramani, 2016).
+      implementation: 'auto' or 'graph': TensorFlow operations, which run wherever it does.
+      dtype: Of weights, inputs and outputs.
+      seed: int; the same seed gives the same weights and the same dropout.
+
+    Source: Cho et al. Learning Phrase Representations using RNN Encoder-Decoder. EMNLP 2014.
+
+    >>> gru = seqmask.GRU(input_size=2, hidden_size=3, seed=0)
+    >>> outputs, state = gru(tf.ones([2, 4, 2]), tf.constant([4, 1]))
+    >>> bool(tf.reduce_all(outputs[1, 0] == state[1])), bool(tf.reduce_all(outputs[1, 1:] == 0))
+    (True, True)
+    """
+
+    def __init__(self, input_size, hidden_size, *, reset_after=True, dropout=0.0,
+                 recurrent_dropout=0.0, implementation='auto', dtype='float32', seed=None,
+                 name=None):
+        self.reset_after = bool(reset_after)
+        cell = kernels.GRU_RESET_AFTER if reset_after else kernels.GRU_RESET_BEFORE
+        bias_shape = ([2] if reset_after else []) + [3 * checks.size('hidden_size', hidden_size)]
+        super().__init__(cell, tf.zeros(bias_shape), input_size, hidden_size, dropout=dropout,
+                         recurrent_dropout=recurrent_dropout, implementation=implementation,
+                         dtype=dtype, seed=seed, name=name)
+
+    def _input_biases(self):
+        if not self.reset_after:
+            return self._gates(self.bias)
+        (z, r, g), (recurrent_z, recurrent_r, _) = map(self._gates, tf.unstack(self.bias))
+        return [z + recurrent_z, r + recurrent_r, g]
+
+    def _recurrent_weights(self):
+        U = self._gates(self.recurrent_kernel)
+        return [*U, self._gates(self.bias[1])[2]] if self.reset_after else U
+
+
+def reset_rows(state, rows):
+    """Puts chosen rows of a state back to zero, between the chunks of a stream.
+
+    out[b] = 0 where rows[b] else state[b]
+
+    Args:
+      state: [B, ...], or any structure of such tensors, as a recurrent layer returns it.
+      rows: bool [B]. True = reset.
+
+    Returns:
+      The structure of state.
+
+    Raises:
+      TypeError: If rows is not bool.
+      ValueError: If rows does not have one entry for each sequence.
+
+    >>> seqmask.reset_rows(tf.constant([[1.], [2.]]), tf.constant([True, False])).numpy()
+    array([[0.],
+           [2.]], dtype=float32)
+    """
+    return tf.nest.map_structure(lambda part: apply_mask(part, tf.logical_not(rows)), state)

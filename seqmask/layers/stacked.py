@@ -1,0 +1,95 @@
+"""Recurrent layers put together: in both directions, and one above the other.
+
+Both take layers by their calls alone: `layer(inputs, lengths, initial_state, reverse=, training=)`
+returns `(outputs, final_state)`, as `GRU` and `LSTM` do, and so do `Bidirectional` and `Stacked`.
+"""
+
+import tensorflow as tf
+
+
+class Bidirectional(tf.Module):
+    """Two layers over the same sequences, one of them from the end to the start.
+
+    out[b, t] = [forward(inputs)[b, t], backward(inputs)[b, t]]
+
+    The backward layer starts at each sequence's own last step. The state is the pair of both.
+
+    Args:
+      forward: Recurrent layer.
+      backward: Recurrent layer; another one, or the same to share weights.
+
+    Source: Schuster, Paliwal. Bidirectional Recurrent Neural Networks. 1997.
+
+    >>> both = seqmask.Bidirectional(seqmask.GRU(2, 3, seed=0), seqmask.GRU(2, 3, seed=1))
+    >>> outputs, (forward_state, backward_state) = both(tf.ones([1, 4, 2]), tf.constant([2]))
+    >>> outputs.shape, bool(tf.reduce_all(outputs[0, 0, 3:] == backward_state[0]))
+    (TensorShape([1, 4, 6]), True)
+    """
+
+    def __init__(self, forward, backward, name=None):
+        super().__init__(name=name)
+        self.forward = forward
+        self.backward = backward
+
+    def __call__(self, inputs, lengths, initial_state=None, *, reverse=False, training=False):
+        """As a recurrent layer's call; outputs are float [B, T, 2 H]."""
+        forward_state, backward_state = _states('Bidirectional', initial_state, 2)
+        forward_outputs, forward_state = self.forward(
+            inputs, lengths, forward_state, reverse=reverse, training=training)
+        backward_outputs, backward_state = self.backward(
+            inputs, lengths, backward_state, reverse=not reverse, training=training)
+        outputs = tf.concat([forward_outputs, backward_outputs], axis=-1)
+        return outputs, (forward_state, backward_state)
+
+
+class Stacked(tf.Module):
+    """Layers one above the other: each takes the outputs of the one below.
+
+    The state is the tuple of the layers' states, from the bottom.
+
+    Args:
+      layers: Recurrent layers, from the bottom.
+
+    Raises:
+      ValueError: If there are no layers.
+
+    >>> deep = seqmask.Stacked([seqmask.GRU(2, 3, seed=0), seqmask.GRU(3, 5, seed=1)])
+    >>> outputs, states = deep(tf.ones([1, 4, 2]), tf.constant([2]))
+    >>> outputs.shape, [state.shape[-1] for state in states]
+    (TensorShape([1, 4, 5]), [3, 5])
+    """
+
+    def __init__(self, layers, name=None):
+        super().__init__(name=name)
+        self.layers = list(layers)
+        if not self.layers:
+            raise ValueError('layers must hold at least one layer, got none.')
+
+    def __call__(self, inputs, lengths, initial_state=None, *, reverse=False, training=False):
+        """As a recurrent layer's call."""
+        states = _states('Stacked', initial_state, len(self.layers))
+        outputs, final = inputs, []
+        for layer, state in zip(self.layers, states):
+            outputs, state = layer(outputs, lengths, state, reverse=reverse, training=training)
+            final.append(state)
+        return outputs, tuple(final)
+
+    def step(self, x_t, state):
+        """One step through all layers, for streams; each layer must have a `step`."""
+        output, new = x_t, []
+        for layer, layer_state in zip(self.layers, _states('Stacked', state, len(self.layers))):
+            output, layer_state = layer.step(output, layer_state)
+            new.append(layer_state)
+        return output, tuple(new)
+
+    def initial_state(self, batch):
+        """The state before the first step of `batch` sequences: zeros."""
+        return tuple(layer.initial_state(batch) for layer in self.layers)
+
+
+def _states(name, state, count):
+    if state is None:
+        return (None,) * count
+    if not isinstance(state, (tuple, list)) or len(state) != count:
+        raise ValueError(f'the state of {name} must be a tuple of {count}, one for each layer.')
+    return state

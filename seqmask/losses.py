@@ -1,0 +1,244 @@
+"""How wrong is each real step? Logits in, never probabilities; a sum and its count out.
+
+A sigmoid or a softmax taken beforehand loses the gradient where it saturates: at logit -50 with
+label 1 it is -1 here, and 0 after a float32 sigmoid that has been clipped.
+
+Every loss returns a `seqmask.Tally`; `tally.mean()` is the loss to minimise, and tallies of
+micro-batches and replicas add up first. All arguments go by keyword. These are the same everywhere:
+
+  mask: bool, True = real. Of the shape of the element-wise loss, [B, T] or any other that begins
+    with B, such as [users, items]. Where steps have features it may lack that last axis. None says
+    that every step is real; then [B, T, D] has steps of D features, [B, T] and [B] have none. What
+    stands at masked places of logits, predictions, labels and weights changes nothing, NaN and
+    labels out of range included.
+  weights: number, of the shape of mask (a weight for each step) or [B] (for each sequence). They
+    multiply the total and the count.
+  per: 'step' averages over all real steps of the batch: long sequences weigh more. 'sequence'
+    averages each sequence, with its steps' weights, and then over the sequences that have any step.
+  features: Where the mask lacks the last axis: 'mean' takes the average over it, an error per
+    element; 'sum' adds up, the nats of a whole frame.
+  label_smoothing: number in [0, 1), s: this part of each label is spread evenly over the classes.
+
+Sums are float32 for float16, bfloat16 and float32, in which the element-wise loss is taken too, and
+float64 for float64. Without any real step total, count and gradients are 0. Each loss raises
+
+  TypeError: If a dtype does not fit.
+  ValueError: If a shape or an option does not fit.
+  tf.errors.InvalidArgumentError: If a class label at a real step is not in [0, K).
+"""
+
+import tensorflow as tf
+
+from seqmask import checks
+from seqmask.masking import apply_mask
+from seqmask.tally import real_steps, tally_up, widen
+
+__all__ = [
+    'absolute_error', 'focal', 'huber', 'sigmoid_cross_entropy', 'softmax_cross_entropy',
+    'sparse_softmax_cross_entropy', 'squared_error',
+]
+
+
+def sparse_softmax_cross_entropy(*, logits, labels, mask, weights=None, per='step',
+                                 label_smoothing=0.0):
+    """Cross-entropy of one class a step, in nats.
+
+    loss = -(1 - s) log p[label] - s / K sum over k of log p[k],   p = softmax(logits)
+
+    Args:
+      logits: float [B, T, K].
+      labels: int [B, T]. 0 <= labels < K at real steps.
+      mask, weights, per, label_smoothing: As above; mask [B, T].
+
+    Returns:
+      `Tally` of a loss [B, T].
+
+    >>> tally = seqmask.losses.sparse_softmax_cross_entropy(
+    ...     logits=tf.constant([[[0., 100.], [float('nan'), 0.]]]), labels=tf.constant([[0, -7]]),
+    ...     mask=tf.constant([[True, False]]))
+    >>> float(tally.total), float(tally.count)
+    (100.0, 1.0)
+    """
+    smoothing = checks.fraction('label_smoothing', label_smoothing)
+    logits, mask = _classes(logits, mask)
+    labels = checks.class_labels(labels, logits, mask)
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    if smoothing:
+        # Of the even distribution: the mean over k of -log p[k].
+        even = tf.reduce_logsumexp(logits, axis=-1) - tf.reduce_mean(logits, axis=-1)
+        losses = (1 - smoothing) * losses + smoothing * even
+    return tally_up(losses, mask, weights, per)
+
+
+def softmax_cross_entropy(*, logits, labels, mask, weights=None, per='step', label_smoothing=0.0):
+    """Cross-entropy of a distribution over classes at each step, in nats.
+
+    loss = -sum over k of ((1 - s) labels[k] + s / K) log p[k],   p = softmax(logits)
+
+    Args:
+      logits: float [B, T, K].
+      labels: number [B, T, K]. At real steps each sums to 1.
+      mask, weights, per, label_smoothing: As above; mask [B, T].
+
+    Returns:
+      `Tally` of a loss [B, T].
+
+    >>> tally = seqmask.losses.softmax_cross_entropy(
+    ...     logits=tf.constant([[[0., 80.]]]), labels=[[[0.75, 0.25]]], mask=None)
+    >>> float(tally.mean()) == 0.75 * 80 + 0.25 * 0
+    True
+    """
+    smoothing = checks.fraction('label_smoothing', label_smoothing)
+    logits, mask = _classes(logits, mask)
+    labels = apply_mask(_labels(labels, 'logits', logits), mask)
+    num_classes = tf.cast(tf.shape(logits)[-1], logits.dtype)
+    labels = (1 - smoothing) * labels + smoothing / num_classes
+    return tally_up(tf.nn.softmax_cross_entropy_with_logits(labels, logits), mask, weights, per)
+
+
+def sigmoid_cross_entropy(*, logits, labels, mask, weights=None, per='step', features='mean',
+                          label_smoothing=0.0, pos_weight=1.0):
+    """Cross-entropy of independent yes-or-no labels, in nats.
+
+    loss = -pos_weight y log p - (1 - y) log(1 - p),   p = sigmoid(logits)
+    y = (1 - s) labels + s / 2
+
+    Args:
+      logits: float [B, T] or [B, T, D].
+      labels: number, of the shape of logits. In [0, 1] at real steps.
+      mask, weights, per, features, label_smoothing: As above.
+      pos_weight: number > 0. What a label of 1 weighs, against 1 for a label of 0.
+
+    Returns:
+      `Tally` of a loss of the shape of logits.
+
+    >>> tally = seqmask.losses.sigmoid_cross_entropy(
+    ...     logits=tf.constant([[-50., 50.]]), labels=[[1, 1]], mask=None)
+    >>> float(tally.total), float(tally.count)
+    (50.0, 2.0)
+    """
+    smoothing = checks.fraction('label_smoothing', label_smoothing)
+    pos_weight = checks.positive('pos_weight', pos_weight)
+    logits, labels, mask = _elements('logits', logits, labels, mask)
+    labels = (1 - smoothing) * labels + smoothing / 2
+    # tf.nn.weighted_cross_entropy_with_logits has the gradient 1 - y at logit 0, not 1 / 2 - y.
+    losses = (pos_weight * labels * tf.math.softplus(-logits)
+              + (1 - labels) * tf.math.softplus(logits))
+    return tally_up(losses, mask, weights, per, features)
+
+
+def focal(*, logits, labels, mask, weights=None, per='step', features='mean', gamma=2.0,
+          alpha=None):
+    """Sigmoid cross-entropy in which labels that are predicted well count for less.
+
+    loss = alpha y f(logits) + (1 - alpha) (1 - y) f(-logits)
+    f(z) = (1 - p)^gamma * -log p,   p = sigmoid(z)
+
+    Args:
+      logits: float [B, T] or [B, T, D].
+      labels: number, of the shape of logits. y, in [0, 1] at real steps.
+      mask, weights, per, features: As above.
+      gamma: number >= 0. 0 is plain cross-entropy.
+      alpha: number in (0, 1), what a label of 1 weighs against one of 0; None weighs both by 1.
+
+    Returns:
+      `Tally` of a loss of the shape of logits.
+
+    Source: T. Lin, P. Goyal, R. Girshick, K. He, P. Dollár, Focal Loss for Dense Object Detection,
+      2017, eq. 5.
+
+    >>> tally = seqmask.losses.focal(
+    ...     logits=tf.constant([[-100., 100.]]), labels=[[1, 1]], mask=None, gamma=0.5)
+    >>> float(tally.total)
+    100.0
+    """
+    gamma = checks.positive('gamma', gamma, or_zero=True)
+    of_ones, of_zeros = 1.0, 1.0
+    if alpha is not None:
+        of_ones = checks.positive('alpha', checks.fraction('alpha', alpha))
+        of_zeros = 1 - of_ones
+    logits, labels, mask = _elements('logits', logits, labels, mask)
+
+    def modulated(z):
+        # 1 - sigmoid(z) = exp(-softplus(z)): a power of it has no gradient at 0 if gamma < 1.
+        return tf.exp(-gamma * tf.math.softplus(z)) * tf.math.softplus(-z)
+
+    losses = (of_ones * labels * modulated(logits)
+              + of_zeros * (1 - labels) * modulated(-logits))
+    return tally_up(losses, mask, weights, per, features)
+
+
+def squared_error(*, predictions, labels, mask, weights=None, per='step', features='mean'):
+    """loss = (predictions - labels)^2
+
+    Args:
+      predictions: float [B, T] or [B, T, D].
+      labels: number, of the shape of predictions.
+      mask, weights, per, features: As above.
+
+    Returns:
+      `Tally` of a loss of the shape of predictions.
+
+    >>> tally = seqmask.losses.squared_error(
+    ...     predictions=tf.constant([[1., 2.]]), labels=[[4., 9.]],
+    ...     mask=tf.constant([[True, False]]))
+    >>> float(tally.mean()) == (1 - 4) ** 2
+    True
+    """
+    predictions, labels, mask = _elements('predictions', predictions, labels, mask)
+    return tally_up(tf.square(predictions - labels), mask, weights, per, features)
+
+
+def absolute_error(*, predictions, labels, mask, weights=None, per='step', features='mean'):
+    """loss = |predictions - labels|
+
+    Args and returns: As `squared_error`.
+
+    >>> tally = seqmask.losses.absolute_error(
+    ...     predictions=tf.constant([[1., 2.]]), labels=[[4., 9.]],
+    ...     mask=tf.constant([[True, False]]))
+    >>> float(tally.mean()) == abs(1 - 4)
+    True
+    """
+    predictions, labels, mask = _elements('predictions', predictions, labels, mask)
+    return tally_up(tf.abs(predictions - labels), mask, weights, per, features)
+
+
+def huber(*, predictions, labels, mask, weights=None, per='step', features='mean', delta=1.0):
+    """Squared near the label, linear further off.
+
+    loss = e^2 / 2 where e <= delta, delta (e - delta / 2) elsewhere;   e = |predictions - labels|
+
+    Args and returns: As `squared_error`, and
+      delta: number > 0.
+
+    >>> tally = seqmask.losses.huber(
+    ...     predictions=tf.constant([[1., 5.]]), labels=[[0., 0.]], mask=None, delta=2.)
+    >>> float(tally.total) == 1 / 2 + 2 * (5 - 2 / 2)
+    True
+    """
+    delta = checks.positive('delta', delta)
+    predictions, labels, mask = _elements('predictions', predictions, labels, mask)
+    error = tf.abs(predictions - labels)
+    near = tf.minimum(error, delta)     # both cases in one, and no square of a large error
+    return tally_up(near * (error - near / 2), mask, weights, per, features)
+
+
+def _classes(logits, mask):
+    """Logits [..., K], wide and selected, and the mask of their steps."""
+    logits = widen(checks.floating('logits', logits, 'B, K, ...'))
+    mask = real_steps(mask, 'logits', logits, [logits.shape.rank - 1])
+    return apply_mask(logits, mask), mask
+
+
+def _elements(name, outputs, labels, mask):
+    """Outputs and labels of one shape, wide and selected, and the mask of their steps."""
+    outputs = widen(checks.floating(name, outputs, 'B, ...'))
+    labels = _labels(labels, name, outputs)
+    mask = real_steps(mask, name, outputs)
+    return apply_mask(outputs, mask), apply_mask(labels, mask), mask
+
+
+def _labels(labels, name, outputs):
+    labels = checks.tensor('labels', tf.cast(labels, outputs.dtype), 'B, ...')
+    return checks.same_shape('labels', labels, name, outputs)

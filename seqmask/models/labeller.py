@@ -1,0 +1,112 @@
+"""A label for every step."""
+
+import tensorflow as tf
+
+from seqmask import checks, losses, noise
+from seqmask.layers import GRU, LSTM, Bidirectional, Dense, Dropout, Stacked
+from seqmask.lengths import sequence_mask
+from seqmask.metrics import Accuracy, ErrorRate, SequenceAccuracy
+
+CELLS = {'gru': GRU, 'lstm': LSTM}
+
+
+class SequenceLabeller(tf.Module):
+    """Recurrent layers, one above the other, and a linear map to one logit a class at every step.
+
+    Args:
+      input_size: D.
+      num_classes: K.
+      cell: 'gru' or 'lstm'.
+      hidden_size: H of each layer and direction.
+      num_layers: Recurrent layers.
+      bidirectional: Whether each layer runs in both directions.
+      dropout: Share of the features dropped in training, the same at all steps of a sequence, below
+        the linear map and below each recurrent layer but the first.
+      input_dropout: Share of the input features dropped in training, the same at all steps.
+      step_dropout: Share of the steps whose input is dropped in training as a whole, so that the
+        model learns to label a step from those around it.
+      recurrent_dropout: Share of the hidden units dropped inside the recurrence in training.
+      implementation: As of `GRU` and `LSTM`.
+      seed: int; the same seed gives the same weights and the same dropout.
+
+    >>> model = seqmask.models.SequenceLabeller(input_size=4, num_classes=3, hidden_size=5, seed=0)
+    >>> logits = model(tf.ones([2, 6, 4]), tf.constant([6, 2]))
+    >>> logits.shape, bool(tf.reduce_all(logits[1, 2:] == 0))
+    (TensorShape([2, 6, 3]), True)
+    """
+
+    def __init__(self, input_size, num_classes, *, cell='gru', hidden_size=128, num_layers=2,
+                 bidirectional=True, dropout=0.0, input_dropout=0.0, step_dropout=0.0,
+                 recurrent_dropout=0.0, implementation='auto', seed=None,
+                 name=None):
+        super().__init__(name=name)
+        layer = CELLS[checks.choice('cell', cell, tuple(CELLS))]
+        checks.size('num_layers', num_layers)
+        width = hidden_size * (2 if bidirectional else 1)
+        seeds = iter(noise.seeds(seed, 2 * num_layers + 3))
+
+        def one_direction(index):
+            return layer(width if index else input_size, hidden_size,
+                         dropout=dropout if index else input_dropout,
+                         recurrent_dropout=recurrent_dropout, implementation=implementation,
+                         seed=next(seeds))
+
+        def one_layer(index):
+            forward = one_direction(index)
+            return Bidirectional(forward, one_direction(index)) if bidirectional else forward
+
+        self.step_dropout = Dropout(step_dropout, per='step', seed=next(seeds))
+        self.recurrent = Stacked([one_layer(index) for index in range(num_layers)])
+        self.dropout = Dropout(dropout, per='sequence', seed=next(seeds))
+        self.to_logits = Dense(width, num_classes, seed=next(seeds))
+
+    def __call__(self, inputs, lengths, *, training=False):
+        """Labels the real steps.
+
+        Args:
+          inputs: float32 [B, T, D]. Values at padded steps are ignored, NaN included.
+          lengths: int32 [B]. Time steps, 0 <= lengths <= T.
+          training: Whether dropout applies.
+
+        Returns:
+          Logits, float32 [B, T, K], 0 at padded steps.
+        """
+        inputs = self.step_dropout(inputs, lengths, training=training)
+        outputs, _ = self.recurrent(inputs, lengths, training=training)
+        outputs = self.dropout(outputs, lengths, training=training)
+        return self.to_logits(outputs, lengths)
+
+    def loss(self, batch, training):
+        """Cross-entropy per real step, as `training.Trainer` takes it: `SequenceLabeller.loss`.
+
+        Args:
+          batch: dict with 'inputs' [B, T, D], 'lengths' [B], 'labels' int [B, T].
+          training: Whether dropout applies.
+
+        Returns:
+          `seqmask.Tally`, in nats.
+        """
+        logits = self(batch['inputs'], batch['lengths'], training=training)
+        return losses.sparse_softmax_cross_entropy(**_scored(logits, batch))
+
+    def measure(self, batch):
+        """What `training.Trainer` measures: `SequenceLabeller.measure`.
+
+        Args:
+          batch: As `loss` takes it.
+
+        Returns:
+          dict of `seqmask.Tally`: 'loss'; 'accuracy', of steps; 'sequence_error', the share of
+          wrong steps of a sequence, averaged over sequences; 'sequence_accuracy', of sequences
+          without a wrong step.
+        """
+        scored = _scored(self(batch['inputs'], batch['lengths']), batch)
+        return {'loss': losses.sparse_softmax_cross_entropy(**scored),
+                'accuracy': Accuracy.tally(**scored),
+                'sequence_error': ErrorRate.tally(**scored, per='sequence'),
+                'sequence_accuracy': SequenceAccuracy.tally(**scored)}
+
+
+def _scored(logits, batch):
+    mask = sequence_mask(batch['lengths'], tf.shape(logits)[1])
+    return {'logits': logits, 'labels': batch['labels'], 'mask': mask}

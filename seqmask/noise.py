@@ -1,0 +1,20 @@
+"""Which random numbers, from which seed?"""
+
+import numpy as np
+import tensorflow as tf
+
+
+def seeds(seed, count):
+    """`count` independent seeds from one; from fresh entropy where seed is None."""
+    return [int(s) for s in np.random.SeedSequence(seed).generate_state(count, np.uint32) >> 1]
+
+
+def generator(seed):
+    """A random stream whose state lives in a variable, so that a checkpoint goes on with it."""
+    return tf.random.Generator.from_seed(seed)
+
+
+def dropout_mask(stream, shape, rate, dtype):
+    """Multiplier of dropout: 0 with probability `rate`, else 1 / (1 - rate)."""
+    kept = stream.uniform(shape) >= rate
+    return tf.where(kept, tf.cast(1 / (1 - rate), dtype), tf.zeros([], dtype))

@@ -1,0 +1,11 @@
+"""Training: how weights move, and what stays of it on disk."""
+
+from seqmask.training.app import UserError, run, user_errors
+from seqmask.training.flags import claim_workdir, define_flags, make_optimizer
+from seqmask.training.step import Step, sum_gradients, train_step
+from seqmask.training.trainer import Trainer
+from seqmask.training.workdir import read_rows, restore_best, write_rows
+
+__all__ = ['Step', 'Trainer', 'UserError', 'claim_workdir', 'define_flags', 'make_optimizer',
+           'read_rows', 'restore_best', 'run', 'sum_gradients', 'train_step', 'user_errors',
+           'write_rows']

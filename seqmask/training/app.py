@@ -1,0 +1,53 @@
+"""A script as a person starts it: an error is one line and an exit status."""
+
+import contextlib
+import sys
+
+import tensorflow as tf
+from absl import app, flags, logging
+
+
+class UserError(Exception):
+    """Something the person who started the script can mend; its message says what and how."""
+
+
+def run(main):
+    """Parses the flags and runs `main()`, for `if __name__ == '__main__':`.
+
+    An error in flags, files or data ends the script with one line on stderr and exit status 1, an
+    interrupt with 130. Anything else is a bug, and shows its traceback.
+
+    Args:
+      main: Function without arguments.
+    """
+    app.run(lambda argv: sys.exit(_report(main, argv)))
+
+
+def _report(main, argv):
+    if not flags.FLAGS['verbosity'].present:
+        logging.set_verbosity(logging.WARNING)      # absl's default tells of every file written
+    try:
+        if len(argv) > 1:
+            raise UserError(f'{argv[1]!r} is not a flag: flags begin with --. See --help.')
+        main()
+    except (UserError, OSError, FloatingPointError, tf.errors.ResourceExhaustedError) as error:
+        print(f'error: {_one_line(error)}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print('interrupted; started again with the same flags, it goes on from the last finished '
+              'epoch.', file=sys.stderr)
+        return 130
+    return 0
+
+
+def _one_line(error):
+    return ' '.join(str(error).split())
+
+
+@contextlib.contextmanager
+def user_errors():
+    """Around what reads a person's data or files: its errors are theirs to mend, in one line."""
+    try:
+        yield
+    except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
+        raise UserError(str(error)) from error

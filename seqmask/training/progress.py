@@ -1,0 +1,42 @@
+"""What a person sees while weights move."""
+
+import sys
+
+import tensorflow as tf
+
+
+class EpochProgress:
+    """A progress bar on a terminal; elsewhere one plain line an epoch.
+
+    Args:
+      epoch: int, from 1.
+      epochs: int, the last epoch.
+      batches: Number of batches, or None if unknown.
+      stream: Where to print; None prints nothing.
+    """
+
+    def __init__(self, epoch, epochs, batches, stream=sys.stdout):
+        self._stream = stream
+        self._title = f'epoch {epoch}/{epochs}'
+        self._bar = None
+        if stream is sys.stdout and stream.isatty():
+            self._bar = tf.keras.utils.Progbar(batches, stateful_metrics=['loss'])
+
+    def update(self, batch, loss):
+        """After batch number `batch`, from 1; `loss` is the `Tally` so far."""
+        if self._bar is not None:
+            self._bar.update(batch, [('loss', float(loss.mean()))], finalize=False)
+
+    def close(self, values):
+        """After the epoch; shows its values, a dict."""
+        if self._stream is None:
+            return
+        shown = '  '.join(f'{name} {_short(value)}' for name, value in values.items()
+                          if name != 'epoch')
+        # On a terminal the line takes the place of the bar.
+        start = '\r\033[K' if self._bar is not None else ''
+        print(f'{start}{self._title}  {shown}', file=self._stream, flush=True)
+
+
+def _short(value):
+    return f'{value:.4g}' if isinstance(value, float) else str(value)

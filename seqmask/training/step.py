@@ -1,0 +1,105 @@
+"""How weights move: one gradient step, short enough to copy into a loop of your own."""
+
+import typing
+
+import tensorflow as tf
+
+from seqmask.tally import Tally
+
+
+class Step(typing.NamedTuple):
+    """What a gradient step did.
+
+    Attributes:
+      tally: `Tally` of the loss over the real steps of all its batches.
+      norm: float scalar. Global norm of the gradient, before clipping.
+      applied: bool scalar. False if the step was not finite and was skipped.
+    """
+    tally: Tally
+    norm: tf.Tensor
+    applied: tf.Tensor
+
+
+def sum_gradients(model, loss, batch):
+    """The loss summed over real steps, and its gradient; not divided yet.
+
+    Sums of micro-batches or replicas add up to those of the whole batch.
+
+    Args:
+      model: `tf.Module`.
+      loss: (model, batch, training) -> `Tally`.
+      batch: What loss takes.
+
+    Returns:
+      (`Tally`, list of the gradients of its total, one for each trainable variable; zeros where
+      the loss does not depend on a variable).
+    """
+    with tf.GradientTape() as tape:
+        tally = loss(model, batch, training=True)
+    return tally, tape.gradient(tally.total, model.trainable_variables,
+                                unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+
+def train_step(model, loss, optimizer, *batches, clip_norm=None):
+    """One step down the gradient of the mean loss over the real steps of all batches.
+
+    gradient = sum over batches of d total / sum over batches of count;   0 where no step is real
+
+    With several batches, micro-batches of one large batch, the result is that of the large batch. A
+    step whose loss or gradient is not finite is skipped whole: trainable variables, the optimizer's
+    slots and its count of iterations, and running averages stay as they were.
+
+    Args:
+      model: `tf.Module`.
+      loss: (model, batch, training) -> `Tally`.
+      optimizer: Keras optimizer, built: `optimizer.build(model.trainable_variables)`.
+      *batches: What loss takes, one or more.
+      clip_norm: Largest global norm of the gradient; None to leave it as it is.
+
+    Returns:
+      `Step`.
+
+    Source of the clipping: Pascanu, Mikolov, Bengio. On the difficulty of training recurrent neural
+    networks. ICML 2013.
+
+    >>> def loss(model, batch, training):
+    ...     return seqmask.losses.squared_error(
+    ...         predictions=model.slope * batch['x'], labels=batch['y'], mask=batch['mask'])
+    >>> model, optimizer = tf.Module(), tf.keras.optimizers.SGD(0.1)
+    >>> model.slope = tf.Variable(1.0)
+    >>> optimizer.build(model.trainable_variables)
+    >>> batch = {'x': tf.constant([[1., 9.]]), 'y': tf.constant([[3., 9.]]),
+    ...          'mask': tf.constant([[True, False]])}
+    >>> step = seqmask.training.train_step(model, loss, optimizer, batch)
+    >>> round(float(model.slope), 4), float(step.tally.mean())     # 1 - 0.1 * 2 * (1 - 3) = 1.4
+    (1.4, 4.0)
+    """
+    before = [(v, tf.identity(v)) for v in model.non_trainable_variables]
+    tally, gradients = sum_gradients(model, loss, batches[0])
+    for batch in batches[1:]:
+        more_tally, more = sum_gradients(model, loss, batch)
+        tally += more_tally
+        gradients = [tf.convert_to_tensor(g) + m for g, m in zip(gradients, more)]
+    gradients = [_divide(g, tally.count) for g in gradients]
+    norm = tf.linalg.global_norm(gradients)
+    if clip_norm is not None:
+        gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, use_norm=norm)
+
+    def apply():
+        optimizer.apply(gradients, model.trainable_variables)
+        return True
+
+    def skip():
+        for variable, value in before:
+            variable.assign(value)
+        return False
+
+    applied = tf.cond(tf.math.is_finite(norm) & tf.math.is_finite(tally.total), apply, skip)
+    return Step(tally, norm, applied)
+
+
+def _divide(gradient, count):
+    if isinstance(gradient, tf.IndexedSlices):
+        return tf.IndexedSlices(_divide(gradient.values, count), gradient.indices,
+                                gradient.dense_shape)
+    return tf.math.divide_no_nan(gradient, tf.cast(count, gradient.dtype))

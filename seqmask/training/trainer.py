@@ -1,0 +1,246 @@
+"""The loop around the gradient step."""
+
+import sys
+import time
+
+import tensorflow as tf
+
+from seqmask import checks
+from seqmask.masking import crop
+from seqmask.tally import Tally
+from seqmask.training.progress import EpochProgress
+from seqmask.training.step import train_step
+from seqmask.training.workdir import Workdir
+
+
+class Trainer:
+    """Trains a model, measures it, and goes on where it was killed.
+
+    Args:
+      model: `tf.Module`.
+      loss: (model, batch, training) -> `Tally`.
+      optimizer: Keras optimizer; its learning rate may be a schedule.
+      measure: (model, batch) -> dict of name to `Tally`: what is measured on validation data beside
+        the loss.
+      clip_norm: Largest global norm of the gradient; None to leave it as it is.
+      monitor: What makes an epoch the best: 'loss' or a name from measure, on the validation data,
+        or on the training data's 'loss' where there is none.
+      mode: 'min' or 'max': which is better.
+      patience: Epochs without a better one after which training ends; None for never.
+      max_skipped: Steps in a row that may be skipped because they were not finite.
+      progress: Whether to print.
+
+    A batch is a dict; `train` and `valid` are iterables of batches. If they have `at_epoch(epoch)`,
+    as `data.Batches` has, that is what an epoch iterates over, from epoch 0; so a resumed run sees
+    the data in the order of an undisturbed one.
+
+    >>> sequences = seqmask.data.Sequences.from_list(
+    ...     [np.ones([2, 3], 'f'), np.zeros([1, 3], 'f')], steps={'labels': [[1, 1], [0]]})
+    >>> batches = seqmask.data.Batches(sequences, batch_size=2)
+    >>> def loss(model, batch, training):
+    ...     logits = model(batch['inputs'], batch['lengths'], training=training)
+    ...     mask = seqmask.sequence_mask(batch['lengths'], tf.shape(logits)[1])
+    ...     return seqmask.losses.sparse_softmax_cross_entropy(
+    ...         logits=logits, labels=batch['labels'], mask=mask)
+    >>> model = seqmask.models.SequenceLabeller(3, num_classes=2, hidden_size=4, seed=0)
+    >>> trainer = seqmask.training.Trainer(model, loss, tf.keras.optimizers.Adam(0.1),
+    ...                                    progress=False)
+    >>> history = trainer.fit(batches, epochs=20)
+    >>> history[-1]['loss'] < history[0]['loss'], trainer.evaluate(batches)['loss'] < 0.1
+    (True, True)
+    >>> [logits.shape for logits in trainer.predict(batches)]
+    [(2, 2), (1, 2)]
+    """
+
+    def __init__(self, model, loss, optimizer, *, measure=None, clip_norm=None, monitor='loss',
+                 mode='min', patience=None, max_skipped=10, progress=True):
+        self.model = model
+        self.optimizer = optimizer
+        self._loss = loss
+        self._measure = measure
+        self._clip_norm = clip_norm
+        self._monitor = monitor
+        self._sign = {'min': 1, 'max': -1}[checks.choice('mode', mode, ('min', 'max'))]
+        self._patience = patience
+        self._max_skipped = checks.size('max_skipped', max_skipped)
+        self._stream = sys.stdout if progress else None
+        optimizer.build(model.trainable_variables)
+        self._history = []
+        self._finished = _counter()             # epochs
+        self._best_epoch = _counter()           # from 1; 0 before the first
+        self._best_value = tf.Variable(float('inf'), dtype=tf.float64, trainable=False)
+        self._skipped_in_a_row = _counter()
+        self._files = None
+        self._best_weights = None               # where no workdir keeps them
+        self._traced = {}
+
+    @property
+    def best_epoch(self):
+        """Number of the best epoch so far, from 1; 0 before the first."""
+        return int(self._best_epoch)
+
+    def fit(self, train, valid=None, *, epochs, workdir=None):
+        """Trains until `epochs` epochs are finished, those of earlier calls counted in.
+
+        Afterwards the model is as the last epoch left it; `restore_best` puts the best one back.
+
+        Args:
+          train: Batches to train on.
+          valid: Batches to measure after each epoch; or None.
+          epochs: int.
+          workdir: Folder for `history.csv`, `checkpoints/` and `best/`. If it holds an unfinished
+            run, that goes on from its last finished epoch, and ends with the same weights, bit for
+            bit, as if it had never stopped. Without one nothing stays on disk.
+
+        Returns:
+          The history: a list with a dict an epoch.
+
+        Raises:
+          ValueError: If workdir holds another model's state, or train holds no batch.
+          FloatingPointError: If `max_skipped` steps in a row were not finite.
+        """
+        checks.size('epochs', epochs)
+        if workdir is not None:
+            self._files = Workdir(workdir, self.model, optimizer=self.optimizer,
+                                  finished=self._finished, best_epoch=self._best_epoch,
+                                  best_value=self._best_value, skipped=self._skipped_in_a_row)
+            if self._files.restore():
+                self._history = self._files.history(int(self._finished))
+                self._print(f'going on after epoch {int(self._finished)} of {workdir}')
+        while int(self._finished) < epochs and not self._out_of_patience():
+            row = self._train_epoch(train, valid, int(self._finished), epochs)
+            self._finish_epoch(row)
+        return list(self._history)
+
+    def evaluate(self, batches):
+        """Measures the model on batches.
+
+        Returns:
+          dict of name to float: 'loss', and what measure returns, each a mean over all batches'
+          terms; a metric over two batches weighs steps, not batches.
+        """
+        measure = self._function(self._measured, batches)
+        totals = None
+        for batch in batches:
+            tallies = measure(batch)
+            totals = tallies if totals is None else {
+                name: totals[name] + tally for name, tally in tallies.items()}
+        return {name: float(tally.mean()) for name, tally in (totals or {}).items()}
+
+    def predict(self, batches):
+        """Yields the model's outputs at real steps: an array [length, ...] for each sequence."""
+        forward = self._function(self._outputs, batches)
+        for batch in batches:
+            yield from crop(forward(batch), batch['lengths'])
+
+    def restore_best(self):
+        """Puts the best epoch's variables back into the model.
+
+        Raises:
+          ValueError: If no epoch was finished yet.
+        """
+        if not self.best_epoch:
+            raise ValueError('there is no best epoch yet: call fit first.')
+        if self._files is not None:
+            self._files.restore_best()
+        else:
+            for variable, value in zip(self.model.variables, self._best_weights):
+                variable.assign(value)
+
+    def _train_epoch(self, train, valid, epoch, epochs):
+        batches = train.at_epoch(epoch) if hasattr(train, 'at_epoch') else train
+        step = self._function(self._stepped, batches)
+        progress = EpochProgress(epoch + 1, epochs, _number_of(train), self._stream)
+        start, total, steps, skipped, count = time.monotonic(), Tally(0.0, 0.0), 0, 0, 0
+        for count, batch in enumerate(batches, 1):
+            done, real_steps = step(batch)
+            if done.applied:
+                total += done.tally
+            else:
+                skipped += 1
+            steps += int(real_steps)
+            self._guard(bool(done.applied))
+            progress.update(count, total)
+        if not count:
+            raise ValueError('train must hold at least one batch, got none. A generator is empty '
+                             'after its first epoch: pass something that can be iterated again.')
+        seconds = time.monotonic() - start
+        row = {'epoch': epoch + 1, 'loss': float(total.mean()),
+               'learning_rate': float(tf.convert_to_tensor(self.optimizer.learning_rate)),
+               'skipped': skipped, 'seconds': round(seconds, 3),
+               'steps_per_second': round(steps / seconds)}
+        if valid is not None:
+            row.update({f'valid_{name}': value for name, value in self.evaluate(valid).items()})
+        progress.close(row)
+        return row
+
+    def _finish_epoch(self, row):
+        monitored = f'valid_{self._monitor}' if f'valid_{self._monitor}' in row else self._monitor
+        if monitored not in row:
+            raise ValueError(f'monitor must be one of the measured values, {", ".join(row)}, got '
+                             f'{self._monitor!r}.')
+        epoch, value = row['epoch'], self._sign * row[monitored]
+        is_best = not self.best_epoch or value < float(self._best_value)
+        self._history.append(row)
+        self._finished.assign(epoch)
+        if is_best:
+            self._best_epoch.assign(epoch)
+            self._best_value.assign(value)
+        if self._files is not None:
+            self._files.save(epoch, is_best, self._history)
+        elif is_best:
+            self._best_weights = [variable.numpy() for variable in self.model.variables]
+
+    def _out_of_patience(self):
+        since = int(self._finished) - self.best_epoch
+        out = self._patience is not None and since >= self._patience
+        if out:
+            self._print(f'no better {self._monitor} for {since} epochs: stopping')
+        return out
+
+    def _guard(self, applied):
+        if applied:
+            if int(self._skipped_in_a_row):
+                self._skipped_in_a_row.assign(0)
+        elif int(self._skipped_in_a_row.assign_add(1)) >= self._max_skipped:
+            raise FloatingPointError(
+                f'{self._max_skipped} steps in a row had a loss or a gradient that was not finite; '
+                f'the weights are as they were before. Look for NaN or huge values in the '
+                f'features, or lower the learning rate.')
+
+    def _stepped(self, batch):
+        done = train_step(self.model, self._loss, self.optimizer, batch, clip_norm=self._clip_norm)
+        return done, tf.reduce_sum(tf.cast(batch['lengths'], tf.int64))
+
+    def _measured(self, batch):
+        tallies = dict(self._measure(self.model, batch)) if self._measure is not None else {}
+        if 'loss' not in tallies:
+            tallies['loss'] = self._loss(self.model, batch, training=False)
+        return tallies
+
+    def _outputs(self, batch):
+        return self.model(batch['inputs'], batch['lengths'])
+
+    def _function(self, function, batches):
+        """`function` traced once for batches of all sizes, if they tell their sizes."""
+        spec = getattr(batches, 'element_spec', None)
+        key = function.__name__, str(spec)
+        if key not in self._traced:
+            self._traced[key] = tf.function(function, input_signature=spec and [spec],
+                                            reduce_retracing=spec is None)
+        return self._traced[key]
+
+    def _print(self, line):
+        if self._stream is not None:
+            print(line, file=self._stream, flush=True)
+
+
+def _number_of(batches):
+    try:
+        return len(batches)
+    except TypeError:
+        return None
+
+
+def _counter():
+    return tf.Variable(0, dtype=tf.int64, trainable=False)
