@@ -40,7 +40,7 @@ flags.DEFINE_float('step_dropout', 0.2, 'Share of the steps dropped as a whole.'
 flags.DEFINE_float('recurrent_dropout', 0.0, 'Share of the units dropped inside the recurrence.',
                    0.0, 0.99)
 flags.DEFINE_enum('implementation', 'auto', ['auto', 'graph'], 'How the recurrence runs.')
-training.define_flags(workdir='workdir/labels', epochs=20, learning_rate=4e-3)
+training.define_flags(workdir='workdir/labels', epochs=30, learning_rate=4e-3)
 
 FLAGS = flags.FLAGS
 EMBEDDED_TRAIN_WORDS = 4538
@@ -53,12 +53,13 @@ def main():
     tf.keras.utils.set_random_seed(FLAGS.seed)
     batches = data.Batches(train, FLAGS.batch_size, shuffle=True, seed=FLAGS.seed)
     held_out = {'validation': data.Batches(valid, 256), 'test': data.Batches(test, 256)}
-    model = models.SequenceLabeller(
-        train.frames.shape[1], len(names), cell=FLAGS.cell, hidden_size=FLAGS.hidden_size,
-        num_layers=FLAGS.num_layers, bidirectional=FLAGS.bidirectional, dropout=FLAGS.dropout,
-        input_dropout=FLAGS.input_dropout, step_dropout=FLAGS.step_dropout,
-        recurrent_dropout=FLAGS.recurrent_dropout, implementation=FLAGS.implementation,
-        seed=FLAGS.seed)
+    with training.user_errors():
+        model = models.SequenceLabeller(
+            train.frames.shape[1], len(names), cell=FLAGS.cell, hidden_size=FLAGS.hidden_size,
+            num_layers=FLAGS.num_layers, bidirectional=FLAGS.bidirectional, dropout=FLAGS.dropout,
+            input_dropout=FLAGS.input_dropout, step_dropout=FLAGS.step_dropout,
+            recurrent_dropout=FLAGS.recurrent_dropout, implementation=FLAGS.implementation,
+            seed=FLAGS.seed)
     trainer = training.Trainer(
         model, models.SequenceLabeller.loss, training.make_optimizer(len(batches)),
         measure=models.SequenceLabeller.measure, clip_norm=FLAGS.clip_norm or None,
@@ -86,14 +87,19 @@ def load():
         parts = (by_folds if FLAGS.split == 'folds' else by_words)(letters)
         parts = [sequences.select(part) for part in parts]
     else:
+        if FLAGS['split'].present:
+            raise UserError('--split is for the embedded handwriting; a file says it in `split`.')
         sequences = data.read_npz(FLAGS.data)
+        sequences = data.Sequences(sequences.frames.astype(np.float32), sequences.lengths,
+                                   sequences.steps, sequences.sequences)
         names = [str(k) for k in range(check_labels(sequences))]
         parts = split_of(sequences)
     if FLAGS.limit:
         parts = [part.select(np.arange(min(FLAGS.limit, len(part)))) for part in parts]
     for part, name in zip(parts, ['train', 'validate', 'test']):
         if not len(part) or not part.lengths.sum():
-            raise UserError(f'there is nothing to {name} on: {len(sequences)} sequences in all.')
+            raise UserError(f'there is nothing to {name} on: {len(part)} of the {len(sequences)} '
+                            f'sequences, {part.lengths.sum()} steps.')
     return (*parts, names)
 
 

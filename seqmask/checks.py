@@ -59,6 +59,14 @@ def floating(name, value, legend, dtype=None):
     return value
 
 
+def float_dtype(name, value):
+    """`value` as a floating-point `tf.DType`."""
+    value = tf.as_dtype(value)
+    if not value.is_floating:
+        raise TypeError(f'{name} must be floating-point, got {value.name}.')
+    return value
+
+
 def lengths(value, batch=None, maxlen=None):
     """`lengths` as int32 [B], checked: 0 <= lengths <= maxlen, one for each of `batch` rows."""
     if not tf.is_tensor(value):

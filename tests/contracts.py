@@ -367,7 +367,40 @@ RECURRENT = [
              reference=lambda _, a: [a['inputs']], kinds=('steps',)),
 ]
 
-CONTRACTS = [*MASKING, *LOSSES, *METRICS, *RECURRENT]
+
+def _labeller(variant, cell, loss=False, **options):
+    """A contract of `models.SequenceLabeller`, its logits or its loss."""
+    oracle = getattr(reference, cell)
+
+    def make(dtype):
+        return _with_biases(seqmask.models.SequenceLabeller(
+            3, 3, cell=cell, hidden_size=2, dropout=0.5, step_dropout=0.5, dtype=dtype, seed=0,
+            **options))
+
+    def call(model, a, n):
+        if loss:
+            batch = {'inputs': a['inputs'], 'lengths': n, 'labels': a['labels']}
+            return list(model.loss(batch, training=False))
+        return [model(a['inputs'], n)]
+
+    def alone(weights, a):
+        logits = reference.labeller(a['inputs'], weights, oracle)
+        if not loss:
+            return [logits]
+        return reference.tally(reference.sparse_softmax_cross_entropy(logits, a['labels']))
+
+    return Contract(f'models.SequenceLabeller[{variant}]', make=make, call=call, reference=alone,
+                    arrays=_classes if loss else features,
+                    kinds=('sum', 'sum') if loss else ('steps',))
+
+
+MODELS = [
+    _labeller('gru', 'gru'),
+    _labeller('lstm, one direction', 'lstm', num_layers=1, bidirectional=False),
+    _labeller('loss', 'gru', loss=True, bidirectional=False),
+]
+
+CONTRACTS = [*MASKING, *LOSSES, *METRICS, *RECURRENT, *MODELS]
 
 # Public names that take lengths or a mask and are not operations on [B, T, ...] values.
 EXEMPT = {

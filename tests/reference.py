@@ -86,6 +86,20 @@ def dense(x, weights):
     return x @ weights['kernel'] + weights['bias']
 
 
+def labeller(x, weights, cell):
+    """Recurrent layers of one cell, in one or two directions, and a dense layer above them."""
+    layers = part(weights, 'recurrent/layers')
+    for k in range(len({name.split('/')[0] for name in layers})):
+        layer = part(layers, str(k))
+        if 'kernel' in layer:
+            x, _ = cell(x, layer)
+        else:
+            x, _ = bidirectional(x, *(
+                lambda x, reverse, own=part(layer, way): cell(x, own, reverse=reverse)
+                for way in ['forward', 'backward']))
+    return dense(x, part(weights, 'to_logits'))
+
+
 def part(weights, path):
     """The weights of one layer inside another: those whose names begin with its path."""
     return {name[len(path) + 1:]: w for name, w in weights.items() if name.startswith(path + '/')}

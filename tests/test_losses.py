@@ -130,6 +130,19 @@ def test_garbage_in_the_padding_changes_nothing(name, per, garbage, rng):
         gradient(name, outputs, labels, MASK, weights=weights, per=per), wanted_gradient)
 
 
+@pytest.mark.parametrize('name', ERRORS)
+def test_labels_that_are_predicted_themselves_get_no_gradient_in_the_padding(name, rng):
+    outputs, labels = operands(name, rng)
+    labels[~MASK] = np.nan
+    labels = tf.constant(labels)
+    with tf.GradientTape() as tape:
+        tape.watch(labels)
+        loss = call(name, outputs, labels, MASK).mean()
+    found = tape.gradient(loss, labels).numpy()
+    np.testing.assert_array_equal(found[~MASK], np.zeros_like(outputs)[~MASK])
+    np.testing.assert_allclose(found[MASK], -gradient(name, outputs, labels, MASK)[MASK])
+
+
 @either_per
 def test_weights_of_empty_sequences_are_ignored(per):
     tally = losses.squared_error(predictions=tf.ones([2, 2]), labels=tf.zeros([2, 2]),

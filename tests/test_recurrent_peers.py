@@ -90,16 +90,17 @@ def test_both_directions_equal_keras_with_a_mask(ours, keras, dtype, tolerance, 
 def test_weights_have_the_layout_of_keras(ours, keras):
     layer, peer = ours(seed=0), keras()
     peer.build([None, None, D])
-    assert [w.name for w in weights(layer)] == ['kernel', 'recurrent_kernel', 'bias']
-    assert [w.shape for w in weights(layer)] == [v.shape for v in peer.trainable_variables]
-    np.testing.assert_array_equal(layer.bias, peer.bias)
+    assert [w.name for w in weights(layer)] == [
+        'kernel:0', 'recurrent_kernel:0', 'bias:0']
+    assert [tuple(w.shape) for w in weights(layer)] == [v.shape for v in peer.trainable_variables]
+    np.testing.assert_array_equal(layer.bias, peer.cell.bias)
 
 
 class Cell:
     """What `dynamic_rnn` takes for an RNNCell, from the weights of a layer of ours."""
 
     def __init__(self, layer):
-        # As tensors, for a graph of TensorFlow 1 knows no eager variables.
+        # As arrays, for a graph of TensorFlow 1 knows no eager variables.
         self._weights = [w.numpy() for w in weights(layer)]
         self.output_size = layer.hidden_size
         self.state_size = layer.hidden_size
@@ -150,8 +151,9 @@ def test_equals_dynamic_rnn_at_every_step(make, cell, rng):
             loss = tf.add_n([tf.reduce_sum(tf.sin(3 * r)) for r in results])
         return [*results, tape.gradient(loss, inputs)]
 
+    cell = cell(layer)
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         wanted = session.run(call(tf.constant(inputs), lambda x: tf.compat.v1.nn.dynamic_rnn(
-            cell(layer), x, sequence_length=LENGTHS, dtype=tf.float64)))
+            cell, x, sequence_length=LENGTHS, dtype=tf.float64)))
     found = call(tf.constant(inputs), lambda x: layer(x, LENGTHS))
     assert_close(found, wanted, 1e-10)

@@ -1,8 +1,8 @@
 """One step of each recurrent cell, forward and backward, in the letters of its equations.
 
 A gate is a tensor of its own, [n, H]: the products [n, H] x [H, H] run side by side, and no time
-goes into splitting and concatenating gates. `x` is a step's share of the input, x_t W + b, gate by gate;
-`U` the recurrent weights, gate by gate; `m` the dropout mask of the state, or None.
+goes into splitting and concatenating gates. `x` is a step's share of the input, x_t W + b, gate by
+gate; `U` the recurrent weights, gate by gate; `m` the dropout mask of the state, or None.
 
 `forward(x, state, U, m)` returns the new state and what the backward step needs. `backward(saved,
 d_state, U, m)` returns the gradients to the gates' sums and to the old state.

@@ -12,8 +12,8 @@ class Packing:
 
     def __init__(self, batch_sizes):
         self.count = tf.size(batch_sizes)
-        self._sizes = tf.concat([batch_sizes, [0]], axis=0)
-        self._starts = tf.cumsum(self._sizes, exclusive=True)
+        self._sizes = batch_sizes
+        self._starts = tf.cumsum(tf.concat([[0], batch_sizes], axis=0))
 
     def rows(self, t, values):
         return values[self._starts[t]:self._starts[t + 1]]
@@ -27,50 +27,13 @@ class Packing:
     def gather(self, array):
         return array.concat()
 
-    def keep(self, array):
-        return array
-
-    def kept(self, t, kept):
-        return kept.read(t)
-
-    def gather_kept(self, kept):
-        return kept.concat()
-
-    def loop_shape(self, state):
-        return tf.TensorShape([None, *state.shape[1:]])
-
-    # Forward: the state shrinks with the rows alive; what falls off is final.
     def enter(self, t, state):
         return state[:self._sizes[t]]
 
-    def leave(self, t, new, old):
-        return new
-
-    def start_ended(self, state):
-        return tuple(self.array(s) for s in state)
-
-    def write_ended(self, t, ended, state):
-        # Those that end last stand first.
-        return tuple(array.write(self.count - 1 - t, s[self._sizes[t + 1]:])
-                     for array, s in zip(ended, state))
-
-    def final(self, ended, state, initial):
-        # A sequence of length 0 keeps its initial state.
-        return [tf.concat([e.concat(), i[self._sizes[0]:]], axis=0)
-                for e, i in zip(ended, initial)]
-
-    # Backward: the gradient's rows grow, each from its final state's gradient.
-    def start_backward(self, d_final):
-        return d_final[:0]
-
-    def enter_backward(self, t, d_state, d_final):
-        return tf.concat([d_state, d_final[self._sizes[t + 1]:self._sizes[t]]], axis=0)
-
-    def leave_backward(self, t, d_old, d_state):
-        return d_old
-
-    def end_backward(self, d_state, d_final):
-        return tf.concat([d_state, d_final[self._sizes[0]:]], axis=0)
+    def leave(self, t, new, state):
+        # All rows, alive or not: TensorFlow's graph optimizer takes the rows of a loop's variable
+        # to be as many at every step, and would spoil second derivatives if they were not.
+        return tf.ensure_shape(tf.concat([new, state[self._sizes[t]:]], axis=0), state.shape)
 
 
 class Padding:
@@ -91,45 +54,11 @@ class Padding:
     def gather(self, array):
         return array.stack()
 
-    def keep(self, array):
-        # As a tensor: between forward and backward, XLA hands over no arrays.
-        return array.stack()
-
-    def kept(self, t, kept):
-        return kept[t]
-
-    def gather_kept(self, kept):
-        return kept
-
-    def loop_shape(self, state):
-        return state.shape
-
     def enter(self, t, state):
-        return state
+        return tf.where(self._alive[t], state, tf.zeros([], state.dtype))
 
-    def leave(self, t, new, old):
-        return tf.where(self._alive[t], new, old)
-
-    def start_ended(self, state):
-        return ()
-
-    def write_ended(self, t, ended, state):
-        return ()
-
-    def final(self, ended, state, initial):
-        return state
-
-    def start_backward(self, d_final):
-        return d_final
-
-    def enter_backward(self, t, d_state, d_final):
-        return tf.where(self._alive[t], d_state, tf.zeros([], d_state.dtype))
-
-    def leave_backward(self, t, d_old, d_state):
-        return tf.where(self._alive[t], d_old, d_state)
-
-    def end_backward(self, d_state, d_final):
-        return d_state
+    def leave(self, t, new, state):
+        return tf.where(self._alive[t], new, state)
 
 
 def recur(cell, steps, x, U, initial_state, m=None):
@@ -157,7 +86,7 @@ def recur(cell, steps, x, U, initial_state, m=None):
             d_gates, d_initial = _backward(cell, steps, saved, U, d_outputs, d_final, m)
             flat_rows = [_rows_of_all_steps(d) for d in d_gates]
             d_U = cell.weight_gradients(
-                lambda k: _rows_of_all_steps(steps.gather_kept(saved[k])), flat_rows)
+                lambda k: _rows_of_all_steps(saved[k]), flat_rows)
             return (*d_gates[:num_x], *d_U, *d_initial)
 
         return (outputs, *final), gradient
@@ -167,51 +96,39 @@ def recur(cell, steps, x, U, initial_state, m=None):
 
 
 def _forward(cell, steps, x, U, initial, m):
-    def body(t, state, outputs, ended, saved):
+    def body(t, state, outputs, saved):
         x_t = [steps.rows(t, x_k) for x_k in x]
-        old = tuple(steps.enter(t, s) for s in state)
         m_t = None if m is None else steps.enter(t, m)
-        new, keep = cell.forward(x_t, old, U, m_t)
-        state = tuple(steps.leave(t, n, o) for n, o in zip(new, old))
-        outputs = outputs.write(t, new[0])
-        ended = steps.write_ended(t, ended, state)
+        new, keep = cell.forward(x_t, tuple(steps.enter(t, s) for s in state), U, m_t)
+        state = tuple(steps.leave(t, n, s) for n, s in zip(new, state))
         saved = tuple(array.write(t, k) for array, k in zip(saved, keep))
-        return t + 1, state, outputs, ended, saved
+        return t + 1, state, outputs.write(t, new[0]), saved
 
     like = initial[0]
-    start = (tf.constant(0), tuple(initial), steps.array(like),
-             steps.start_ended(initial),
-             tuple(steps.array(like) for _ in range(cell.num_saved)))
-    _, state, outputs, ended, saved = _loop(steps, body, start, lambda t: t < steps.count)
-    saved = [steps.keep(array) for array in saved]
-    return steps.gather(outputs), steps.final(ended, state, initial), saved
+    _, final, outputs, saved = tf.while_loop(
+        lambda t, *_: t < steps.count, body,
+        (tf.constant(0), tuple(initial), steps.array(like),
+         tuple(steps.array(like) for _ in range(cell.num_saved))),
+        maximum_iterations=steps.count)
+    # As tensors: neither XLA nor a SavedModel hands arrays from forward to backward.
+    return steps.gather(outputs), final, [steps.gather(array) for array in saved]
 
 
 def _backward(cell, steps, saved, U, d_outputs, d_final, m):
     def body(t, d_state, d_gates):
-        d_h, *d_rest = (steps.enter_backward(t, d, f) for d, f in zip(d_state, d_final))
+        d_h, *d_rest = (steps.enter(t, d) for d in d_state)
         d_h += steps.rows(t, d_outputs)
         m_t = None if m is None else steps.enter(t, m)
-        d_gates_t, d_old = cell.backward([steps.kept(t, k) for k in saved], (d_h, *d_rest), U, m_t)
-        d_state = tuple(steps.leave_backward(t, o, d) for o, d in zip(d_old, d_state))
+        d_gates_t, d_old = cell.backward([steps.rows(t, k) for k in saved], (d_h, *d_rest), U, m_t)
+        d_state = tuple(steps.leave(t, o, d) for o, d in zip(d_old, d_state))
         return t - 1, d_state, tuple(a.write(t, d) for a, d in zip(d_gates, d_gates_t))
 
-    start = (tf.convert_to_tensor(steps.count - 1), tuple(steps.start_backward(f) for f in d_final),
-             tuple(steps.array(d_final[0]) for _ in range(cell.num_d_gates)))
-    _, d_state, d_gates = _loop(steps, body, start, lambda t: t >= 0)
-    d_initial = [steps.end_backward(d, f) for d, f in zip(d_state, d_final)]
+    _, d_initial, d_gates = tf.while_loop(
+        lambda t, *_: t >= 0, body,
+        (tf.convert_to_tensor(steps.count - 1), tuple(d_final),
+         tuple(steps.array(d_final[0]) for _ in range(cell.num_d_gates))),
+        maximum_iterations=steps.count)
     return [steps.gather(d) for d in d_gates], d_initial
-
-
-def _loop(steps, body, start, alive):
-    def shape(value):
-        if isinstance(value, tf.TensorArray):
-            return tf.TensorShape(None)
-        return steps.loop_shape(value) if value.shape.rank else value.shape
-
-    return tf.while_loop(lambda t, *_: alive(t), body, start,
-                         shape_invariants=tf.nest.map_structure(shape, start),
-                         maximum_iterations=steps.count)
 
 
 def _rows_of_all_steps(values):

@@ -31,7 +31,7 @@ class Dense(tf.Module):
         super().__init__(name=name)
         self.input_size = checks.size('input_size', input_size)
         self.output_size = checks.size('output_size', output_size)
-        self.dtype = tf.as_dtype(dtype)
+        self.dtype = checks.float_dtype('dtype', dtype)
         kernel = tf.keras.initializers.GlorotUniform(noise.seeds(seed, 1)[0])
         self.kernel = tf.Variable(tf.cast(kernel([input_size, output_size]), self.dtype),
                                   name='kernel')

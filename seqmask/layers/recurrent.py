@@ -27,7 +27,7 @@ class _Recurrent(tf.Module):
         self.dropout = checks.fraction('dropout', dropout)
         self.recurrent_dropout = checks.fraction('recurrent_dropout', recurrent_dropout)
         self.implementation = checks.choice('implementation', implementation, ('auto', 'graph'))
-        self.dtype = tf.as_dtype(dtype)
+        self.dtype = checks.float_dtype('dtype', dtype)
         self._cell = cell
         widths = cell.num_gates * hidden_size
         kernel_seed, recurrent_seed, noise_seed = noise.seeds(seed, 3)
@@ -79,6 +79,7 @@ class _Recurrent(tf.Module):
         over_time = self._over_padding if kernels.inside_xla() else self._over_packing
         outputs, state = over_time(inputs, lengths, state, m, reverse)
         outputs = tf.ensure_shape(outputs, [*inputs.shape[:2], self.hidden_size])
+        state = [tf.ensure_shape(s, [inputs.shape[0], self.hidden_size]) for s in state]
         return outputs, self._structured(state)
 
     def step(self, x_t, state):
@@ -149,14 +150,13 @@ class _Recurrent(tf.Module):
         if len(parts) != self._cell.num_states:
             raise ValueError(f'the state of {type(self).__name__} has {self._cell.num_states} '
                              f'tensors [B, H], got {len(parts)}.')
-        parts = [tf.convert_to_tensor(part, self.dtype) for part in parts]
+        parts = [checks.floating('a state', part, 'B, H', dtype=self.dtype) for part in parts]
         for part in parts:
-            checks.tensor('a state', part, 'B, H')
             checks.axis_size('a state', part, -1, self.hidden_size, 'hidden_size')
             checks.require(tf.equal(tf.shape(part)[0], batch),
                            'a state must have one row for each sequence; rows and sequences are',
                            tf.shape(part)[0], batch)
-        return parts
+        return [tf.ensure_shape(part, [None, self.hidden_size]) for part in parts]
 
 
 class LSTM(_Recurrent):
@@ -272,4 +272,7 @@ def reset_rows(state, rows):
     array([[0.],
            [2.]], dtype=float32)
     """
+    rows = checks.tensor('rows', rows, 'B')
+    if rows.dtype != tf.bool:
+        raise TypeError(f'rows must be bool [B], True = reset, got {rows.dtype.name}.')
     return tf.nest.map_structure(lambda part: apply_mask(part, tf.logical_not(rows)), state)

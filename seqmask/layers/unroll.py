@@ -63,16 +63,18 @@ def unroll(cell, inputs, lengths, initial_state, *, reverse=False):
             lambda array, o: array.write(t, apply_mask(o, alive)), outputs, output)
         return t + 1, state, outputs
 
-    # Filled with zeros, for the steps after the longest sequence.
+    # Filled with zeros, for the steps after the longest sequence; never empty, for an empty array
+    # does not know the shape of its elements.
+    places = tf.maximum(maxlen, 1)
     outputs = tf.nest.map_structure(lambda o: tf.TensorArray(
-        o.dtype, maxlen, element_shape=o.shape, clear_after_read=False).unstack(
-            tf.zeros(tf.concat([[maxlen], tf.shape(o)], axis=0), o.dtype)),
+        o.dtype, places, element_shape=o.shape, clear_after_read=False).unstack(
+            tf.zeros(tf.concat([[places], tf.shape(o)], axis=0), o.dtype)),
         _example_output(cell, inputs, state, batch))
     _, state, outputs = tf.while_loop(lambda t, *_: t < longest, body,
                                       (tf.constant(0), state, outputs),
                                       maximum_iterations=maxlen)
     outputs = tf.nest.map_structure(
-        lambda array: _batch_major(array.stack(), first.shape[:2]), outputs)
+        lambda array: _batch_major(array.stack()[:maxlen], first.shape[:2]), outputs)
     if reverse:
         outputs = tf.nest.map_structure(lambda o: reverse_steps(o, lengths), outputs)
     return outputs, state

@@ -27,6 +27,7 @@ class SequenceLabeller(tf.Module):
         model learns to label a step from those around it.
       recurrent_dropout: Share of the hidden units dropped inside the recurrence in training.
       implementation: As of `GRU` and `LSTM`.
+      dtype: Of weights, inputs and logits.
       seed: int; the same seed gives the same weights and the same dropout.
 
     >>> model = seqmask.models.SequenceLabeller(input_size=4, num_classes=3, hidden_size=5, seed=0)
@@ -37,11 +38,14 @@ class SequenceLabeller(tf.Module):
 
     def __init__(self, input_size, num_classes, *, cell='gru', hidden_size=128, num_layers=2,
                  bidirectional=True, dropout=0.0, input_dropout=0.0, step_dropout=0.0,
-                 recurrent_dropout=0.0, implementation='auto', seed=None,
+                 recurrent_dropout=0.0, implementation='auto', dtype='float32', seed=None,
                  name=None):
         super().__init__(name=name)
         layer = CELLS[checks.choice('cell', cell, tuple(CELLS))]
         checks.size('num_layers', num_layers)
+        checks.size('num_classes', num_classes)
+        checks.fraction('input_dropout', input_dropout)
+        checks.fraction('step_dropout', step_dropout)
         width = hidden_size * (2 if bidirectional else 1)
         seeds = iter(noise.seeds(seed, 2 * num_layers + 3))
 
@@ -49,7 +53,7 @@ class SequenceLabeller(tf.Module):
             return layer(width if index else input_size, hidden_size,
                          dropout=dropout if index else input_dropout,
                          recurrent_dropout=recurrent_dropout, implementation=implementation,
-                         seed=next(seeds))
+                         dtype=dtype, seed=next(seeds))
 
         def one_layer(index):
             forward = one_direction(index)
@@ -58,18 +62,23 @@ class SequenceLabeller(tf.Module):
         self.step_dropout = Dropout(step_dropout, per='step', seed=next(seeds))
         self.recurrent = Stacked([one_layer(index) for index in range(num_layers)])
         self.dropout = Dropout(dropout, per='sequence', seed=next(seeds))
-        self.to_logits = Dense(width, num_classes, seed=next(seeds))
+        self.to_logits = Dense(width, num_classes, dtype=dtype, seed=next(seeds))
 
     def __call__(self, inputs, lengths, *, training=False):
         """Labels the real steps.
 
         Args:
-          inputs: float32 [B, T, D]. Values at padded steps are ignored, NaN included.
+          inputs: float [B, T, D]. Values at padded steps are ignored, NaN included.
           lengths: int32 [B]. Time steps, 0 <= lengths <= T.
           training: Whether dropout applies.
 
         Returns:
-          Logits, float32 [B, T, K], 0 at padded steps.
+          Logits, float [B, T, K], 0 at padded steps.
+
+        Raises:
+          ValueError: If a rank or a static size does not fit.
+          TypeError: If a dtype does not fit.
+          tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
         """
         inputs = self.step_dropout(inputs, lengths, training=training)
         outputs, _ = self.recurrent(inputs, lengths, training=training)

@@ -9,6 +9,9 @@ from absl import flags
 from seqmask.training.app import UserError
 from seqmask.training.workdir import write_whole
 
+# The flags defined here are the script's own: its --help shows them.
+flags.disclaim_key_flags()
+
 FLAGS_FILE = 'flags.json'
 
 # A run may be gone on with under other values of these.
@@ -32,7 +35,8 @@ def define_flags(*, workdir, epochs, batch_size=64, learning_rate=1e-3, schedule
     flags.DEFINE_integer('patience', 0,
                          'Epochs without a better one on the validation data after which training '
                          'ends; 0 for never.', 0)
-    flags.DEFINE_integer('seed', 0, 'Of weights, dropout and the order of the data.', 0)
+    flags.DEFINE_integer('seed', 0, 'Of weights, dropout and the order of the data.', 0,
+                         2**32 - 1)
 
 
 def make_optimizer(steps_per_epoch):
@@ -60,17 +64,15 @@ def claim_workdir(script):
       UserError: If the workdir holds a run of other flags; the message names them.
     """
     values = {flag.name: flag.value for flag in flags.FLAGS.get_key_flags_for_module(script)}
-    shared = flags.FLAGS.flags_by_module_dict()[__name__]
-    values.update({flag.name: flag.value for flag in shared})
     path = os.path.join(values['workdir'], FLAGS_FILE)
     try:
         with open(path, encoding='utf-8') as file:
-            before = json.load(file)
+            before = dict(json.load(file))
     except FileNotFoundError:
         os.makedirs(values['workdir'], exist_ok=True)
         write_whole(path, lambda file: json.dump(values, file, indent=2))
         return
-    except json.JSONDecodeError as error:
+    except (ValueError, TypeError) as error:
         raise UserError(f'{path!r} is not readable: {error}. Choose another --workdir.') from error
     other = [f'--{name}={before.get(name)} there, {value} here' for name, value in values.items()
              if name not in FREE and before.get(name) != value]

@@ -12,14 +12,14 @@ class EpochProgress:
       epoch: int, from 1.
       epochs: int, the last epoch.
       batches: Number of batches, or None if unknown.
-      stream: Where to print; None prints nothing.
+      shown: Whether to print.
     """
 
-    def __init__(self, epoch, epochs, batches, stream=sys.stdout):
-        self._stream = stream
+    def __init__(self, epoch, epochs, batches, shown=True):
+        self._shown = shown
         self._title = f'epoch {epoch}/{epochs}'
         self._bar = None
-        if stream is sys.stdout and stream.isatty():
+        if shown and sys.stdout.isatty():
             self._bar = tf.keras.utils.Progbar(batches, stateful_metrics=['loss'])
 
     def update(self, batch, loss):
@@ -29,13 +29,13 @@ class EpochProgress:
 
     def close(self, values):
         """After the epoch; shows its values, a dict."""
-        if self._stream is None:
+        if not self._shown:
             return
         shown = '  '.join(f'{name} {_short(value)}' for name, value in values.items()
                           if name != 'epoch')
         # On a terminal the line takes the place of the bar.
         start = '\r\033[K' if self._bar is not None else ''
-        print(f'{start}{self._title}  {shown}', file=self._stream, flush=True)
+        print(f'{start}{self._title}  {shown}', flush=True)
 
 
 def _short(value):

@@ -4,7 +4,7 @@ import typing
 
 import tensorflow as tf
 
-from seqmask.tally import Tally
+from seqmask.tally import Tally, widen
 
 
 class Step(typing.NamedTuple):
@@ -12,7 +12,7 @@ class Step(typing.NamedTuple):
 
     Attributes:
       tally: `Tally` of the loss over the real steps of all its batches.
-      norm: float scalar. Global norm of the gradient, before clipping.
+      norm: float scalar. Global norm of the gradient, before clipping; of the widest dtype.
       applied: bool scalar. False if the step was not finite and was skipped.
     """
     tally: Tally
@@ -79,27 +79,51 @@ def train_step(model, loss, optimizer, *batches, clip_norm=None):
     for batch in batches[1:]:
         more_tally, more = sum_gradients(model, loss, batch)
         tally += more_tally
-        gradients = [tf.convert_to_tensor(g) + m for g, m in zip(gradients, more)]
-    gradients = [_divide(g, tally.count) for g in gradients]
-    norm = tf.linalg.global_norm(gradients)
+        gradients = [_add(g, m) for g, m in zip(gradients, more)]
+    gradients = [_divide(_sum_rows(g), tally.count) for g in gradients]
+    norm = _global_norm(gradients)
     if clip_norm is not None:
         gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, use_norm=norm)
 
     def apply():
         optimizer.apply(gradients, model.trainable_variables)
-        return True
+        return tf.constant(True)
 
     def skip():
         for variable, value in before:
             variable.assign(value)
-        return False
+        return tf.constant(False)
 
     applied = tf.cond(tf.math.is_finite(norm) & tf.math.is_finite(tally.total), apply, skip)
     return Step(tally, norm, applied)
+
+
+def _add(gradient, more):
+    if isinstance(gradient, tf.IndexedSlices) and isinstance(more, tf.IndexedSlices):
+        return tf.IndexedSlices(tf.concat([gradient.values, more.values], axis=0),
+                                tf.concat([gradient.indices, more.indices], axis=0),
+                                gradient.dense_shape)
+    return tf.convert_to_tensor(gradient) + more
+
+
+def _sum_rows(gradient):
+    """Each row once: Adam, and the norm, would square the parts of a row instead of their sum."""
+    if not isinstance(gradient, tf.IndexedSlices):
+        return gradient
+    rows, places = tf.unique(gradient.indices)
+    values = tf.math.unsorted_segment_sum(gradient.values, places, tf.size(rows))
+    return tf.IndexedSlices(values, rows, gradient.dense_shape)
 
 
 def _divide(gradient, count):
     if isinstance(gradient, tf.IndexedSlices):
         return tf.IndexedSlices(_divide(gradient.values, count), gradient.indices,
                                 gradient.dense_shape)
-    return tf.math.divide_no_nan(gradient, tf.cast(count, gradient.dtype))
+    wide = widen(gradient)      # float16 has no count above 65504
+    return tf.cast(tf.math.divide_no_nan(wide, tf.cast(count, wide.dtype)), gradient.dtype)
+
+
+def _global_norm(gradients):
+    values = [widen(g.values if isinstance(g, tf.IndexedSlices) else g) for g in gradients]
+    widest = max((v.dtype for v in values), key=lambda dtype: dtype.size, default=tf.float32)
+    return tf.linalg.global_norm([tf.cast(v, widest) for v in values])

@@ -1,8 +1,8 @@
 """The loop around the gradient step."""
 
-import sys
 import time
 
+import numpy as np
 import tensorflow as tf
 
 from seqmask import checks
@@ -24,7 +24,7 @@ class Trainer:
         the loss.
       clip_norm: Largest global norm of the gradient; None to leave it as it is.
       monitor: What makes an epoch the best: 'loss' or a name from measure, on the validation data,
-        or on the training data's 'loss' where there is none.
+        or on the training data's 'loss' where there is none. NaN is never better.
       mode: 'min' or 'max': which is better.
       patience: Epochs without a better one after which training ends; None for never.
       max_skipped: Steps in a row that may be skipped because they were not finite.
@@ -58,12 +58,12 @@ class Trainer:
         self.optimizer = optimizer
         self._loss = loss
         self._measure = measure
-        self._clip_norm = clip_norm
+        self._clip_norm = None if clip_norm is None else checks.positive('clip_norm', clip_norm)
         self._monitor = monitor
         self._sign = {'min': 1, 'max': -1}[checks.choice('mode', mode, ('min', 'max'))]
-        self._patience = patience
+        self._patience = None if patience is None else checks.size('patience', patience)
         self._max_skipped = checks.size('max_skipped', max_skipped)
-        self._stream = sys.stdout if progress else None
+        self._shown = progress
         optimizer.build(model.trainable_variables)
         self._history = []
         self._finished = _counter()             # epochs
@@ -90,23 +90,23 @@ class Trainer:
           epochs: int.
           workdir: Folder for `history.csv`, `checkpoints/` and `best/`. If it holds an unfinished
             run, that goes on from its last finished epoch, and ends with the same weights, bit for
-            bit, as if it had never stopped. Without one nothing stays on disk.
+            bit, as if it had never stopped. Without one nothing stays on disk. A folder given
+            once stays in use in later calls.
 
         Returns:
           The history: a list with a dict an epoch.
 
         Raises:
-          ValueError: If workdir holds another model's state, or train holds no batch.
+          ValueError: If workdir holds another model's state, or is new after the first epoch; if
+            train or valid holds no batch; if monitor is none of what is measured.
           FloatingPointError: If `max_skipped` steps in a row were not finite.
         """
         checks.size('epochs', epochs)
+        if valid is None and self._monitor != 'loss':
+            raise ValueError(f"monitor must be 'loss' where there is no validation data, got "
+                             f'{self._monitor!r}. Pass valid.')
         if workdir is not None:
-            self._files = Workdir(workdir, self.model, optimizer=self.optimizer,
-                                  finished=self._finished, best_epoch=self._best_epoch,
-                                  best_value=self._best_value, skipped=self._skipped_in_a_row)
-            if self._files.restore():
-                self._history = self._files.history(int(self._finished))
-                self._print(f'going on after epoch {int(self._finished)} of {workdir}')
+            self._open(workdir)
         while int(self._finished) < epochs and not self._out_of_patience():
             row = self._train_epoch(train, valid, int(self._finished), epochs)
             self._finish_epoch(row)
@@ -118,14 +118,20 @@ class Trainer:
         Returns:
           dict of name to float: 'loss', and what measure returns, each a mean over all batches'
           terms; a metric over two batches weighs steps, not batches.
+
+        Raises:
+          ValueError: If there is no batch.
         """
         measure = self._function(self._measured, batches)
         totals = None
         for batch in batches:
-            tallies = measure(batch)
+            tallies = {name: _precise(tally) for name, tally in measure(batch).items()}
             totals = tallies if totals is None else {
                 name: totals[name] + tally for name, tally in tallies.items()}
-        return {name: float(tally.mean()) for name, tally in (totals or {}).items()}
+        if totals is None:
+            raise ValueError('there must be at least one batch to evaluate, got none. A generator '
+                             'is empty after one pass: pass something that can be iterated again.')
+        return {name: float(tally.mean()) for name, tally in totals.items()}
 
     def predict(self, batches):
         """Yields the model's outputs at real steps: an array [length, ...] for each sequence."""
@@ -147,15 +153,27 @@ class Trainer:
             for variable, value in zip(self.model.variables, self._best_weights):
                 variable.assign(value)
 
+    def _open(self, workdir):
+        files = Workdir(workdir, self.model, optimizer=self.optimizer, finished=self._finished,
+                        best_epoch=self._best_epoch, best_value=self._best_value,
+                        skipped=self._skipped_in_a_row)
+        if files.restore():
+            self._history = files.history(int(self._finished))
+            self._print(f'going on after epoch {int(self._finished)} of {workdir}')
+        elif int(self._finished):
+            raise ValueError(f'workdir must be given from the first epoch on: {workdir!r} is new, '
+                             f'and {int(self._finished)} epochs are finished.')
+        self._files = files
+
     def _train_epoch(self, train, valid, epoch, epochs):
         batches = train.at_epoch(epoch) if hasattr(train, 'at_epoch') else train
         step = self._function(self._stepped, batches)
-        progress = EpochProgress(epoch + 1, epochs, _number_of(train), self._stream)
+        progress = EpochProgress(epoch + 1, epochs, _number_of(train), self._shown)
         start, total, steps, skipped, count = time.monotonic(), Tally(0.0, 0.0), 0, 0, 0
         for count, batch in enumerate(batches, 1):
             done, real_steps = step(batch)
             if done.applied:
-                total += done.tally
+                total += _precise(done.tally)
             else:
                 skipped += 1
             steps += int(real_steps)
@@ -175,11 +193,11 @@ class Trainer:
         return row
 
     def _finish_epoch(self, row):
-        monitored = f'valid_{self._monitor}' if f'valid_{self._monitor}' in row else self._monitor
-        if monitored not in row:
-            raise ValueError(f'monitor must be one of the measured values, {", ".join(row)}, got '
-                             f'{self._monitor!r}.')
-        epoch, value = row['epoch'], self._sign * row[monitored]
+        measured = {name.removeprefix('valid_'): value for name, value in row.items()
+                    if name.startswith('valid_')} or {'loss': row['loss']}
+        checks.choice('monitor', self._monitor, tuple(measured))
+        epoch, value = row['epoch'], self._sign * measured[self._monitor]
+        value = float('inf') if np.isnan(value) else value
         is_best = not self.best_epoch or value < float(self._best_value)
         self._history.append(row)
         self._finished.assign(epoch)
@@ -231,8 +249,13 @@ class Trainer:
         return self._traced[key]
 
     def _print(self, line):
-        if self._stream is not None:
-            print(line, file=self._stream, flush=True)
+        if self._shown:
+            print(line, flush=True)
+
+
+def _precise(tally):
+    """In float64: a float32 sum cannot count beyond 2^24."""
+    return Tally(np.float64(tally.total), np.float64(tally.count))
 
 
 def _number_of(batches):

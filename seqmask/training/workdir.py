@@ -87,28 +87,42 @@ def restore_best(model, path):
 
 
 def write_rows(path, rows):
-    """Writes rows, dicts of one set of names, as a CSV file that appears at once and whole."""
+    """Writes rows, dicts by name, as a CSV file that appears at once and whole."""
     def write(file):
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator='\n')
+        names = dict.fromkeys(name for row in rows for name in row)
+        writer = csv.DictWriter(file, list(names), lineterminator='\n')
         writer.writeheader()
         writer.writerows(rows)
     write_whole(path, write)
 
 
 def read_rows(path):
-    """The rows of a CSV file of numbers, such as `history.csv`."""
+    """The rows of a CSV file of numbers, such as `history.csv`; names without a number left out.
+
+    Raises:
+      FileNotFoundError: If there is no such file.
+      ValueError: If it holds anything else; the message names the file.
+    """
     with open(path, newline='', encoding='utf-8') as file:
-        return [{name: _number(text) for name, text in row.items()} for row in csv.DictReader(file)]
+        try:
+            return [{name: _number(text) for name, text in row.items() if text}
+                    for row in csv.DictReader(file)]
+        except (ValueError, TypeError, AttributeError, csv.Error) as error:
+            raise ValueError(f'{path!r} must be a CSV file of numbers: {error}.') from error
 
 
 def write_whole(path, write):
     """Writes a text file such that it appears at once and whole: `write(file)`, then a rename."""
     temporary = f'{path}.{os.getpid()}.tmp'
-    with open(temporary, 'w', newline='', encoding='utf-8') as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, 'w', newline='', encoding='utf-8') as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)
 
 
 def _number(text):
