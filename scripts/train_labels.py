@@ -13,7 +13,6 @@ goes on when started again with the same flags.
 
 import os
 import sys
-import time
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')      # before TensorFlow is imported
 
@@ -22,7 +21,6 @@ import tensorflow as tf
 from absl import flags
 
 from seqmask import data, datasets, models, training
-from seqmask.training import UserError
 
 flags.DEFINE_string('data', '', 'npz file to learn from; by default the embedded handwriting.')
 flags.DEFINE_enum('split', 'folds', ['folds', 'unseen_words'],
@@ -44,63 +42,41 @@ training.define_flags(workdir='workdir/labels', epochs=30, learning_rate=4e-3)
 
 FLAGS = flags.FLAGS
 EMBEDDED_TRAIN_WORDS = 4538
+COLUMNS = {'accuracy': 'steps right/', 'sequence_error': 'mean error of/a sequence',
+           'sequence_accuracy': 'sequences all/right'}
 
 
 def main():
     with training.user_errors():
-        train, valid, test, names = load()
-    training.claim_workdir(sys.modules[__name__])
-    tf.keras.utils.set_random_seed(FLAGS.seed)
-    batches = data.Batches(train, FLAGS.batch_size, shuffle=True, seed=FLAGS.seed)
-    held_out = {'validation': data.Batches(valid, 256), 'test': data.Batches(test, 256)}
-    with training.user_errors():
-        model = models.SequenceLabeller(
-            train.frames.shape[1], len(names), cell=FLAGS.cell, hidden_size=FLAGS.hidden_size,
+        parts, names = load()
+        parts = training.limited(parts, FLAGS.limit)
+
+    def make_model():
+        return models.SequenceLabeller(
+            parts[0].frames.shape[1], len(names), cell=FLAGS.cell, hidden_size=FLAGS.hidden_size,
             num_layers=FLAGS.num_layers, bidirectional=FLAGS.bidirectional, dropout=FLAGS.dropout,
             input_dropout=FLAGS.input_dropout, step_dropout=FLAGS.step_dropout,
             recurrent_dropout=FLAGS.recurrent_dropout, implementation=FLAGS.implementation,
             seed=FLAGS.seed)
-    trainer = training.Trainer(
-        model, models.SequenceLabeller.loss, training.make_optimizer(len(batches)),
-        measure=models.SequenceLabeller.measure, clip_norm=FLAGS.clip_norm or None,
-        monitor='accuracy', mode='max', patience=FLAGS.patience or None)
-    print(f'{len(train)} sequences to train on, {int(train.lengths.sum())} steps, of '
-          f'{train.lengths.min()} to {train.lengths.max()}; {len(names)} classes; '
-          f'{sum(v.shape.num_elements() for v in model.trainable_variables)} weights', flush=True)
-    start = time.monotonic()
-    with training.user_errors():
-        history = trainer.fit(batches, held_out['validation'], epochs=FLAGS.epochs,
-                              workdir=FLAGS.workdir)
-    seconds = time.monotonic() - start
-    trainer.restore_best()
-    report(trainer, held_out, history, seconds)
-    write_predictions(trainer, {'validation': valid, 'test': test}, held_out, names)
+
+    trainer, held_out = training.train_and_report(
+        sys.modules[__name__], make_model, parts, len(names), COLUMNS)
+    write_predictions(trainer, held_out, parts[1:], names)
 
 
 def load():
-    """(train, valid, test, names of the classes)."""
-    if not FLAGS.data:
-        letters = datasets.ocr_letters()
-        sequences = data.Sequences(letters['frames'], letters['lengths'],
-                                   steps={'labels': letters['labels']})
-        names = [str(name) for name in letters['label_names']]
-        parts = (by_folds if FLAGS.split == 'folds' else by_words)(letters)
-        parts = [sequences.select(part) for part in parts]
-    else:
+    """([train, valid, test], names of the classes)."""
+    if FLAGS.data:
         if FLAGS['split'].present:
-            raise UserError('--split is for the embedded handwriting; a file says it in `split`.')
-        sequences = data.read_npz(FLAGS.data)
-        sequences = data.Sequences(sequences.frames.astype(np.float32), sequences.lengths,
-                                   sequences.steps, sequences.sequences)
-        names = [str(k) for k in range(check_labels(sequences))]
-        parts = split_of(sequences)
-    if FLAGS.limit:
-        parts = [part.select(np.arange(min(FLAGS.limit, len(part)))) for part in parts]
-    for part, name in zip(parts, ['train', 'validate', 'test']):
-        if not len(part) or not part.lengths.sum():
-            raise UserError(f'there is nothing to {name} on: {len(part)} of the {len(sequences)} '
-                            f'sequences, {part.lengths.sum()} steps.')
-    return (*parts, names)
+            raise training.UserError(
+                '--split is for the embedded handwriting; a file says it in `split`.')
+        return training.read_parts(FLAGS.data, labels_per='step', num_classes=FLAGS.num_classes,
+                                   seed=FLAGS.seed)
+    letters = datasets.ocr_letters()
+    sequences = data.Sequences(letters['frames'], letters['lengths'],
+                               steps={'labels': letters['labels']})
+    parts = (by_folds if FLAGS.split == 'folds' else by_words)(letters)
+    return [sequences.select(part) for part in parts], [str(n) for n in letters['label_names']]
 
 
 def by_folds(letters):
@@ -115,43 +91,10 @@ def by_words(letters):
     return first & ~held_out, first & held_out, ~first
 
 
-def split_of(sequences):
-    if 'split' not in sequences.sequences:
-        return data.split(sequences, [0.8, 0.1, 0.1], seed=FLAGS.seed)
-    split = sequences.sequences['split']
-    return [sequences.select(split == part) for part in range(3)]
-
-
-def check_labels(sequences):
-    """The number of classes; labels must be below it."""
-    labels = sequences.steps.get('labels')
-    if labels is None or labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise UserError(f'{FLAGS.data!r} must hold `labels`, a whole number for each frame.')
-    num_classes = FLAGS.num_classes or int(labels.max(initial=0)) + 1
-    wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
-    if wrong.size:
-        sequence = np.searchsorted(np.cumsum(sequences.lengths), wrong[0], side='right')
-        raise UserError(f'labels must be in [0, {num_classes}); sequence {sequence} of '
-                        f'{FLAGS.data!r} has {labels[wrong[0]]}.')
-    return num_classes
-
-
-def report(trainer, held_out, history, seconds):
-    trained = sum(row['seconds'] for row in history)
-    print(f'\n{len(history)} epochs, {trained:.1f} s of training ({seconds:.1f} s in this start); '
-          f'best epoch {trainer.best_epoch}')
-    print(f'{"":12}{"steps right":>14}{"mean error of":>16}{"sequences all":>16}')
-    print(f'{"":12}{"":>14}{"a sequence":>16}{"right":>16}')
-    for name, batches in held_out.items():
-        values = trainer.evaluate(batches)
-        print(f'{name:12}{values["accuracy"]:14.2%}{values["sequence_error"]:16.2%}'
-              f'{values["sequence_accuracy"]:16.2%}', flush=True)
-
-
-def write_predictions(trainer, parts, held_out, names):
+def write_predictions(trainer, held_out, parts, names):
     rows = []
-    for part, sequences in parts.items():
-        for i, logits in enumerate(trainer.predict(held_out[part])):
+    for (part, batches), sequences in zip(held_out.items(), parts):
+        for i, logits in enumerate(trainer.predict(batches)):
             labels = sequences.sequence(i)['labels']
             probabilities = tf.nn.softmax(logits).numpy()
             for step, best in enumerate(logits.argmax(axis=1)):

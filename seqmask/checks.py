@@ -104,13 +104,35 @@ def lengths(value, batch=None, maxlen=None):
 
 def mask(value, values, name='values'):
     """`mask` as bool whose shape is that of the leading axes of `values`."""
+    return prefix('mask', mask_tensor(value), name, values)
+
+
+def mask_tensor(value):
+    """`mask` as a bool tensor."""
     if not tf.is_tensor(value):
         value = np.asarray(value)
     if value.dtype not in (tf.bool, np.dtype(bool)):
         raise TypeError(f'mask must be bool, True at real steps, got '
                         f'{tf.as_dtype(value.dtype).name}. Build it with '
                         f'seqmask.sequence_mask(lengths, maxlen) or compare: mask > 0.')
-    return prefix('mask', tf.convert_to_tensor(value), name, values)
+    return tf.convert_to_tensor(value)
+
+
+def broadcast_mask(value, values, name):
+    """`mask` as bool of the rank of `values`; an axis of size 1 applies to all."""
+    value = mask_tensor(value)
+    known_rank('mask', value)
+    known_rank(name, values)
+    fits = value.shape.rank == values.shape.rank and all(
+        m in (1, None) or v is None or m == v
+        for m, v in zip(value.shape.as_list(), values.shape.as_list()))
+    if not fits:
+        raise ValueError(f'mask must have the shape of {name}, or 1 for an axis, got mask '
+                         f'{shown(value.shape)} for {name} {shown(values.shape)}.')
+    sizes, of_sizes = tf.shape(value), tf.shape(values)
+    return after([require(tf.reduce_all((sizes == 1) | (sizes == of_sizes)),
+                          f'mask must have the shape of {name}, or 1 for an axis; their shapes are',
+                          sizes, of_sizes)], value)
 
 
 def prefix(name, value, of_name, of):

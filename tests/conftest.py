@@ -20,3 +20,10 @@ def fixed_seeds():
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope='session')
+def strategy():
+    """Two replicas. One strategy for all tests: TensorFlow numbers the collectives of each from the
+    same number on, and a second one's clash with those of the first."""
+    return tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'])

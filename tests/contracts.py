@@ -368,6 +368,165 @@ RECURRENT = [
 ]
 
 
+def _shaken(module):
+    """The module, no variable as it was initialised: ones and zeros would hide what they do."""
+    rng = np.random.default_rng(1)
+    for variable in module.trainable_variables:
+        variable.assign_add(tf.constant(rng.normal(size=variable.shape), variable.dtype))
+    return module
+
+
+MOVING_MEAN, MOVING_VARIANCE = np.array([0.5, -2.0, 0.0]), np.array([0.25, 4.0, 1.0])
+
+
+def _batch_norm(dtype):
+    norm = _shaken(seqmask.BatchNorm(3, dtype=dtype))
+    norm.moving_mean.assign(MOVING_MEAN)
+    norm.moving_variance.assign(MOVING_VARIANCE)
+    return norm
+
+
+def _layer(name, make, oracle, variant='', kind='steps'):
+    """A contract of a layer that returns one tensor; the oracle is (x, weights) -> outputs."""
+    return Contract(name + (f'[{variant}]' if variant else ''),
+                    make=lambda dtype: _shaken(make(dtype)),
+                    call=lambda layer, a, n: [layer(a['inputs'], n)],
+                    reference=lambda weights, a: [oracle(a['inputs'], weights)], kinds=(kind,))
+
+
+def _activation(variant, function, oracle):
+    return _layer('Activation', lambda dtype: seqmask.Activation(function),
+                  lambda x, _: oracle(x), variant)
+
+
+def _self_attention(variant='', **options):
+    options = {'num_heads': 2, **options}
+    return _layer('SelfAttention',
+                  lambda dtype: seqmask.SelfAttention(3, head_size=2, dtype=dtype, seed=0,
+                                                      **options),
+                  lambda x, weights: reference.self_attention(x, weights, **options), variant)
+
+
+def _in_pairs(x, n):
+    return seqmask.max_pool1d(x, n, 2)
+
+
+def _sequential(dtype):
+    return seqmask.Sequential([
+        seqmask.Dense(3, 2, dtype=dtype, seed=0), _in_pairs, seqmask.Activation('tanh'),
+        seqmask.GRU(2, 2, dtype=dtype, seed=0)])
+
+
+def _reference_sequential(x, weights):
+    x = reference.dense(x, reference.part(weights, 'layers/0'))
+    x = np.tanh(x[:len(x) // 2 * 2].reshape([-1, 2, x.shape[-1]]).max(axis=1))
+    return reference.gru(x, reference.part(weights, 'layers/3'))[0]
+
+
+def _residual(dtype):
+    return seqmask.Residual(seqmask.Sequential([
+        seqmask.Dense(3, 3, dtype=dtype, seed=0), seqmask.Activation(tf.exp)]))
+
+
+def _residual_shortcut(dtype):
+    return seqmask.Residual(seqmask.Dense(3, 2, dtype=dtype, seed=0),
+                            shortcut=seqmask.Dense(3, 2, dtype=dtype, seed=1))
+
+
+def _threaded(name, make, oracle, variant=''):
+    """A contract of a layer that returns (outputs, lengths)."""
+    return dataclasses.replace(_layer(name, make, oracle, variant),
+                               call=lambda layer, a, n: [layer(a['inputs'], n)[0]])
+
+
+LAYERS = [
+    Contract('BatchNorm', make=_batch_norm,
+             call=lambda norm, a, n: [norm(a['inputs'], n)],
+             reference=lambda weights, a: [reference.batch_norm(
+                 a['inputs'], weights, MOVING_MEAN, MOVING_VARIANCE)], kinds=('steps',)),
+    _layer('LayerNorm', lambda dtype: seqmask.LayerNorm(3, dtype=dtype), reference.layer_norm),
+    _layer('LayerNorm', lambda dtype: seqmask.LayerNorm(3, epsilon=0.0, dtype=dtype),
+           lambda x, weights: reference.layer_norm(x, weights, epsilon=0), 'no epsilon'),
+    _activation('exp', tf.exp, np.exp),
+    _activation('sigmoid', 'sigmoid', reference.sigmoid),
+    _activation('softmax', tf.nn.softmax, reference.softmax),
+    _activation('log', lambda x: tf.math.log(tf.abs(x)), lambda x: np.log(np.abs(x))),
+    _activation('sqrt', lambda x: tf.sqrt(tf.abs(x)), lambda x: np.sqrt(np.abs(x))),
+    _activation('reciprocal', lambda x: 1 / x, lambda x: 1 / x),
+    _layer('SqueezeExcite', lambda dtype: seqmask.SqueezeExcite(3, ratio=2, dtype=dtype, seed=0),
+           reference.squeeze_excite),
+    Contract('masked_softmax',
+             call=lambda _, a, n: [seqmask.masked_softmax(
+                 a['inputs'][..., 0], mask_of(a['inputs'], n))],
+             reference=lambda _, a: [reference.softmax(a['inputs'][:, 0])], kinds=('steps',)),
+    Contract('masked_softmax[broadcast]',
+             call=lambda _, a, n: [tf.transpose(seqmask.masked_softmax(
+                 tf.transpose(a['inputs'], [0, 2, 1]), mask_of(a['inputs'], n)[:, None]),
+                 [0, 2, 1])],
+             reference=lambda _, a: [reference.softmax(a['inputs'], axis=0)], kinds=('steps',)),
+    _layer('AttentionPool', lambda dtype: seqmask.AttentionPool(3, 2, dtype=dtype, seed=0),
+           reference.attention_pool, kind='sequence'),
+    _self_attention(),
+    _self_attention('causal', num_heads=1, causal=True),
+    _threaded('Sequential', _sequential, _reference_sequential),
+    _threaded('Residual', _residual, lambda x, weights: x + np.exp(
+        reference.dense(x, reference.part(weights, 'layer/layers/0')))),
+    _threaded('Residual', _residual_shortcut, lambda x, weights: sum(
+        reference.dense(x, reference.part(weights, way)) for way in ['layer', 'shortcut']),
+        'shortcut'),
+]
+
+
+def _with_lengths(results):
+    outputs, lengths = results
+    return [outputs, tf.cast(lengths, outputs.dtype)]
+
+
+def _conv(variant, *, filters=2, kernel_size=3, use_bias=True, **options):
+    """A contract of `Conv1D`: its outputs, then its lengths."""
+    def alone(weights, a):
+        outputs = reference.conv1d(a['inputs'], weights, **options)
+        return [outputs, len(outputs)]
+
+    return Contract(f'Conv1D[{variant}]', kinds=('steps', 'sequence'), reference=alone,
+                    make=lambda dtype: _with_biases(seqmask.Conv1D(
+                        3, filters, kernel_size, use_bias=use_bias, dtype=dtype, seed=0,
+                        **options)),
+                    call=lambda conv, a, n: _with_lengths(conv(a['inputs'], n)))
+
+
+def _pool1d(name, reduce, *, pool_size=3, **options):
+    """A contract of a pooling over windows: its outputs, then its lengths."""
+    def alone(_, a):
+        outputs = reference.pool1d(reduce, a['inputs'], pool_size, **options)
+        return [outputs, len(outputs)]
+
+    variant = ', '.join(map(str, options.values()))
+    return Contract(f'{name}[{variant}]', kinds=('steps', 'sequence'), reference=alone,
+                    call=lambda _, a, n: _with_lengths(
+                        getattr(seqmask, name)(a['inputs'], n, pool_size, **options)))
+
+
+WINDOWED = [
+    _conv('same', kernel_size=4),
+    _conv('valid', padding='valid'),
+    _conv('causal', padding='causal'),
+    _conv('strides', strides=2),
+    _conv('dilation', dilation=2, padding='causal'),
+    _conv('strides, dilation', strides=2, dilation=2, kernel_size=2),
+    _conv('groups', filters=6, groups=3),
+    _conv('without bias', use_bias=False),
+    *(Contract(name, call=lambda _, a, n, name=name: [getattr(seqmask, name)(a['inputs'], n)],
+               reference=lambda _, a, reduce=reduce: [reference.pool(reduce, a['inputs'])],
+               kinds=('sequence',))
+      for name, reduce in [('mean_pool', np.mean), ('max_pool', np.max)]),
+    *(_pool1d(name, reduce, **options)
+      for name, reduce in [('average_pool1d', np.mean), ('max_pool1d', np.max)]
+      for options in [{'padding': 'same', 'strides': 2}, {'padding': 'valid'},
+                      {'padding': 'valid', 'strides': 1}, {'padding': 'causal', 'strides': 2}]),
+]
+
+
 def _labeller(variant, cell, loss=False, **options):
     """A contract of `models.SequenceLabeller`, its logits or its loss."""
     oracle = getattr(reference, cell)
@@ -394,13 +553,32 @@ def _labeller(variant, cell, loss=False, **options):
                     kinds=('sum', 'sum') if loss else ('steps',))
 
 
+def _classifier(variant, pool_recurrent, **options):
+    """A contract of `models.SequenceClassifier`: its logits, one row a sequence."""
+    def make(dtype):
+        return _with_biases(seqmask.models.SequenceClassifier(
+            3, 2, hidden_size=2, kernel_sizes=(3, 2, 1), dropout=0.5, step_dropout=0.5, dtype=dtype,
+            seed=0, **{'filters': (2, 3, 2), **options}))
+
+    return Contract(f'models.SequenceClassifier[{variant}]', make=make,
+                    call=lambda model, a, n: [model(a['inputs'], n)],
+                    reference=lambda weights, a: [
+                        reference.classifier(a['inputs'], weights, pool_recurrent)],
+                    kinds=('sequence',))
+
+
 MODELS = [
+    _classifier('last', lambda outputs, hidden, _: hidden),
+    _classifier('mean', lambda outputs, *_: reference.pool(np.mean, outputs), pool='mean'),
+    _classifier('max', lambda outputs, *_: reference.pool(np.max, outputs), pool='max'),
+    _classifier('attention, recurrent alone', lambda outputs, _, weights: reference.attention_pool(
+        outputs, reference.part(weights, 'attention')), pool='attention', filters=()),
     _labeller('gru', 'gru'),
     _labeller('lstm, one direction', 'lstm', num_layers=1, bidirectional=False),
     _labeller('loss', 'gru', loss=True, bidirectional=False),
 ]
 
-CONTRACTS = [*MASKING, *LOSSES, *METRICS, *RECURRENT, *MODELS]
+CONTRACTS = [*MASKING, *LOSSES, *METRICS, *RECURRENT, *LAYERS, *WINDOWED, *MODELS]
 
 # Public names that take lengths or a mask and are not operations on [B, T, ...] values.
 EXEMPT = {

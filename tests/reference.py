@@ -86,6 +86,56 @@ def dense(x, weights):
     return x @ weights['kernel'] + weights['bias']
 
 
+# Normalisation, attention, gates
+
+def batch_norm(x, weights, mean, variance, epsilon=1e-3):
+    return weights['gamma'] * (x - mean) / np.sqrt(variance + epsilon) + weights['beta']
+
+
+def batch_norm_in_training(sequences, weights, epsilon=1e-3):
+    """(outputs, mean, variance): the one operation on a whole batch, a list of sequences."""
+    steps = np.concatenate(sequences)
+    if not len(steps):
+        return sequences, None, None
+    mean = np.sum(steps, axis=0) / len(steps)
+    variance = np.sum((steps - mean) ** 2, axis=0) / len(steps)
+    return [batch_norm(x, weights, mean, variance, epsilon) for x in sequences], mean, variance
+
+
+def layer_norm(x, weights, epsilon=1e-3):
+    centred = x - np.mean(x, axis=-1, keepdims=True)
+    variance = np.mean(centred ** 2, axis=-1, keepdims=True)
+    return weights['gamma'] * centred / np.sqrt(variance + epsilon) + weights['beta']
+
+
+def softmax(logits, axis=-1):
+    return np.exp(logits) / np.sum(np.exp(logits), axis=axis, keepdims=True)
+
+
+def attention_pool(x, weights):
+    score = np.tanh(x @ weights['kernel'] + weights['bias']) @ weights['scorer']
+    return softmax(score) @ x
+
+
+def self_attention(x, weights, num_heads, causal=False):
+    query, key, value = (
+        np.split(x @ weights[name] + weights[f'{name}_bias'], num_heads, axis=-1)
+        for name in ['query', 'key', 'value'])
+    seen = np.tri(len(x)) if causal else np.ones([len(x), len(x)])
+    attended = []
+    for q, k, v in zip(query, key, value):
+        odds = np.exp(q @ k.T / np.sqrt(q.shape[-1])) * seen
+        attended.append(odds / np.sum(odds, axis=-1, keepdims=True) @ v)
+    return np.concatenate(attended, axis=-1) @ weights['output'] + weights['output_bias']
+
+
+def squeeze_excite(x, weights):
+    if not len(x):
+        return x
+    hidden = np.maximum(np.mean(x, axis=0) @ weights['squeeze'] + weights['squeeze_bias'], 0)
+    return x * sigmoid(hidden @ weights['excite'] + weights['excite_bias'])
+
+
 def labeller(x, weights, cell):
     """Recurrent layers of one cell, in one or two directions, and a dense layer above them."""
     layers = part(weights, 'recurrent/layers')
@@ -100,9 +150,60 @@ def labeller(x, weights, cell):
     return dense(x, part(weights, 'to_logits'))
 
 
+def classifier(x, weights, pool_recurrent):
+    """An LSTM, pooled, beside convolutions, averaged, where there are any; in inference."""
+    x = batch_norm(x, part(weights, 'normalize'), mean=0.0, variance=1.0)
+    outputs, (hidden, _) = lstm(x, part(weights, 'recurrent/layers/0'))
+    vectors = [pool_recurrent(outputs, hidden, weights)]
+    layers = part(weights, 'convolutions/layers')
+    if layers:
+        for k in range(0, 12, 4):       # convolution, batch norm, relu, gates
+            x = conv1d(x, part(layers, str(k)))
+            x = np.maximum(batch_norm(x, part(layers, str(k + 1)), mean=0.0, variance=1.0), 0)
+            x = squeeze_excite(x, part(layers, str(k + 3))) if k < 8 else x
+        vectors.append(pool(np.mean, x))
+    return dense(np.concatenate(vectors), part(weights, 'to_logits'))
+
+
 def part(weights, path):
     """The weights of one layer inside another: those whose names begin with its path."""
     return {name[len(path) + 1:]: w for name, w in weights.items() if name.startswith(path + '/')}
+
+
+# Windows over time: each returns one row for each window
+
+def window_starts(n, size, strides=1, dilation=1, padding='same'):
+    """The step at which each window starts: those before the sequence are negative."""
+    reach = (size - 1) * dilation
+    if padding == 'valid':
+        return [s for s in range(0, n, strides) if s + reach < n]
+    before = {'same': reach // 2, 'causal': reach}[padding]
+    return [s - before for s in range(0, n, strides)]
+
+
+def conv1d(x, weights, strides=1, dilation=1, padding='same', groups=1):
+    W, b = weights['kernel'], weights.get('bias', 0.0)
+    size, width, filters = W.shape
+    starts = window_starts(len(x), size, strides, dilation, padding)
+    outputs = np.zeros([len(starts), filters])
+    for k, start in enumerate(starts):
+        for j in range(size):
+            t = start + j * dilation
+            for f in range(filters):
+                first = f // (filters // groups) * width
+                if 0 <= t < len(x):
+                    outputs[k, f] += x[t, first:first + width] @ W[j, :, f]
+    return outputs + b
+
+
+def pool1d(reduce, x, size, strides=None, padding='valid'):
+    rows = [reduce([x[t] for t in range(start, start + size) if 0 <= t < len(x)], axis=0)
+            for start in window_starts(len(x), size, strides or size, padding=padding)]
+    return np.reshape(rows, [len(rows), *x.shape[1:]])
+
+
+def pool(reduce, x):
+    return reduce(x, axis=0) if len(x) else np.zeros(x.shape[1:])
 
 
 # Losses of one sequence: for each step, or for each element of its features

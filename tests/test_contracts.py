@@ -255,6 +255,31 @@ def test_graph_equals_eager_with_one_trace(contract, rng):
     assert len(traces) == 1
 
 
+@pytest.mark.parametrize('compiled', [False, True], ids=['graph', 'xla'])
+@pytest.mark.parametrize('contract', contracts.LAYERS, ids=lambda c: c.name)
+def test_gradients_in_a_graph_equal_eager_ones(contract, compiled, rng):
+    module, traces = contract.make('float32'), []
+    variables = list(module.trainable_variables) if module is not None else []
+
+    def call(tensors, lengths):
+        traces.append(1)
+        with tf.GradientTape() as tape:
+            tape.watch(tensors['inputs'])
+            results = list(contract.call(module, tensors, lengths))
+            loss = tf.add_n([tf.reduce_sum(result ** 2) for result in results])
+        return results, tape.gradient(loss, [tensors['inputs'], *variables])
+
+    signature = [{'inputs': tf.TensorSpec([None, None, 3])}, tf.TensorSpec([None], tf.int32)]
+    graph = tf.function(call, jit_compile=compiled, input_signature=None if compiled else signature)
+    widths = [MAXLEN] if compiled else [MAXLEN, 7, 9]       # XLA wants to know all sizes
+    for maxlen in widths:
+        arrays = operands(contract, rng, LENGTHS, maxlen, 'float32', fill=np.nan)
+        arguments = {'inputs': tf.constant(arrays['inputs'])}, tf.constant(LENGTHS)
+        for found, wanted in zip(graph(*arguments), call(*arguments)):
+            assert_same(found, wanted, rtol=1e-4, atol=1e-5)
+    assert len(traces) == 1 + len(widths)       # eager calls among them
+
+
 def public_operations():
     """Every public callable that takes lengths or a mask, by its name below `seqmask`."""
     found = {}

@@ -152,6 +152,71 @@ def test_mask_gradient_inside_a_loop_in_a_graph():
     assert gradient.numpy().tolist() == [2 ** 3, 0]
 
 
+def truncated(x, lengths, state, kept, w, weights):
+    """h_t = tanh(w h_tm1 + x_t) by hand, its gradient multiplied by zeros where not `kept`.
+
+    Returns (outputs, d_x, d_state, d_w) of loss = sum of weights * outputs, at real steps.
+    """
+    outputs, d_x, d_state, d_w = np.zeros_like(x), np.zeros_like(x), np.zeros_like(state), 0.0
+    for b, length in enumerate(lengths):
+        h = [state[b]]
+        for t in range(length):
+            h.append(np.tanh(w * h[t] + x[b, t]))
+        outputs[b, :length] = h[1:]
+        d_h = 0.0
+        for t in reversed(range(length)):
+            d_z = (weights[b, t] + d_h) * (1 - h[t + 1] ** 2)
+            d_x[b, t] = d_z
+            d_w += d_z * h[t]
+            d_h = d_z * w * kept[b, t]
+        d_state[b] = d_h
+    return outputs, d_x, d_state, d_w
+
+
+def recurrence(x, state, w, lengths, kept, weights, loop):
+    """What `truncated` returns, of TensorFlow; with kept=None, nothing is cut."""
+    def cell(x_t, h_tm1):
+        x_t, *kept_t = x_t
+        if kept_t:
+            h_tm1 = seqmask.mask_gradient(h_tm1, kept_t[0])
+        h_t = tf.tanh(w * h_tm1 + x_t)
+        return h_t, h_t
+
+    operands = (x,) if kept is None else (x, tf.convert_to_tensor(kept))
+    with tf.GradientTape() as tape:
+        tape.watch([x, state, w])
+        if loop == 'unroll':
+            outputs, _ = seqmask.unroll(cell, operands, lengths, state)
+        else:
+            def body(t, state, outputs):
+                _, state = cell([o[:, t] for o in operands], state)
+                return t + 1, state, outputs.write(t, state)
+            *_, outputs = tf.while_loop(
+                lambda t, *_: t < x.shape[1], body,
+                (0, state, tf.TensorArray(x.dtype, x.shape[1], element_shape=state.shape)))
+            outputs = tf.transpose(outputs.stack())
+        loss = tf.reduce_sum(weights * outputs)
+    return outputs, *tape.gradient(loss, [x, state, w])
+
+
+@pytest.mark.parametrize('wrap', [lambda f: f, tf.function], ids=['eager', 'graph'])
+@pytest.mark.parametrize('loop, lengths', [('unroll', [4, 0, 6, 1]), ('while_loop', [6] * 4)])
+def test_truncated_back_propagation_equals_multiplying_by_zeros(loop, lengths, wrap, rng):
+    x, state, weights = (rng.normal(size=shape) for shape in [(4, 6), 4, (4, 6)])
+    kept = rng.uniform(size=[4, 6]) < 0.6
+    assert 0 < kept[0, :4].sum() < 4
+
+    @wrap
+    def run(x, state, w, kept=None):
+        return recurrence(x, state, w, lengths, kept, weights, loop)
+    arguments = tf.constant(x), tf.constant(state), tf.constant(0.9, tf.float64)
+    for mask in [kept, np.ones_like(kept), np.zeros_like(kept)]:
+        found, wanted = run(*arguments, mask), truncated(x, lengths, state, mask, 0.9, weights)
+        for one, other in zip(found, wanted):
+            np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-12)
+    np.testing.assert_array_equal(found[0], run(*arguments)[0])     # forward: as if uncut
+
+
 # last_relevant, reverse, repeat, concat_time
 
 def test_last_relevant_of_an_empty_sequence_is_zero():

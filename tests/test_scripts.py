@@ -18,7 +18,6 @@ import tensorflow as tf
 from seqmask import data, datasets, training
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-SCRIPT = ROOT / 'scripts' / 'train_labels.py'
 SMALL = ['--hidden_size=4', '--num_layers=1', '--nobidirectional', '--epochs=2']
 TIMEOUT = 240       # seconds; for a machine that does much else
 
@@ -26,14 +25,15 @@ TIMEOUT = 240       # seconds; for a machine that does much else
 NOISE = re.compile(r'WARNING: All log messages|[IWE]\d{4} |\d{4}-\d\d-\d\d .*: [IWE] |$')
 
 
-def command(*flags):
+def command(*flags, script='train_labels.py'):
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get('PYTHONPATH')]))
-    return {'args': [sys.executable, str(SCRIPT), *map(str, flags)],
+    return {'args': [sys.executable, str(ROOT / 'scripts' / script), *map(str, flags)],
             'env': {**os.environ, 'PYTHONPATH': path}, 'text': True}
 
 
-def start(cwd, *flags):
-    return subprocess.run(**command(*flags), cwd=cwd, capture_output=True, timeout=TIMEOUT)
+def start(cwd, *flags, script='train_labels.py'):
+    return subprocess.run(**command(*flags, script=script), cwd=cwd, capture_output=True,
+                          timeout=TIMEOUT)
 
 
 def own_lines(stderr):

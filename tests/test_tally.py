@@ -108,8 +108,7 @@ def test_through_nest():
     assert mapped == Tally(2 * 3.0, 2 * 4.0)
 
 
-def test_through_a_replica_context():
-    strategy = tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'])
+def test_through_a_replica_context(strategy):
 
     def replica():
         number = tf.distribute.get_replica_context().replica_id_in_sync_group

@@ -174,13 +174,12 @@ def test_micro_batches_give_the_gradient_of_the_whole(cuts, wrap, rng):
 
 @pytest.mark.parametrize('shards', [[(0, 1), (1, 4)], [(0, 4), (4, 4)], [(1, 2), (2, 4)]],
                          ids=['1 and 9', 'no row', 'no real step'])
-def test_two_replicas_give_the_gradient_of_one_device(shards, rng):
+def test_two_replicas_give_the_gradient_of_one_device(shards, rng, strategy):
     batch = a_batch(rng, [1, 0, 4, 5])
     with tf.device('CPU:0'):
         alone = Linear()
     whole = rows(batch, min(first for first, _ in shards), 4)
     wanted_tally, wanted = sum_gradients(alone, loss_of, whole)
-    strategy = tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'])
     with strategy.scope():
         model = Linear()
 

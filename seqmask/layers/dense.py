@@ -3,8 +3,8 @@
 import tensorflow as tf
 
 from seqmask import checks, noise
-from seqmask.lengths import sequence_mask
 from seqmask.masking import apply_mask
+from seqmask.operands import real_only
 
 
 class Dense(tf.Module):
@@ -52,10 +52,5 @@ class Dense(tf.Module):
           TypeError: If a dtype does not fit.
           tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
         """
-        inputs = checks.floating('inputs', inputs, 'B, T, D', dtype=self.dtype)
-        checks.axis_size('inputs', inputs, -1, self.input_size, 'input_size')
-        lengths = checks.lengths(lengths, batch=tf.shape(inputs)[0], maxlen=tf.shape(inputs)[1])
-        mask = sequence_mask(lengths, tf.shape(inputs)[1])
-        # Before the product too: in its gradient, NaN in the padding would meet a zero.
-        outputs = tf.tensordot(apply_mask(inputs, mask), self.kernel, 1) + self.bias
-        return apply_mask(outputs, mask)
+        inputs, _, mask = real_only(inputs, lengths, self.input_size, self.dtype)
+        return apply_mask(tf.tensordot(inputs, self.kernel, 1) + self.bias, mask)

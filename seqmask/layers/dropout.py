@@ -3,8 +3,7 @@
 import tensorflow as tf
 
 from seqmask import checks, noise
-from seqmask.lengths import sequence_mask
-from seqmask.masking import apply_mask
+from seqmask.operands import real_only
 
 
 class Dropout(tf.Module):
@@ -53,11 +52,10 @@ class Dropout(tf.Module):
           TypeError: If a dtype does not fit.
           tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
         """
-        inputs = checks.floating('inputs', inputs, 'B, T, D')
+        inputs, _, _ = real_only(inputs, lengths)
+        if not training or not self.rate:
+            return inputs
         batch, maxlen, width = tf.unstack(tf.shape(inputs))
-        lengths = checks.lengths(lengths, batch=batch, maxlen=maxlen)
-        if training and self.rate:
-            shape = {'element': [batch, maxlen, width], 'sequence': [batch, 1, width],
-                     'step': [batch, maxlen, 1]}[self.per]
-            inputs *= noise.dropout_mask(self._noise, shape, self.rate, inputs.dtype)
-        return apply_mask(inputs, sequence_mask(lengths, maxlen))
+        shape = {'element': [batch, maxlen, width], 'sequence': [batch, 1, width],
+                 'step': [batch, maxlen, 1]}[self.per]
+        return inputs * noise.dropout_mask(self._noise, shape, self.rate, inputs.dtype)

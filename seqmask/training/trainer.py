@@ -133,11 +133,18 @@ class Trainer:
                              'is empty after one pass: pass something that can be iterated again.')
         return {name: float(tally.mean()) for name, tally in totals.items()}
 
-    def predict(self, batches):
-        """Yields the model's outputs at real steps: an array [length, ...] for each sequence."""
+    def predict(self, batches, *, per='step'):
+        """Yields the model's outputs, an array for each sequence.
+
+        Args:
+          batches: Batches; only 'inputs' and 'lengths' are used.
+          per: 'step' for outputs [B, T, ...], cropped to [length, ...]; 'sequence' for [B, ...].
+        """
+        checks.choice('per', per, ('step', 'sequence'))
         forward = self._function(self._outputs, batches)
         for batch in batches:
-            yield from crop(forward(batch), batch['lengths'])
+            outputs = forward(batch)
+            yield from crop(outputs, batch['lengths']) if per == 'step' else outputs.numpy()
 
     def restore_best(self):
         """Puts the best epoch's variables back into the model.

@@ -1,0 +1,48 @@
+"""Any function of a step."""
+
+import tensorflow as tf
+
+from seqmask.masking import apply_mask
+from seqmask.operands import real_only
+
+
+class Activation(tf.Module):
+    """Any function of a step, with silence in the padding afterwards.
+
+    out[b, t] = function(x[b, t]) for t < lengths[b];   0 after it
+
+    exp, sigmoid and softmax make something of nothing, so they need a mask after them. A padded
+    step is handed a copy of its sequence's first one: no pole at 0 gets into a gradient.
+
+    Args:
+      function: float [..., D] -> float [..., anything], step by step, such as `tf.exp`, or
+        `tf.nn.softmax` over the features; or a name that `tf.keras.activations.get` knows.
+
+    >>> log = seqmask.Activation(tf.math.log)
+    >>> log(tf.constant([[[1.], [0.]]]), tf.constant([1])).numpy().ravel()
+    array([0., 0.], dtype=float32)
+    """
+
+    def __init__(self, function, name=None):
+        super().__init__(name=name)
+        self.function = tf.keras.activations.get(function)
+
+    def __call__(self, inputs, lengths):
+        """Applies the function to the real steps.
+
+        Args:
+          inputs: float [B, T, D]. Values at padded steps are ignored, NaN included.
+          lengths: int32 [B]. Time steps, 0 <= lengths <= T.
+
+        Returns:
+          float [B, T, ...], 0 at padded steps.
+
+        Raises:
+          ValueError: If a rank or a static size does not fit.
+          TypeError: If a dtype does not fit.
+          tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
+        """
+        inputs, lengths, mask = real_only(inputs, lengths)
+        some = apply_mask(inputs[:, :1], lengths > 0, fill=1)    # ones where nothing is real
+        outputs = self.function(tf.where(mask[:, :, None], inputs, tf.stop_gradient(some)))
+        return apply_mask(outputs, mask)

@@ -1,0 +1,138 @@
+"""Convolution over time that knows where each sequence ends."""
+
+import tensorflow as tf
+
+from seqmask import checks, noise
+from seqmask.lengths import sequence_mask
+from seqmask.masking import apply_mask
+from seqmask.operands import real_only
+from seqmask.windows import PADDINGS, surround, window_lengths
+
+
+class Conv1D(tf.Module):
+    """Convolution over time.
+
+    out[b, k] = sum over j < kernel_size of x[b, k strides + j dilation - before] W[j] + b
+    before = (kernel_size - 1) dilation // 2 for 'same', all of it for 'causal', 0 for 'valid'
+
+    for k < lengths_out[b];   0 after it. Each sequence is followed by zeros of its own: the result
+    depends neither on T nor on the batch. lengths_out is ceil(length / strides) for 'same' and
+    'causal', and for 'valid' the number of windows that lie wholly inside the sequence.
+
+    Where TensorFlow's 'SAME' puts its zeros depends on T when strided; here it does not.
+
+    Variables: `kernel` [kernel_size, D / groups, filters] (Glorot uniform) and `bias` [filters]
+    (zeros), laid out as in Keras.
+
+    Args:
+      input_size: D.
+      filters: Width of the outputs.
+      kernel_size: Steps in a window.
+      strides: Steps from one window to the next.
+      padding: 'same', 'valid' or 'causal'.
+      dilation: Steps from one tap of a window to the next.
+      groups: Parts of the features that do not see each other; divides D and filters.
+      use_bias: Whether to add b.
+      dtype: Of weights, inputs and outputs.
+      seed: int; the same seed gives the same weights.
+
+    >>> conv = seqmask.Conv1D(1, 1, kernel_size=3, strides=2)
+    >>> conv.kernel.assign(tf.ones([3, 1, 1])).shape
+    TensorShape([3, 1, 1])
+    >>> outputs, lengths = conv(tf.reshape(tf.range(1., 8.), [1, 7, 1]), tf.constant([5]))
+    >>> outputs.numpy().ravel(), lengths.numpy()    # 0+1+2, 2+3+4, 4+5+0
+    (array([3., 9., 9., 0.], dtype=float32), array([3], dtype=int32))
+    """
+
+    def __init__(self, input_size, filters, kernel_size, *, strides=1, padding='same', dilation=1,
+                 groups=1, use_bias=True, dtype='float32', seed=None, name=None):
+        super().__init__(name=name)
+        self.input_size = checks.size('input_size', input_size)
+        self.filters = checks.size('filters', filters)
+        self.kernel_size = checks.size('kernel_size', kernel_size)
+        self.strides = checks.size('strides', strides)
+        self.padding = checks.choice('padding', padding, PADDINGS)
+        self.dilation = checks.size('dilation', dilation)
+        self.groups = checks.size('groups', groups)
+        self.dtype = checks.float_dtype('dtype', dtype)
+        for what, width in (('input_size', input_size), ('filters', filters)):
+            if width % groups:
+                raise ValueError(f'groups must divide {what}, got {groups} and {width}.')
+        initializer = tf.keras.initializers.GlorotUniform(noise.seeds(seed, 1)[0])
+        kernel = initializer([kernel_size, input_size // groups, filters])
+        self.kernel = tf.Variable(tf.cast(kernel, self.dtype), name='kernel')
+        self.bias = tf.Variable(tf.zeros([filters], self.dtype), name='bias') if use_bias else None
+
+    def __call__(self, inputs, lengths):
+        """Convolves the real steps.
+
+        Args:
+          inputs: float [B, T, D]. Values at padded steps are ignored, NaN included.
+          lengths: int32 [B]. Time steps, 0 <= lengths <= T.
+
+        Returns:
+          (outputs float [B, T', filters], 0 at padded steps; lengths int32 [B]).
+
+        Raises:
+          ValueError: If a rank or a static size does not fit.
+          TypeError: If a dtype does not fit.
+          tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
+        """
+        inputs, lengths, _ = real_only(inputs, lengths, self.input_size, self.dtype)
+        window = {'stride': self.strides, 'dilation': self.dilation, 'padding': self.padding}
+        inputs, count = surround(inputs, self.kernel_size, **window)
+        outputs = self._convolve(inputs, self.strides, self.dilation)[:, :count]
+        lengths = window_lengths(lengths, self.kernel_size, **window)
+        return apply_mask(outputs, sequence_mask(lengths, count)), lengths
+
+    def initial_state(self, batch):
+        """What `step` has seen before the first step of `batch` sequences: zeros."""
+        reach = (self.kernel_size - 1) * self.dilation
+        return tf.zeros([batch, reach, self.input_size], self.dtype)
+
+    def step(self, x_t, state):
+        """One step of a causal convolution without strides, for streams.
+
+        Step by step equals the whole call.
+
+        Args:
+          x_t: float [B, D].
+          state: The inputs before it, as the last step returned them, or `initial_state(batch)`.
+
+        Returns:
+          (output float [B, filters], state).
+
+        Raises:
+          ValueError: If the convolution is not causal, or strided, or a size does not fit.
+          TypeError: If a dtype does not fit.
+          tf.errors.InvalidArgumentError: If state is of another batch.
+        """
+        if self.padding != 'causal' or self.strides != 1:
+            raise ValueError(f"step needs padding='causal' and strides=1: another output depends "
+                             f'on steps to come. Got {self.padding!r} and {self.strides}.')
+        x_t = checks.floating('x_t', x_t, 'B, D', dtype=self.dtype)
+        checks.axis_size('x_t', x_t, -1, self.input_size, 'input_size')
+        state = checks.floating('state', state, 'B, steps, D', dtype=self.dtype)
+        reach = (self.kernel_size - 1) * self.dilation
+        checks.axis_size('state', state, 1, reach, '(kernel_size - 1) * dilation')
+        checks.axis_size('state', state, -1, self.input_size, 'input_size')
+        checks.require(tf.equal(tf.shape(state)[0], tf.shape(x_t)[0]),
+                       'state must have one row for each sequence; rows and sequences are',
+                       tf.shape(state)[0], tf.shape(x_t)[0])
+        state = tf.ensure_shape(state, [None, reach, self.input_size])
+        seen = tf.concat([state, x_t[:, None]], axis=1)                 # [B, reach + 1, D]
+        return self._convolve(seen[:, ::self.dilation])[:, 0], seen[:, 1:]
+
+    def _convolve(self, inputs, strides=1, dilation=1):
+        """[B, T, D] -> [B, T', filters] over all windows inside T, by group."""
+        # On CPUs tf.nn has no gradient for groups, and it never strides where it dilates.
+        both = strides > 1 and dilation > 1
+        batch = tf.shape(inputs)[0]
+        # Of no sequence at all, tf.nn on CPUs may return the inputs, in their own shape.
+        inputs = tf.pad(inputs, [[0, tf.cast(batch == 0, tf.int32)], [0, 0], [0, 0]])
+        kernels = tf.split(tf.convert_to_tensor(self.kernel), self.groups, axis=-1)
+        outputs = tf.concat([
+            tf.nn.convolution(x, W, 1 if both else strides, 'VALID', dilations=dilation)
+            for x, W in zip(tf.split(inputs, self.groups, axis=-1), kernels)], axis=-1)
+        outputs = outputs[:batch, ::strides if both else 1]
+        return outputs if self.bias is None else outputs + self.bias

@@ -1,0 +1,149 @@
+"""Normalisation by statistics of real steps."""
+
+import tensorflow as tf
+
+from seqmask import checks
+from seqmask.masking import apply_mask
+from seqmask.operands import real_only
+
+
+class BatchNorm(tf.Module):
+    """Normalises each feature over all real steps of the batch.
+
+    out[b, t] = gamma (x[b, t] - mean) / sqrt(variance + epsilon) + beta      for t < lengths[b]
+
+    and 0 after it. In training, mean and variance are those of the batch's N real steps, N being
+    the sum of lengths, over all replicas; otherwise the moving averages of training,
+
+    moving <- momentum moving + (1 - momentum) statistic
+
+    which a batch without any real step leaves as they are. This is the one layer whose outputs
+    depend on batch-mates, and only in training.
+
+    Variables: `gamma`, `beta`, `moving_mean`, `moving_variance`, float32 [D] (float64 for float64).
+
+    Args:
+      input_size: D.
+      momentum: Of the moving averages, in [0, 1).
+      epsilon: Added to the variance.
+      dtype: Of inputs and outputs; statistics of float16 and bfloat16 are taken in float32.
+
+    Source: Ioffe, Szegedy. Batch Normalization. ICML 2015.
+
+    >>> norm = seqmask.BatchNorm(1, epsilon=0.0)
+    >>> outputs = norm(tf.constant([[[1.], [3.], [9.]]]), tf.constant([2]), training=True)
+    >>> outputs.numpy().ravel()                     # mean 2, variance 1
+    array([-1.,  1.,  0.], dtype=float32)
+    """
+
+    def __init__(self, input_size, *, momentum=0.99, epsilon=1e-3, dtype='float32', name=None):
+        super().__init__(name=name)
+        self.input_size = checks.size('input_size', input_size)
+        self.momentum = checks.fraction('momentum', momentum)
+        self.epsilon = checks.positive('epsilon', epsilon, or_zero=True)
+        self.dtype = checks.float_dtype('dtype', dtype)
+        wide = _wide(self.dtype)
+        self.gamma = tf.Variable(tf.ones([input_size], wide), name='gamma')
+        self.beta = tf.Variable(tf.zeros([input_size], wide), name='beta')
+        average = {'trainable': False, 'aggregation': tf.VariableAggregation.MEAN,
+                   'synchronization': tf.VariableSynchronization.ON_READ}
+        self.moving_mean = tf.Variable(tf.zeros([input_size], wide), name='moving_mean', **average)
+        self.moving_variance = tf.Variable(tf.ones([input_size], wide), name='moving_variance',
+                                           **average)
+
+    def __call__(self, inputs, lengths, *, training=False):
+        """Normalises the real steps.
+
+        Args:
+          inputs: float [B, T, D]. Values at padded steps are ignored, NaN included.
+          lengths: int32 [B]. Time steps, 0 <= lengths <= T.
+          training: Whether to take the batch's statistics, and to move the averages.
+
+        Returns:
+          float [B, T, D], 0 at padded steps.
+
+        Raises:
+          ValueError: If a rank or a static size does not fit.
+          TypeError: If a dtype does not fit.
+          tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
+        """
+        inputs, _, mask = real_only(inputs, lengths, self.input_size, self.dtype)
+        x = tf.cast(inputs, self.gamma.dtype)
+        if training:
+            mean, variance = self._statistics(x, mask)
+        else:
+            mean, variance = tf.identity(self.moving_mean), tf.identity(self.moving_variance)
+        scale = self.gamma * tf.math.rsqrt(variance + self.epsilon)
+        return apply_mask(tf.cast((x - mean) * scale + self.beta, self.dtype), mask)
+
+    def _statistics(self, x, mask):
+        """Mean and variance of the real steps of all replicas; moves the averages."""
+        count = tf.reduce_sum(tf.cast(mask, x.dtype))
+        # Count and total go together: one message between replicas, not two.
+        sums = _over_replicas(tf.concat([[count], tf.reduce_sum(x, axis=[0, 1])], axis=0))
+        count, total = sums[0], sums[1:]
+        mean = tf.math.divide_no_nan(total, count)
+        centred = apply_mask(x - mean, mask)        # masked again: padding would be -mean
+        squares = _over_replicas(tf.reduce_sum(tf.square(centred), axis=[0, 1]))
+        # Without real steps there is no variance; 0 would be a pole where epsilon is 0.
+        variance = tf.where(count > 0, tf.math.divide_no_nan(squares, count), 1)
+        for moving, statistic in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moved = self.momentum * moving + (1 - self.momentum) * statistic
+            moving.assign(moved)
+        return mean, variance
+
+
+class LayerNorm(tf.Module):
+    """Normalises each step over its own features.
+
+    out[b, t] = gamma (x[b, t] - mean) / sqrt(variance + epsilon) + beta      for t < lengths[b]
+
+    and 0 after it; mean and variance are those of the D features of x[b, t].
+
+    Variables: `gamma`, `beta`, float32 [D] (float64 for float64).
+
+    Args:
+      input_size: D.
+      epsilon: Added to the variance.
+      dtype: Of inputs and outputs; statistics of float16 and bfloat16 are taken in float32.
+
+    Source: Ba, Kiros, Hinton. Layer Normalization. 2016.
+
+    >>> norm = seqmask.LayerNorm(2, epsilon=0.0)
+    >>> norm(tf.constant([[[1., 3.], [9., 9.]]]), tf.constant([1])).numpy().tolist()
+    [[[-1.0, 1.0], [0.0, 0.0]]]
+    """
+
+    def __init__(self, input_size, *, epsilon=1e-3, dtype='float32', name=None):
+        super().__init__(name=name)
+        self.input_size = checks.size('input_size', input_size)
+        self.epsilon = checks.positive('epsilon', epsilon, or_zero=True)
+        self.dtype = checks.float_dtype('dtype', dtype)
+        self.gamma = tf.Variable(tf.ones([input_size], _wide(self.dtype)), name='gamma')
+        self.beta = tf.Variable(tf.zeros([input_size], _wide(self.dtype)), name='beta')
+
+    def __call__(self, inputs, lengths):
+        """Normalises the real steps.
+
+        Args and returns: As of `BatchNorm`.
+        """
+        inputs, _, mask = real_only(inputs, lengths, self.input_size, self.dtype)
+        x = tf.cast(inputs, self.gamma.dtype)
+        centred = x - tf.reduce_mean(x, axis=-1, keepdims=True)
+        variance = tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True)
+        # At padded steps the variance is 0; without epsilon that is a pole.
+        variance = apply_mask(variance + self.epsilon, mask, fill=1)
+        outputs = self.gamma * centred * tf.math.rsqrt(variance) + self.beta
+        return apply_mask(tf.cast(outputs, self.dtype), mask)
+
+
+def _wide(dtype):
+    return tf.float32 if dtype.size < 4 else dtype
+
+
+def _over_replicas(value):
+    """The sum over all replicas of `tf.distribute`, with its gradient."""
+    replica = tf.distribute.get_replica_context()
+    if replica is None or replica.num_replicas_in_sync == 1:
+        return value
+    return replica.all_reduce(tf.distribute.ReduceOp.SUM, value)

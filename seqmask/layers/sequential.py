@@ -1,0 +1,110 @@
+"""Layers one after the other, with the lengths that go along."""
+
+import inspect
+
+import tensorflow as tf
+
+from seqmask import checks
+from seqmask.operands import real_only
+
+
+class Sequential(tf.Module):
+    """Layers as a list. Each takes the outputs of the one before it, and their lengths.
+
+    A layer is called as `layer(inputs, lengths)`, and with `training=` if it takes that. It returns
+    outputs, of the same lengths; or (outputs, lengths), as `Conv1D` and the pooling functions do;
+    or (outputs, final_state), as recurrent layers do, whose state is dropped here. Functions are
+    layers too.
+
+    Args:
+      layers: List of layers.
+
+    Raises:
+      TypeError: If one of them cannot be called.
+
+    >>> model = seqmask.Sequential([
+    ...     seqmask.Conv1D(1, 8, kernel_size=3, strides=2, seed=0), seqmask.BatchNorm(8),
+    ...     seqmask.Activation('relu'), seqmask.GRU(8, 4, seed=0)])
+    >>> outputs, lengths = model(tf.ones([2, 5, 1]), tf.constant([5, 2]))
+    >>> outputs.shape, lengths.numpy()
+    (TensorShape([2, 3, 4]), array([3, 1], dtype=int32))
+    """
+
+    def __init__(self, layers, name=None):
+        super().__init__(name=name)
+        self.layers = list(layers)
+        for layer in self.layers:
+            if not callable(layer):
+                raise TypeError(f'each of layers must be a layer or a function, got {layer!r}.')
+
+    def __call__(self, inputs, lengths, *, training=False):
+        """Runs through all layers.
+
+        Args:
+          inputs: float [B, T, D]. Values at padded steps are ignored, NaN included.
+          lengths: int32 [B]. Time steps, 0 <= lengths <= T.
+          training: Passed to the layers that take it.
+
+        Returns:
+          (outputs float [B, T', ...], 0 at padded steps; lengths int32 [B]).
+        """
+        outputs, lengths, _ = real_only(inputs, lengths)
+        for layer in self.layers:
+            outputs, lengths = _call(layer, outputs, lengths, training)
+        return outputs, lengths
+
+
+class Residual(tf.Module):
+    """What a layer adds to its inputs.
+
+    out[b, t] = x[b, t] + layer(x)[b, t] for t < lengths[b];   0 after it
+
+    Args:
+      layer: As of `Sequential`; its outputs must have the shape and the lengths of its inputs.
+      shortcut: None, or a layer that gives inputs the shape of the outputs, such as a `Conv1D` with
+        kernel_size=1.
+
+    Source: He et al. Deep Residual Learning for Image Recognition. CVPR 2016.
+
+    >>> block = seqmask.Residual(seqmask.Sequential([seqmask.Activation('relu')]))
+    >>> outputs, lengths = block(tf.constant([[[2.], [9.]]]), tf.constant([1]))
+    >>> outputs.numpy().ravel()
+    array([4., 0.], dtype=float32)
+    """
+
+    def __init__(self, layer, shortcut=None, name=None):
+        super().__init__(name=name)
+        self.layer = layer
+        self.shortcut = shortcut
+
+    def __call__(self, inputs, lengths, *, training=False):
+        """Adds to the real steps.
+
+        Args and returns: As of `Sequential`.
+
+        Raises:
+          ValueError: If the layer's outputs do not have the shape of what they are added to.
+          tf.errors.InvalidArgumentError: If the layer changes the lengths.
+        """
+        inputs, lengths, _ = real_only(inputs, lengths)
+        added, added_lengths = _call(self.layer, inputs, lengths, training)
+        if self.shortcut is not None:
+            inputs, lengths = _call(self.shortcut, inputs, lengths, training)
+        added = checks.same_shape('the outputs of the layer', added, 'its inputs', inputs)
+        unchanged = checks.require(
+            tf.reduce_all(added_lengths == lengths),
+            'a residual layer must not change the lengths; after and before they are',
+            added_lengths, lengths)
+        return checks.after([unchanged], inputs + added), lengths
+
+
+def _call(layer, inputs, lengths, training):
+    """(outputs, lengths) of a layer, whatever it returns beside its outputs."""
+    takes_training = 'training' in inspect.signature(layer).parameters
+    result = layer(inputs, lengths, training=training) if takes_training else layer(inputs, lengths)
+    if not isinstance(result, tuple):
+        return result, lengths
+    outputs, second = result
+    # A state is floating-point; lengths are whole numbers.
+    is_lengths = tf.is_tensor(second) and second.dtype.is_integer
+    return outputs, second if is_lengths else lengths

@@ -1,0 +1,40 @@
+"""What does a layer get to see? Its inputs checked, with zeros for whatever the padding held."""
+
+import tensorflow as tf
+
+from seqmask import checks
+from seqmask.lengths import sequence_mask
+
+
+def real_only(inputs, lengths, input_size=None, dtype=None):
+    """A layer's operands, checked.
+
+    Args:
+      inputs: float [B, T, D].
+      lengths: int32 [B]. Time steps, 0 <= lengths <= T.
+      input_size: D, where the layer has one.
+      dtype: `tf.DType` of the layer, where it has one.
+
+    Returns:
+      (inputs with zeros at padded steps, lengths int32 [B], mask bool [B, T]).
+
+    Raises:
+      ValueError: If a rank or a static size does not fit.
+      TypeError: If a dtype does not fit.
+      tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
+    """
+    inputs = checks.floating('inputs', inputs, 'B, T, D', dtype=dtype)
+    if input_size is not None:
+        checks.axis_size('inputs', inputs, -1, input_size, 'input_size')
+    maxlen = tf.shape(inputs)[1]
+    lengths = checks.lengths(lengths, batch=tf.shape(inputs)[0], maxlen=maxlen)
+    mask = sequence_mask(lengths, maxlen)
+    # Selected before the layer too: in a gradient, NaN in the padding would meet a zero.
+    return tf.where(mask[:, :, None], inputs, tf.zeros([], inputs.dtype)), lengths, mask
+
+
+def mean_over_time(inputs, lengths):
+    """Average of real steps [B, D], of inputs that `real_only` returned; summed in float32."""
+    wide = tf.cast(inputs, tf.float32) if inputs.dtype.size < 4 else inputs
+    count = tf.cast(lengths[:, None], wide.dtype)
+    return tf.cast(tf.math.divide_no_nan(tf.reduce_sum(wide, axis=1), count), inputs.dtype)
