@@ -32,6 +32,8 @@ flags.DEFINE_enum('cell', 'gru', ['gru', 'lstm'], 'Recurrent cell.')
 flags.DEFINE_integer('hidden_size', 128, 'Units of each layer and direction.', 1)
 flags.DEFINE_integer('num_layers', 2, 'Recurrent layers.', 1)
 flags.DEFINE_bool('bidirectional', True, 'Whether to read in both directions.')
+flags.DEFINE_integer('filters', 0,
+                     'Width of a convolution over 3 steps below them; 0 for none.', 0)
 flags.DEFINE_float('dropout', 0.5, 'Share of the features dropped between layers.', 0.0, 0.99)
 flags.DEFINE_float('input_dropout', 0.2, 'Share of the input features dropped.', 0.0, 0.99)
 flags.DEFINE_float('step_dropout', 0.2, 'Share of the steps dropped as a whole.', 0.0, 0.99)
@@ -54,10 +56,10 @@ def main():
     def make_model():
         return models.SequenceLabeller(
             parts[0].frames.shape[1], len(names), cell=FLAGS.cell, hidden_size=FLAGS.hidden_size,
-            num_layers=FLAGS.num_layers, bidirectional=FLAGS.bidirectional, dropout=FLAGS.dropout,
-            input_dropout=FLAGS.input_dropout, step_dropout=FLAGS.step_dropout,
-            recurrent_dropout=FLAGS.recurrent_dropout, implementation=FLAGS.implementation,
-            seed=FLAGS.seed)
+            num_layers=FLAGS.num_layers, bidirectional=FLAGS.bidirectional, filters=FLAGS.filters,
+            dropout=FLAGS.dropout, input_dropout=FLAGS.input_dropout,
+            step_dropout=FLAGS.step_dropout, recurrent_dropout=FLAGS.recurrent_dropout,
+            implementation=FLAGS.implementation, seed=FLAGS.seed)
 
     trainer, held_out = training.train_and_report(
         sys.modules[__name__], make_model, parts, len(names), COLUMNS)

@@ -575,6 +575,7 @@ MODELS = [
         outputs, reference.part(weights, 'attention')), pool='attention', filters=()),
     _labeller('gru', 'gru'),
     _labeller('lstm, one direction', 'lstm', num_layers=1, bidirectional=False),
+    _labeller('convolution', 'gru', num_layers=1, bidirectional=False, filters=2),
     _labeller('loss', 'gru', loss=True, bidirectional=False),
 ]
 

@@ -137,7 +137,14 @@ def squeeze_excite(x, weights):
 
 
 def labeller(x, weights, cell):
-    """Recurrent layers of one cell, in one or two directions, and a dense layer above them."""
+    """Recurrent layers of one cell, in one or two directions, and a dense layer above them.
+
+    Below them a convolution, where there is one, in inference.
+    """
+    below = part(weights, 'convolution/layers')
+    if below:
+        x = batch_norm(conv1d(x, part(below, '0')), part(below, '1'), mean=0.0, variance=1.0)
+        x = np.maximum(x, 0)
     layers = part(weights, 'recurrent/layers')
     for k in range(len({name.split('/')[0] for name in layers})):
         layer = part(layers, str(k))

@@ -12,6 +12,17 @@ POLES = {'log': tf.math.log, 'sqrt': tf.sqrt, 'reciprocal': lambda x: 1 / x, 'rs
          'norm': lambda x: x / tf.norm(x, axis=-1, keepdims=True)}
 
 
+class Power(tf.Module):
+    """x ** p, whose derivative to p has a pole at 0."""
+
+    def __init__(self):
+        super().__init__()
+        self.exponent = tf.Variable(3.0)
+
+    def __call__(self, x):
+        return tf.exp(self.exponent * tf.math.log(x))
+
+
 def inputs_of(rng, dtype='float32', fill=0.0):
     return tf.constant(np.where(MASK[..., None], rng.uniform(1, 2, size=[3, 3, 2]), fill), dtype)
 
@@ -46,10 +57,10 @@ def test_a_pole_at_a_real_step_is_as_it_is_without_padding():
         inputs = tf.constant(inputs)
         with tf.GradientTape() as tape:
             tape.watch(inputs)
-            outputs = seqmask.Activation(tf.sqrt)(inputs, [length])
+            outputs = seqmask.Activation(tf.math.log)(inputs, [length])
         return tape.gradient(outputs, inputs).numpy().ravel().tolist()
-    assert gradient([[[0.], [4.]]], 2) == [np.inf, 1 / (2 * 2)]
-    assert gradient([[[0.], [4.], [0.]]], 2) == [np.inf, 1 / (2 * 2), 0]
+    assert gradient([[[0.], [4.]]], 2) == [np.inf, 1 / 4]
+    assert gradient([[[0.], [4.], [0.]]], 2) == [np.inf, 1 / 4, 0]
 
 
 def test_the_function_sees_no_padding():
@@ -72,18 +83,17 @@ def test_the_function_may_change_the_width(rng):
 
 
 def test_variables_of_the_function_are_found():
-    class Slope(tf.Module):
-        def __init__(self):
-            super().__init__()
-            self.slope = tf.Variable(3.0)
+    activation = seqmask.Activation(Power())
+    assert activation.trainable_variables == (activation.function.exponent,)
 
-        def __call__(self, x):
-            return x * self.slope
-    activation = seqmask.Activation(Slope())
-    slope, = activation.trainable_variables
+
+@pytest.mark.parametrize('fill', [0.0, np.nan, np.inf])
+def test_poles_at_0_do_not_reach_the_variables_of_the_function(fill):
+    activation = seqmask.Activation(Power())
     with tf.GradientTape() as tape:
-        outputs = activation([[[1.], [2.], [np.nan]]], [2])
-    assert tape.gradient(outputs, slope) == 1 + 2
+        outputs = activation([[[1.], [2.], [fill]], [[fill]] * 3], [2, 0])
+    gradient = tape.gradient(outputs, activation.function.exponent)
+    np.testing.assert_allclose(gradient, 1 ** 3 * np.log(1) + 2 ** 3 * np.log(2), rtol=1e-6)
 
 
 @pytest.mark.parametrize('shape', [(2, 0, 2), (0, 3, 2), (0, 0, 2), (2, 3, 2)], ids=str)

@@ -258,7 +258,7 @@ def test_graph_equals_eager_with_one_trace(contract, rng):
 @pytest.mark.parametrize('compiled', [False, True], ids=['graph', 'xla'])
 @pytest.mark.parametrize('contract', contracts.LAYERS, ids=lambda c: c.name)
 def test_gradients_in_a_graph_equal_eager_ones(contract, compiled, rng):
-    module, traces = contract.make('float32'), []
+    module, traces = contract.make('float64'), []
     variables = list(module.trainable_variables) if module is not None else []
 
     def call(tensors, lengths):
@@ -269,14 +269,15 @@ def test_gradients_in_a_graph_equal_eager_ones(contract, compiled, rng):
             loss = tf.add_n([tf.reduce_sum(result ** 2) for result in results])
         return results, tape.gradient(loss, [tensors['inputs'], *variables])
 
-    signature = [{'inputs': tf.TensorSpec([None, None, 3])}, tf.TensorSpec([None], tf.int32)]
+    signature = [{'inputs': tf.TensorSpec([None, None, 3], tf.float64)},
+                 tf.TensorSpec([None], tf.int32)]
     graph = tf.function(call, jit_compile=compiled, input_signature=None if compiled else signature)
     widths = [MAXLEN] if compiled else [MAXLEN, 7, 9]       # XLA wants to know all sizes
     for maxlen in widths:
-        arrays = operands(contract, rng, LENGTHS, maxlen, 'float32', fill=np.nan)
+        arrays = operands(contract, rng, LENGTHS, maxlen, 'float64', fill=np.nan)
         arguments = {'inputs': tf.constant(arrays['inputs'])}, tf.constant(LENGTHS)
         for found, wanted in zip(graph(*arguments), call(*arguments)):
-            assert_same(found, wanted, rtol=1e-4, atol=1e-5)
+            assert_same(found, wanted, rtol=1e-9, atol=1e-12)
     assert len(traces) == 1 + len(widths)       # eager calls among them
 
 

@@ -227,7 +227,7 @@ def test_help_shows_what_it_does_and_all_its_flags(bad):
     flags = re.findall(r'^  --(?:\[no\])?(\w+):', own, re.MULTILINE)
     assert flags == sorted(flags)
     assert set(flags) == {
-        'batch_size', 'bidirectional', 'cell', 'clip_norm', 'data', 'dropout', 'epochs',
+        'batch_size', 'bidirectional', 'cell', 'clip_norm', 'data', 'dropout', 'epochs', 'filters',
         'hidden_size', 'implementation', 'input_dropout', 'learning_rate', 'limit', 'num_classes',
         'num_layers', 'patience', 'recurrent_dropout', 'schedule', 'seed', 'split', 'step_dropout',
         'workdir'}

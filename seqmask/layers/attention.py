@@ -36,10 +36,10 @@ def masked_softmax(logits, mask):
     wide = tf.where(mask, widen(logits), float('-inf'))
     # Relative to the largest, which has no gradient of its own: nothing overflows.
     largest = tf.stop_gradient(tf.reduce_max(wide, axis=-1, keepdims=True))
-    parts = tf.exp(tf.where(mask, wide - largest, float('-inf')))       # 0 at masked places
+    parts = tf.exp(wide - largest)
     whole = tf.reduce_sum(parts, axis=-1, keepdims=True)
-    # Masked again: a NaN at a real place is one of the whole.
-    return tf.cast(tf.where(mask, tf.math.divide_no_nan(parts, whole), 0), logits.dtype)
+    # Masked again: a row without real places is NaN by now.
+    return tf.cast(tf.where(mask, parts / whole, 0), logits.dtype)
 
 
 class AttentionPool(tf.Module):

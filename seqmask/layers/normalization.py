@@ -89,7 +89,7 @@ class BatchNorm(tf.Module):
         variance = tf.where(count > 0, tf.math.divide_no_nan(squares, count), 1)
         for moving, statistic in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moved = self.momentum * moving + (1 - self.momentum) * statistic
-            moving.assign(moved)
+            moving.assign(tf.where(count > 0, tf.stop_gradient(moved), moving))
         return mean, variance
 
 

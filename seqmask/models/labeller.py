@@ -3,7 +3,8 @@
 import tensorflow as tf
 
 from seqmask import checks, losses, noise
-from seqmask.layers import GRU, LSTM, Bidirectional, Dense, Dropout, Stacked
+from seqmask.layers import (GRU, LSTM, Activation, BatchNorm, Bidirectional, Conv1D, Dense, Dropout,
+                            Sequential, Stacked)
 from seqmask.lengths import sequence_mask
 from seqmask.metrics import Accuracy, ErrorRate, SequenceAccuracy
 
@@ -20,6 +21,9 @@ class SequenceLabeller(tf.Module):
       hidden_size: H of each layer and direction.
       num_layers: Recurrent layers.
       bidirectional: Whether each layer runs in both directions.
+      filters: Width of a convolution below the recurrent layers, with batch norm and relu; 0 for
+        none.
+      kernel_size: Steps in the window of that convolution.
       dropout: Share of the features dropped in training, the same at all steps of a sequence, below
         the linear map and below each recurrent layer but the first.
       input_dropout: Share of the input features dropped in training, the same at all steps.
@@ -37,20 +41,22 @@ class SequenceLabeller(tf.Module):
     """
 
     def __init__(self, input_size, num_classes, *, cell='gru', hidden_size=128, num_layers=2,
-                 bidirectional=True, dropout=0.0, input_dropout=0.0, step_dropout=0.0,
-                 recurrent_dropout=0.0, implementation='auto', dtype='float32', seed=None,
-                 name=None):
+                 bidirectional=True, filters=0, kernel_size=3, dropout=0.0, input_dropout=0.0,
+                 step_dropout=0.0, recurrent_dropout=0.0, implementation='auto', dtype='float32',
+                 seed=None, name=None):
         super().__init__(name=name)
         layer = CELLS[checks.choice('cell', cell, tuple(CELLS))]
         checks.size('num_layers', num_layers)
         checks.size('num_classes', num_classes)
         checks.fraction('input_dropout', input_dropout)
         checks.fraction('step_dropout', step_dropout)
+        checks.size('filters', filters, minimum=0)
+        below = filters or input_size
         width = hidden_size * (2 if bidirectional else 1)
-        seeds = iter(noise.seeds(seed, 2 * num_layers + 3))
+        seeds = iter(noise.seeds(seed, 2 * num_layers + 4))
 
         def one_direction(index):
-            return layer(width if index else input_size, hidden_size,
+            return layer(width if index else below, hidden_size,
                          dropout=dropout if index else input_dropout,
                          recurrent_dropout=recurrent_dropout, implementation=implementation,
                          dtype=dtype, seed=next(seeds))
@@ -63,6 +69,9 @@ class SequenceLabeller(tf.Module):
         self.recurrent = Stacked([one_layer(index) for index in range(num_layers)])
         self.dropout = Dropout(dropout, per='sequence', seed=next(seeds))
         self.to_logits = Dense(width, num_classes, dtype=dtype, seed=next(seeds))
+        self.convolution = None if not filters else Sequential([
+            Conv1D(input_size, filters, kernel_size, dtype=dtype, seed=next(seeds)),
+            BatchNorm(filters, dtype=dtype), Activation('relu')])
 
     def __call__(self, inputs, lengths, *, training=False):
         """Labels the real steps.
@@ -81,6 +90,8 @@ class SequenceLabeller(tf.Module):
           tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
         """
         inputs = self.step_dropout(inputs, lengths, training=training)
+        if self.convolution is not None:
+            inputs, _ = self.convolution(inputs, lengths, training=training)
         outputs, _ = self.recurrent(inputs, lengths, training=training)
         outputs = self.dropout(outputs, lengths, training=training)
         return self.to_logits(outputs, lengths)
