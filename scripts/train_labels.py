@@ -33,7 +33,7 @@ flags.DEFINE_integer('hidden_size', 128, 'Units of each layer and direction.', 1
 flags.DEFINE_integer('num_layers', 2, 'Recurrent layers.', 1)
 flags.DEFINE_bool('bidirectional', True, 'Whether to read in both directions.')
 flags.DEFINE_integer('filters', 0,
-                     'Width of a convolution over 3 steps below them; 0 for none.', 0)
+                     'Width of a convolution in front, over 3 steps; 0 for none.', 0)
 flags.DEFINE_float('dropout', 0.5, 'Share of the features dropped between layers.', 0.0, 0.99)
 flags.DEFINE_float('input_dropout', 0.2, 'Share of the input features dropped.', 0.0, 0.99)
 flags.DEFINE_float('step_dropout', 0.2, 'Share of the steps dropped as a whole.', 0.0, 0.99)

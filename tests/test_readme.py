@@ -1,0 +1,24 @@
+"""README.md says what is true: its first example runs, its names exist."""
+
+import pathlib
+import re
+
+import seqmask
+
+README = (pathlib.Path(__file__).resolve().parent.parent / 'README.md').read_text()
+
+
+def test_the_first_example_runs_and_prints_what_it_says(capsys):
+    example = re.search(r'## A first example\n+```python\n(.*?)```', README, re.DOTALL).group(1)
+    exec(compile(example, 'README.md', 'exec'), {})
+    wanted = re.search(r'print\(.*#\s*(.*)\n', example).group(1)
+    assert capsys.readouterr().out.strip() == wanted
+
+
+def test_every_public_name_stands_in_the_table():
+    table = README.split('## What is there')[1].split('`help(')[0]
+    named = set(re.findall(r'`(?:seqmask\.)?(\w+)`', table))
+    rooms = [seqmask, seqmask.losses, seqmask.metrics, seqmask.data, seqmask.datasets,
+             seqmask.models]
+    left_out = {name for room in rooms for name in room.__all__} - named
+    assert left_out <= {'LSTMState', 'Packed', '__version__'}
