@@ -60,12 +60,16 @@ def main():
 def draw_lengths(rng):
     """Log-normal lengths of at least 1, cut off at T, scaled such that --fill of them is real."""
     drawn = np.exp(0.6 * rng.normal(size=FLAGS.batch_size))
+
+    def lengths(scale):
+        return np.clip(np.round(scale * drawn), 1, FLAGS.maxlen)
+
     low, high = 0.0, 1e3 * FLAGS.maxlen
     for _ in range(100):
         scale = (low + high) / 2
-        lengths = np.clip(np.round(scale * drawn), 1, FLAGS.maxlen)
-        low, high = (scale, high) if lengths.mean() < FLAGS.fill * FLAGS.maxlen else (low, scale)
-    return tf.constant(lengths, tf.int32)
+        enough = lengths(scale).mean() >= FLAGS.fill * FLAGS.maxlen
+        low, high = (low, scale) if enough else (scale, high)
+    return tf.constant(lengths(high), tf.int32)
 
 
 def make_layers():

@@ -43,7 +43,7 @@ class _Recurrent(tf.Module):
     def _variable(self, name, value):
         return tf.Variable(tf.cast(value, self.dtype), name=name)
 
-    # AutoGraph has nothing to convert here, and would double the time it takes to trace.
+    # AutoGraph has nothing to convert here, and would take most of the time of a trace.
     @tf.autograph.experimental.do_not_convert
     def __call__(self, inputs, lengths, initial_state=None, *, reverse=False, training=False):
         """Runs over the real steps of a batch.
