@@ -38,7 +38,8 @@ flags.DEFINE_list('filters', ['128', '256', '128'],
                   'Width of each convolution, with windows of 8, 5 and 3 steps; empty for none.')
 flags.DEFINE_float('dropout', 0.5, 'Share of the features dropped below the logits.', 0.0, 0.99)
 flags.DEFINE_float('step_dropout', 0.0, 'Share of the steps dropped as a whole.', 0.0, 0.99)
-flags.DEFINE_enum('implementation', 'auto', ['auto', 'graph'], 'How the recurrence runs.')
+flags.DEFINE_enum('implementation', 'auto', ['auto', 'kernel', 'graph'],
+                  'How the recurrence runs.')
 training.define_flags(workdir='workdir/classifier', epochs=60, batch_size=32, learning_rate=2e-3)
 
 FLAGS = flags.FLAGS

@@ -39,7 +39,8 @@ flags.DEFINE_float('input_dropout', 0.2, 'Share of the input features dropped.',
 flags.DEFINE_float('step_dropout', 0.2, 'Share of the steps dropped as a whole.', 0.0, 0.99)
 flags.DEFINE_float('recurrent_dropout', 0.0, 'Share of the units dropped inside the recurrence.',
                    0.0, 0.99)
-flags.DEFINE_enum('implementation', 'auto', ['auto', 'graph'], 'How the recurrence runs.')
+flags.DEFINE_enum('implementation', 'auto', ['auto', 'kernel', 'graph'],
+                  'How the recurrence runs.')
 training.define_flags(workdir='workdir/labels', epochs=30, learning_rate=4e-3)
 
 FLAGS = flags.FLAGS

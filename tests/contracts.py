@@ -36,6 +36,7 @@ class Contract:
         [B, ...], all others [B, T, ...].
       per_sequence: Names of the operands that have no time axis.
       differentiable: False for operations without gradients.
+      dtype: In which it is compared with the oracle.
     """
     name: str
     call: typing.Callable
@@ -45,6 +46,7 @@ class Contract:
     arrays: typing.Callable = features
     per_sequence: tuple = ()
     differentiable: bool = True
+    dtype: str = 'float64'
 
 
 def mask_of(values, lengths):
@@ -241,11 +243,12 @@ def _with_biases(module):
     return module
 
 
-def _recurrent(name, make, oracle, variant='', sizes=(2,), started=False, **options):
+def _recurrent(name, make, oracle, variant='', sizes=(2,), started=False, implementation='graph',
+               **options):
     """A contract of a recurrent layer: its outputs, then each tensor of its final state.
 
     Args:
-      make: dtype -> layer.
+      make: (dtype, implementation) -> layer.
       oracle: (x, weights, initial state, **options) -> (outputs, final state).
       sizes: Of the tensors of its state.
       started: Whether the initial state is an operand; else it is zero.
@@ -269,27 +272,29 @@ def _recurrent(name, make, oracle, variant='', sizes=(2,), started=False, **opti
 
     return Contract(name + (f'[{variant}]' if variant else ''), call=call, reference=alone,
                     kinds=('steps',) + ('sequence',) * len(sizes), arrays=operands,
-                    per_sequence=names, make=lambda dtype: _with_biases(make(dtype)))
+                    per_sequence=names,
+                    make=lambda dtype: _with_biases(make(dtype, implementation)),
+                    dtype='float32' if implementation == 'kernel' else 'float64')
 
 
-def _gru(dtype):
-    return seqmask.GRU(3, 2, dtype=dtype, seed=0)
+def _gru(dtype, how):
+    return seqmask.GRU(3, 2, dtype=dtype, implementation=how, seed=0)
 
 
-def _gru_before(dtype):
-    return seqmask.GRU(3, 2, reset_after=False, dtype=dtype, seed=0)
+def _gru_before(dtype, how):
+    return seqmask.GRU(3, 2, reset_after=False, dtype=dtype, implementation=how, seed=0)
 
 
-def _lstm(dtype):
-    return seqmask.LSTM(3, 2, dtype=dtype, seed=0)
+def _lstm(dtype, how):
+    return seqmask.LSTM(3, 2, dtype=dtype, implementation=how, seed=0)
 
 
 def _reference_gru_before(x, weights, state, **options):
     return reference.gru(x, weights, state, reset_after=False, **options)
 
 
-def _both_ways(dtype):
-    return seqmask.Bidirectional(_lstm(dtype), _gru(dtype))
+def _both_ways(dtype, how):
+    return seqmask.Bidirectional(_lstm(dtype, how), _gru(dtype, how))
 
 
 def _reference_both_ways(x, weights, states=None, reverse=False):
@@ -302,9 +307,9 @@ def _reference_both_ways(x, weights, states=None, reverse=False):
             x, reference.part(weights, 'backward'), gru_state, reverse), reverse)
 
 
-def _stack(dtype):
-    return seqmask.Stacked([
-        _both_ways(dtype), seqmask.GRU(2 + 2, 3, reset_after=False, dtype=dtype, seed=1)])
+def _stack(dtype, how):
+    return seqmask.Stacked([_both_ways(dtype, how), seqmask.GRU(
+        2 + 2, 3, reset_after=False, dtype=dtype, implementation=how, seed=1)])
 
 
 def _reference_stack(x, weights, states=None, reverse=False):
@@ -343,18 +348,24 @@ def _reference_poles(x_t, state):
     return np.log(np.abs(x_t)) / state, np.sqrt(np.abs(x_t)) * state
 
 
+IMPLEMENTATIONS = ['graph'] + ['kernel'] * seqmask.kernels.native.usable()
+
 RECURRENT = [
     *(_recurrent(name, make, oracle, variant=', '.join(
-        [first] * bool(first) + ['reverse'] * reverse + ['started'] * started),
-                 sizes=sizes, started=started, **({'reverse': True} if reverse else {}))
+        [first] * bool(first) + ['reverse'] * reverse + ['started'] * started
+        + ['kernel'] * (how == 'kernel')),
+                 sizes=sizes, started=started, implementation=how,
+                 **({'reverse': True} if reverse else {}))
       for name, first, make, oracle, sizes in [
           ('GRU', '', _gru, reference.gru, (2,)),
           ('GRU', 'reset before', _gru_before, _reference_gru_before, (2,)),
           ('LSTM', '', _lstm, reference.lstm, (2, 2))]
-      for reverse, started in [(False, False), (True, False), (False, True)]),
+      for reverse, started in [(False, False), (True, False), (False, True)]
+      for how in IMPLEMENTATIONS),
     _recurrent('Bidirectional', _both_ways, _reference_both_ways, sizes=(2, 2, 2)),
     _recurrent('Stacked', _stack, _reference_stack, sizes=(2, 2, 2, 3)),
-    _recurrent('Stacked', _stack, _reference_stack, 'reverse', sizes=(2, 2, 2, 3), reverse=True),
+    *(_recurrent('Stacked', _stack, _reference_stack, f'reverse, {how}', sizes=(2, 2, 2, 3),
+                 implementation=how, reverse=True) for how in IMPLEMENTATIONS),
     _unroll('unroll', _decay, _decay, 2, _features_and_state),
     _unroll('unroll[reverse]', _decay, _decay, 2, _features_and_state, reverse=True),
     _unroll('unroll[poles]', _poles, _reference_poles, 3, _features_and_state),

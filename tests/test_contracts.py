@@ -114,22 +114,31 @@ def assert_same(actual, wanted, **tolerance):
         np.testing.assert_allclose(a, w, **tolerance)
 
 
+def tolerance(contract, float64):
+    return dict(rtol=1e-5, atol=1e-5) if contract.dtype == 'float32' else float64
+
+
+def in_float64(arrays):
+    return {name: array.astype('float64') if array.dtype.kind == 'f' else array
+            for name, array in arrays.items()}
+
+
 @every
 def test_oracle(contract, rng):
-    module = contract.make('float64')
-    arrays = operands(contract, rng, LENGTHS, MAXLEN, 'float64')
+    module = contract.make(contract.dtype)
+    arrays = operands(contract, rng, LENGTHS, MAXLEN, contract.dtype)
     results, _ = run(contract, module, arrays, LENGTHS, with_gradient=False)
     wanted = expected(contract, weights_of(module), arrays, LENGTHS, results)
-    assert_same(results, wanted, rtol=1e-10, atol=1e-10)
+    assert_same(results, wanted, **tolerance(contract, dict(rtol=1e-10, atol=1e-10)))
 
 
 @every_differentiable
 def test_gradient_is_that_of_finite_differences_of_the_oracle(contract, rng):
-    module = contract.make('float64')
+    module = contract.make(contract.dtype)
     lengths = [2, 0, 3]
-    arrays = operands(contract, rng, lengths, 3, 'float64')
+    arrays = operands(contract, rng, lengths, 3, contract.dtype)
     results, gradients = run(contract, module, arrays, lengths)
-    weights = weights_of(module)
+    arrays, weights = in_float64(arrays), in_float64(weights_of(module))
     cotangents = cotangent(contract, results, lengths)
 
     def loss():
@@ -149,7 +158,8 @@ def test_gradient_is_that_of_finite_differences_of_the_oracle(contract, rng):
             below = loss()
             point[index] = kept
             numeric[index] = (above - below) / (2 * step)
-        np.testing.assert_allclose(gradient, numeric, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(gradient, numeric,
+                                   **tolerance(contract, dict(rtol=1e-5, atol=1e-7)))
 
 
 @every
@@ -210,11 +220,11 @@ def test_silence_at_padded_steps(contract, rng):
     ([0, 0], 4), ([1, 1], 4), ([4, 4], 4), ([3], 4), ([1, 0], 1), ([0, 0], 0), ([], 4), ([], 0)],
     ids=['all 0', 'all 1', 'all T', 'B=1', 'T=1', 'T=0', 'B=0', 'B=0 T=0'])
 def test_edges(contract, lengths, maxlen, rng):
-    module = contract.make('float64')
-    arrays = operands(contract, rng, lengths, maxlen, 'float64')
+    module = contract.make(contract.dtype)
+    arrays = operands(contract, rng, lengths, maxlen, contract.dtype)
     results, gradients = run(contract, module, arrays, lengths)
     wanted = expected(contract, weights_of(module), arrays, lengths, results)
-    assert_same(results, wanted, rtol=1e-10, atol=1e-10)
+    assert_same(results, wanted, **tolerance(contract, dict(rtol=1e-10, atol=1e-10)))
     for gradient in gradients:
         assert np.all(np.isfinite(gradient))
 

@@ -6,7 +6,6 @@ be shown to fail on a source that breaks it.
 
 import ast
 import configparser
-import fnmatch
 import pathlib
 import subprocess
 
@@ -141,10 +140,10 @@ def too_long(module, source):
 
 def unpacked(names, patterns):
     """Files that stand in a package and would not be installed with it."""
-    return [name for name in names if not any(
-        name.rpartition('/')[0] == package.replace('.', '/')
-        and fnmatch.fnmatch(name.rpartition('/')[2], pattern)
-        for package, listed in patterns.items() for pattern in listed)]
+    installed = [f"/{package.replace('.', '/')}/{pattern}"
+                 for package, listed in patterns.items() for pattern in listed]
+    return [name for name in names
+            if not any(pathlib.PurePosixPath(f'/{name}').match(path) for path in installed)]
 
 
 # The rules, applied
@@ -303,10 +302,11 @@ def test_a_long_module_is_found():
 
 
 def test_a_file_that_is_not_installed_is_found():
-    patterns = {'seqmask': ['py.typed'], 'seqmask.kernels': ['*.cc', '*.h']}
-    names = ['seqmask/py.typed', 'seqmask/kernels/gru.cc', 'seqmask/gru.cc',
-             'seqmask/kernels/more/gru.cc', 'seqmask/kernels/gru.cu']
-    assert unpacked(names, patterns) == names[2:]
+    patterns = {'seqmask': ['py.typed'], 'seqmask.kernels': ['*.cc', '*.h', 'cpp/*']}
+    names = ['seqmask/py.typed', 'seqmask/kernels/gru.cc', 'seqmask/kernels/cpp/gru.cu',
+             'seqmask/gru.cc', 'seqmask/kernels/more/gru.cc', 'seqmask/kernels/gru.cu',
+             'seqmask/cpp/gru.cc', 'seqmask/kernels/cpp/more/gru.cc', 'more/seqmask/py.typed']
+    assert unpacked(names, patterns) == names[3:]
 
 
 def test_an_oracle_that_imports_seqmask_is_found():

@@ -1,11 +1,13 @@
 """Recurrences that visit real steps only.
 
 `cells` holds one step of each cell, forward and backward, in the letters of its equations; `graph`
-runs a cell over time in TensorFlow operations.
+runs a cell over time in TensorFlow operations; `native` runs it in C++ (`cpp/`), which `build`
+compiles on first use. `python -m seqmask.kernels` does so ahead of time.
 """
 
+from seqmask.kernels import native
 from seqmask.kernels.cells import GRU_RESET_AFTER, GRU_RESET_BEFORE, LSTM, Cell
-from seqmask.kernels.graph import Packing, Padding, inside_xla, recur
+from seqmask.kernels.graph import Packing, Padding, inside_export, inside_xla, recur
 
 __all__ = ['Cell', 'GRU_RESET_AFTER', 'GRU_RESET_BEFORE', 'LSTM', 'Packing', 'Padding',
-           'inside_xla', 'recur']
+           'inside_export', 'inside_xla', 'native', 'recur']

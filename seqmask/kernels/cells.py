@@ -20,6 +20,7 @@ _d_tanh = tf.raw_ops.TanhGrad           # (y, dy) -> dy (1 - y^2)
 
 class Cell(typing.NamedTuple):
     """One step of a recurrence; see the module's docstring."""
+    name: str
     num_gates: int
     num_states: int
     num_saved: int
@@ -131,8 +132,8 @@ def _gru_before_weight_gradients(saved, d_gates):
     return [_weight(d, d_z), _weight(d, d_r), _weight(e, d_g)]
 
 
-LSTM = Cell(4, 2, 7, 4, _lstm_forward, _lstm_backward, _lstm_weight_gradients)
-GRU_RESET_AFTER = Cell(3, 1, 6, 4, _gru_after_forward, _gru_after_backward,
+LSTM = Cell('lstm', 4, 2, 7, 4, _lstm_forward, _lstm_backward, _lstm_weight_gradients)
+GRU_RESET_AFTER = Cell('gru', 3, 1, 6, 4, _gru_after_forward, _gru_after_backward,
                        _gru_after_weight_gradients)
-GRU_RESET_BEFORE = Cell(3, 1, 6, 3, _gru_before_forward, _gru_before_backward,
+GRU_RESET_BEFORE = Cell('gru_reset_before', 3, 1, 6, 3, _gru_before_forward, _gru_before_backward,
                         _gru_before_weight_gradients)

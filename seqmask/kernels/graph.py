@@ -5,6 +5,7 @@ real steps only. `Padding` visits all and selects: XLA wants every shape fixed a
 """
 
 import tensorflow as tf
+from tensorflow.python.saved_model import save_context
 
 
 class Packing:
@@ -146,3 +147,8 @@ def inside_xla():
             context = context.outer_context
         graph = getattr(graph, 'outer_graph', None)
     return False
+
+
+def inside_export():
+    """Whether the graph being traced is for `tf.saved_model.save`."""
+    return save_context.in_save_context()

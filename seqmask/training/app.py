@@ -6,6 +6,8 @@ import sys
 import tensorflow as tf
 from absl import app, flags, logging
 
+from seqmask import kernels
+
 
 class UserError(Exception):
     """Something the person who started the script can mend; its message says what and how."""
@@ -30,7 +32,8 @@ def _report(main, argv):
         if len(argv) > 1:
             raise UserError(f'{argv[1]!r} is not a flag: flags begin with --. See --help.')
         main()
-    except (UserError, OSError, FloatingPointError, tf.errors.ResourceExhaustedError) as error:
+    except (UserError, OSError, FloatingPointError, tf.errors.ResourceExhaustedError,
+            kernels.native.Unusable) as error:
         print(f'error: {_one_line(error)}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -1,0 +1,82 @@
+// Matrix products of a few rows with panels of weights.
+//
+// A panel holds `vectors` neighbouring vectors of columns for every k, one after the other, so that
+// a tile of rows x panel stays in registers while k runs. Each number is summed in the order of k,
+// whatever the tile, so a row's result depends neither on its neighbours nor on the threads.
+
+#ifndef SEQMASK_PRODUCT_H_
+#define SEQMASK_PRODUCT_H_
+
+#include "vector.h"
+
+namespace seqmask {
+namespace SEQMASK_TARGET {
+
+// Where a matrix stands: number k of row r is at[r * row + k * step].
+struct Rows {
+  const float* at;
+  int64_t row, step;
+};
+
+// Where the results stand: vector v of row r starts at at[r * row + v * step].
+struct Sums {
+  float* at;
+  int64_t row, step;
+};
+
+// Rows of a tile: as many as leave registers for the panel and one number of a row.
+constexpr int TileRows(int vectors) {
+  const int rows = (kRegisters == 32 ? 24 : 12) / vectors;
+  return rows < 12 ? rows : 12;
+}
+
+// sums[r][v] += sum over k < depth of a[r][k] panel[k][v]
+template <int kRows, int kVectors>
+inline void Tile(Rows a, int64_t depth, const float* panel, int64_t panel_step, Sums sums) {
+  Vector sum[kRows][kVectors];
+  for (int r = 0; r < kRows; ++r)
+    for (int v = 0; v < kVectors; ++v) sum[r][v] = Load(sums.at + r * sums.row + v * sums.step);
+  for (int64_t k = 0; k < depth; ++k) {
+    Vector b[kVectors];
+    for (int v = 0; v < kVectors; ++v) b[v] = Load(panel + v * kWidth);
+    for (int r = 0; r < kRows; ++r) {
+      const float number = a.at[r * a.row];
+      for (int v = 0; v < kVectors; ++v) sum[r][v] += number * b[v];
+    }
+    a.at += a.step;
+    panel += panel_step;
+  }
+  for (int r = 0; r < kRows; ++r)
+    for (int v = 0; v < kVectors; ++v) Store(sums.at + r * sums.row + v * sums.step, sum[r][v]);
+}
+
+template <int kRows, int kVectors>
+inline void TileOf(int64_t rows, Rows a, int64_t depth, const float* panel, int64_t panel_step,
+                   Sums sums) {
+  if constexpr (kRows > 0) {
+    if (rows == kRows) {
+      if (a.step == 1) return Tile<kRows, kVectors>({a.at, a.row, 1}, depth, panel, panel_step, sums);
+      return Tile<kRows, kVectors>({a.at, 1, a.step}, depth, panel, panel_step, sums);
+    }
+    TileOf<kRows - 1, kVectors>(rows, a, depth, panel, panel_step, sums);
+  }
+}
+
+// The product of any number of rows, in tiles as equal as can be: a tile of one row is slow.
+template <int kVectors>
+void Product(int64_t rows, Rows a, int64_t depth, const float* panel, int64_t panel_step,
+             Sums sums) {
+  constexpr int kMost = TileRows(kVectors);
+  for (int64_t tiles = (rows + kMost - 1) / kMost; tiles > 0; --tiles) {
+    const int64_t here = rows / tiles;
+    TileOf<kMost, kVectors>(here, a, depth, panel, panel_step, sums);
+    rows -= here;
+    a.at += here * a.row;
+    sums.at += here * sums.row;
+  }
+}
+
+}  // namespace SEQMASK_TARGET
+}  // namespace seqmask
+
+#endif  // SEQMASK_PRODUCT_H_

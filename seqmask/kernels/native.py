@@ -1,0 +1,124 @@
+"""The recurrence in C++: its library, its two operations, and the gradient between them."""
+
+import ctypes
+import functools
+import warnings
+
+import tensorflow as tf
+
+from seqmask.kernels import build
+
+
+class Unusable(RuntimeError):
+    """Why the C++ kernels cannot run here."""
+
+
+def load():
+    """The compiled operations, built first if they must be. `Unusable` says why not."""
+    operations, reason = _loaded()
+    if operations is None:
+        raise Unusable(f"implementation='kernel' cannot run here; choose 'graph'. {reason}")
+    return operations
+
+
+def usable():
+    """Whether a layer that may choose should run on the kernels; warns once if they fail."""
+    try:
+        if build.disabled():
+            return False
+    except build.BuildError as error:
+        raise ValueError(str(error)) from None
+    # Where there is a GPU, TensorFlow's own operations run on it, and these would not.
+    return not tf.config.list_logical_devices('GPU') and _works()
+
+
+def targets():
+    """The instruction sets that this processor can run, best first; the first is in use."""
+    *names, in_use = _library().seqmask_targets().decode().split()
+    return sorted(names, key=lambda name: name != in_use)
+
+
+def use_target(name):
+    """Takes another instruction set, for tests and comparisons. Not while a recurrence runs."""
+    if not _library().seqmask_use_target(name.encode()):
+        raise ValueError(f'this processor runs {", ".join(targets())}, not {name}.')
+
+
+def recur(cell, inputs, lengths, weights, initial_state, m=None, reverse=False):
+    """Runs a cell over the real steps of a padded batch.
+
+    Args:
+      cell: `Cell`.
+      inputs: float32 [B, T, D].
+      lengths: int32 [B].
+      weights: kernel, recurrent_kernel and bias, laid out as in Keras.
+      initial_state: Tuple of float32 [B, H].
+      m: Dropout mask of the state [B, H], without a gradient; or None.
+      reverse: If True, from each sequence's own last step to its first.
+
+    Returns:
+      (outputs [B, T, H], final state: tuple of [B, H]).
+    """
+    # TensorFlow's own errors show the name where it meets an operation that it cannot take along.
+    results = load().seqmask_recurrence(
+        inputs, lengths, *weights, initial_state, [] if m is None else [m], cell=cell.name,
+        reverse=reverse, name='set_implementation_graph_to_compile_or_export')
+    return results.outputs, tuple(results.final_state)
+
+
+@functools.cache
+def _loaded():
+    """(operations, None) or (None, the reason): nothing is tried twice in a process."""
+    try:
+        if build.disabled():
+            return None, 'SEQMASK_KERNELS=off'
+        path = build.library()
+        try:
+            return tf.load_op_library(path), None
+        except (tf.errors.OpError, OSError):
+            # A file that a crash of the machine, say, left damaged.
+            return tf.load_op_library(build.build(force=True)), None
+    except (build.BuildError, tf.errors.OpError, OSError) as error:
+        return None, str(error)
+
+
+@functools.cache
+def _works():
+    operations, reason = _loaded()
+    if operations is None:
+        warnings.warn("seqmask's CPU kernels cannot be used, and recurrent layers run on "
+                      f"implementation='graph', which is slower: {reason}\n"
+                      'SEQMASK_KERNELS=off chooses that and says nothing.', stacklevel=2)
+    return operations is not None
+
+
+@functools.cache
+def _library():
+    load()
+    library = ctypes.CDLL(build.library())
+    library.seqmask_targets.restype = ctypes.c_char_p
+    library.seqmask_use_target.restype = ctypes.c_bool
+    library.seqmask_use_target.argtypes = [ctypes.c_char_p]
+    return library
+
+
+@tf.RegisterGradient('Seqmask>Recurrence')
+def _gradient(op, d_outputs, *d_rest):
+    num_states, num_dropout = op.get_attr('num_states'), op.get_attr('num_dropout')
+    flat = list(op.inputs)
+    arguments, states, dropout = flat[:5], flat[5:5 + num_states], flat[5 + num_states:]
+    outputs, *final_state, gates, extra = op.outputs
+    d_inputs, *d_weights, d_states = load().seqmask_recurrence_grad(
+        *arguments, states, dropout, outputs, gates, extra, d_outputs, d_rest[:num_states],
+        cell=op.get_attr('cell'), reverse=op.get_attr('reverse'))
+    return [d_inputs, None, *d_weights, *d_states, *[None] * num_dropout]
+
+
+@tf.RegisterGradient('Seqmask>RecurrenceGrad')
+def _second_gradient(op, *_):
+    """An error where it is computed, not where it is only traced: TensorFlow traces it ahead."""
+    refused = tf.debugging.Assert(False, [
+        "a gradient of a gradient needs the recurrent layer's implementation='graph': "
+        "implementation='kernel' has first derivatives only."])
+    with tf.control_dependencies([] if refused is None else [refused]):
+        return [None if x.dtype == tf.int32 else tf.zeros_like(x) for x in op.inputs]
