@@ -124,6 +124,16 @@ def test_it_is_built_once_and_then_found(compiler, sources, cache, monkeypatch):
                     'about 15 seconds.']
 
 
+def test_what_was_built_ahead_needs_no_compiler(compiler, sources, cache, monkeypatch, tmp_path):
+    path = build.build()
+    monkeypatch.delenv('CXX')
+    monkeypatch.setenv('PATH', str(tmp_path))
+    assert build.cached() == build.library() == path
+    (sources / 'steps.h').write_text('// changed\n')
+    with pytest.raises(build.BuildError, match='no C.. compiler was found'):
+        build.library()
+
+
 def with_tensorflow(monkeypatch, version=tf.__version__, compile_flags=(), link_flags=()):
     sysconfig = types.SimpleNamespace(get_compile_flags=lambda: list(compile_flags),
                                       get_link_flags=lambda: list(link_flags))

@@ -47,13 +47,18 @@ def _report(force):
     _say('TensorFlow', tf.__version__)
     _say('machine', platform.machine())
     _say('cache', build.cache_folder())
-    command, version = build.compiler()
-    _say('compiler', f"{shlex.join(command)}: {version}")
     found = None if force else build.cached()
+    try:
+        command, version = build.compiler()
+        _say('compiler', f'{shlex.join(command)}: {version}')
+    except build.BuildError as error:
+        if not found:
+            raise
+        _say('compiler', f'not needed ({error})')
     if not found:
         _say('building', 'takes about 15 seconds')
     start = time.monotonic()
-    path = build.build(force)
+    path = found or build.build(force)
     _say('library', path)
     _say('built', 'earlier' if found else f'now, in {time.monotonic() - start:.1f} seconds')
     native.load()

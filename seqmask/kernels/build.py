@@ -74,13 +74,20 @@ def compiler():
 
 def cached():
     """The path of the library if it was built already, else None. BuildError if none can be."""
-    path = _path(*compiler())
+    try:
+        path = _path(*compiler())
+    except BuildError:
+        # Built ahead, for a machine without a compiler: then any compiler's will do.
+        found = sorted(cache_folder().glob(f'libseqmask-{_key()}-*.so'))
+        if not found:
+            raise
+        return str(found[0])
     return str(path) if os.path.isfile(path) else None
 
 
 def library():
     """The path of the library, which is built first if it is not in the cache."""
-    return build()
+    return cached() or build()
 
 
 def build(force=False):
@@ -135,12 +142,19 @@ def _link_flags():
 
 
 def _path(command, version):
+    return cache_folder() / f'libseqmask-{_key()}-{_hash(command, version)}.so'
+
+
+def _key():
+    """Of all that goes into a library but the compiler."""
     sources = [(path.relative_to(SOURCES).as_posix(), path.read_bytes())
                for path in sorted(SOURCES.rglob('*')) if path.is_file()]
-    parts = (sources, tf.__version__, platform.machine(), command, version,
-             [tuple(job) for job in _jobs()], _link_flags())
-    key = hashlib.sha256(repr(parts).encode('utf-8', 'backslashreplace')).hexdigest()[:20]
-    return cache_folder() / f'libseqmask-{key}.so'
+    return _hash(sources, tf.__version__, platform.machine(), [tuple(job) for job in _jobs()],
+                 _link_flags())
+
+
+def _hash(*parts):
+    return hashlib.sha256(repr(parts).encode('utf-8', 'backslashreplace')).hexdigest()[:16]
 
 
 def _identity(path):

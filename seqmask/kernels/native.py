@@ -15,7 +15,7 @@ class Unusable(RuntimeError):
 
 def load():
     """The compiled operations, built first if they must be. `Unusable` says why not."""
-    operations, reason = _loaded()
+    operations, _, reason = _loaded()
     if operations is None:
         raise Unusable(f"implementation='kernel' cannot run here; choose 'graph'. {reason}")
     return operations
@@ -68,23 +68,24 @@ def recur(cell, inputs, lengths, weights, initial_state, m=None, reverse=False):
 
 @functools.cache
 def _loaded():
-    """(operations, None) or (None, the reason): nothing is tried twice in a process."""
+    """(operations, path, reason why there are none): nothing is tried twice in a process."""
     try:
         if build.disabled():
-            return None, 'SEQMASK_KERNELS=off'
+            return None, None, 'SEQMASK_KERNELS=off'
         path = build.library()
         try:
-            return tf.load_op_library(path), None
+            return tf.load_op_library(path), path, None
         except (tf.errors.OpError, OSError):
             # A file that a crash of the machine, say, left damaged.
-            return tf.load_op_library(build.build(force=True)), None
+            path = build.build(force=True)
+            return tf.load_op_library(path), path, None
     except (build.BuildError, tf.errors.OpError, OSError) as error:
-        return None, str(error)
+        return None, None, str(error)
 
 
 @functools.cache
 def _works():
-    operations, reason = _loaded()
+    operations, _, reason = _loaded()
     if operations is None:
         warnings.warn("seqmask's CPU kernels cannot be used, and recurrent layers run on "
                       f"implementation='graph', which is slower: {reason}\n"
@@ -95,7 +96,7 @@ def _works():
 @functools.cache
 def _library():
     load()
-    library = ctypes.CDLL(build.library())
+    library = ctypes.CDLL(_loaded()[1])
     library.seqmask_targets.restype = ctypes.c_char_p
     library.seqmask_use_target.restype = ctypes.c_bool
     library.seqmask_use_target.argtypes = [ctypes.c_char_p]

@@ -55,7 +55,9 @@ inline void TileOf(int64_t rows, Rows a, int64_t depth, const float* panel, int6
                    Sums sums) {
   if constexpr (kRows > 0) {
     if (rows == kRows) {
-      if (a.step == 1) return Tile<kRows, kVectors>({a.at, a.row, 1}, depth, panel, panel_step, sums);
+      // One of the two strides is 1; as a constant, it saves the addresses a register.
+      if (a.step == 1)
+        return Tile<kRows, kVectors>({a.at, a.row, 1}, depth, panel, panel_step, sums);
       return Tile<kRows, kVectors>({a.at, 1, a.step}, depth, panel, panel_step, sums);
     }
     TileOf<kRows - 1, kVectors>(rows, a, depth, panel, panel_step, sums);
@@ -64,7 +66,7 @@ inline void TileOf(int64_t rows, Rows a, int64_t depth, const float* panel, int6
 
 // The product of any number of rows, in tiles as equal as can be: a tile of one row is slow.
 template <int kVectors>
-void Product(int64_t rows, Rows a, int64_t depth, const float* panel, int64_t panel_step,
+inline void Product(int64_t rows, Rows a, int64_t depth, const float* panel, int64_t panel_step,
              Sums sums) {
   constexpr int kMost = TileRows(kVectors);
   for (int64_t tiles = (rows + kMost - 1) / kMost; tiles > 0; --tiles) {
@@ -74,6 +76,19 @@ void Product(int64_t rows, Rows a, int64_t depth, const float* panel, int64_t pa
     a.at += here * a.row;
     sums.at += here * sums.row;
   }
+}
+
+// The same for a number of vectors, 1 to 4, that is known at run time only.
+inline void Multiply(int64_t vectors, int64_t rows, Rows a, int64_t depth, const float* panel,
+                     int64_t panel_step, Sums sums) {
+  if (vectors == 1) return Product<1>(rows, a, depth, panel, panel_step, sums);
+  if (vectors == 3) return Product<3>(rows, a, depth, panel, panel_step, sums);
+  if (vectors == 4 && kRegisters == 32)
+    return Product<4>(rows, a, depth, panel, panel_step, sums);
+  Product<2>(rows, a, depth, panel, panel_step, sums);
+  if (vectors == 4)
+    Product<2>(rows, a, depth, panel + 2 * kWidth, panel_step,
+               {sums.at + 2 * sums.step, sums.row, sums.step});
 }
 
 }  // namespace SEQMASK_TARGET

@@ -13,40 +13,6 @@ namespace SEQMASK_TARGET {
 
 constexpr int kPanelVectors = 4;     // of a panel whose columns are not tied to gates
 
-// Runs f with the number of vectors of a panel as a constant.
-template <typename F>
-inline void WithVectors(int64_t vectors, F f) {
-  switch (vectors) {
-    case 1: return f.template Run<1>();
-    case 2: return f.template Run<2>();
-    case 3: return f.template Run<3>();
-    default: return f.template Run<4>();
-  }
-}
-
-struct AnyProduct {
-  int64_t rows;
-  Rows a;
-  int64_t depth;
-  const float* panel;
-  int64_t panel_step;
-  Sums sums;
-  template <int kVectors>
-  void Run() { 
-    if constexpr (kVectors == 4 && kRegisters == 16) {
-      Product<2>(rows, a, depth, panel, panel_step, sums);
-      Product<2>(rows, a, depth, panel + 2 * kWidth, panel_step, {sums.at + 2 * sums.step, sums.row, sums.step});
-    } else {
-      Product<kVectors>(rows, a, depth, panel, panel_step, sums);
-    }
-  }
-};
-
-inline void Multiply(int64_t vectors, int64_t rows, Rows a, int64_t depth, const float* panel,
-                     int64_t panel_step, Sums sums) {
-  WithVectors(vectors, AnyProduct{rows, a, depth, panel, panel_step, sums});
-}
-
 // sums += a b, b a packed matrix of `columns` numbers, whole vectors, in panels of kPanelVectors.
 inline void MultiplyPanels(int64_t rows, Rows a, int64_t depth, const float* panels,
                            int64_t columns, float* sums, int64_t sums_row) {
@@ -64,7 +30,7 @@ class Arena {
   explicit Arena(float* from) : next_(from) {}
   float* Take(int64_t floats) {
     float* piece = next_;
-    next_ += RoundUp(floats, 16);
+    next_ += RoundUp(floats, kLine);
     return piece;
   }
 
@@ -438,7 +404,8 @@ inline void BiasGradient(const Job& job, int64_t task, int64_t tasks, float* sum
   int64_t steps = 0;
   for (int64_t b = 0; b < call.batch; ++b) steps += call.lengths[b];
   const int64_t vectors = row / kWidth;
-  const int64_t first = vectors * task / tasks * kWidth, last = vectors * (task + 1) / tasks * kWidth;
+  const int64_t first = vectors * task / tasks * kWidth;
+  const int64_t last = vectors * (task + 1) / tasks * kWidth;
   Clear(sums, row);
   for (int64_t s = 0; s < steps; ++s)
     for (int64_t k = first; k < last; k += kWidth)

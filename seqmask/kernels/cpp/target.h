@@ -53,7 +53,7 @@ struct Group {
   int64_t size;
 };
 
-// Inputs are multiplied for this many rows at a time, so that few sequences do not mean thin products.
+// Inputs are multiplied for this many rows at a time: a few sequences alone make thin products.
 constexpr int64_t kChunkRows = 48;
 // Weight gradients are added up over this many steps at a time.
 constexpr int64_t kChunkSteps = 128;
@@ -70,15 +70,19 @@ struct Target {
   void (*weights)(const Job&, int64_t task, int64_t tasks, float* scratch);
 };
 
-// Numbers of scratch that a group, and a task of the weight gradients, need.
+// Numbers of scratch that a group, and a task of the weight gradients, need; their pieces start on
+// cache lines of their own.
+constexpr int64_t kLine = 16, kMostPieces = 8;
 inline int64_t GroupFloats(const Job& job, int64_t rows) {
   const int64_t planes = PlanesOf(job.call.cell).all;
   const int64_t chunk = rows > kChunkRows ? rows : kChunkRows;
-  return chunk * (planes * job.padded + RoundUp(job.call.input_size, 64)) + 6 * rows * job.padded;
+  return chunk * (planes * job.padded + RoundUp(job.call.input_size, kLine)) +
+         6 * rows * job.padded + kMostPieces * kLine;
 }
 inline int64_t WeightsFloats(const Job& job, int64_t features) {
   const int64_t planes = PlanesOf(job.call.cell).all;
-  return features * planes * job.padded + kChunkSteps * (features + 64) + planes * job.padded;
+  return features * planes * job.padded + kChunkSteps * (features + 4 * kLine) +
+         planes * job.padded + kMostPieces * kLine;
 }
 
 }  // namespace seqmask
