@@ -1,126 +1,260 @@
-"""Times seqmask's recurrent layer beside Keras's with Masking, on the same weights and data.
+"""Times seqmask's recurrent layers beside Keras's, PyTorch's and Flax's, on the same numbers.
 
-Both run in a tf.function, forward and training (a masked squared error and the gradients to all
-weights), in turn, repeat by repeat, so that the ratio holds where the machine's speed drifts.
-First they must compute the same numbers. Lengths are log-normal with --fill of the steps real.
+Each peer runs in a process of its own with the same inputs, weights and number of threads, on the
+CPU. First all must compute the same outputs, loss and gradients. Then they are timed in turns:
+forward, and "train", which is forward and the gradients of a masked squared error to all weights.
+Ratios are taken within a repeat, so that they hold where the machine's speed drifts. The GEMM
+floor is the time of the matrix products of the real steps alone.
+
+  benchmark.py                 one size; lengths are log-normal, --fill of the steps real
+  benchmark.py --scaling       against the fill, the padded length and the hidden size
+  benchmark.py --epoch=both    whole epochs of training, Trainer.fit beside Keras's Model.fit
+
+Peers run where they are installed: pip install '.[bench]'. One that is installed in another
+environment is measured with, say, --python=pytorch=/path/to/its/bin/python.
 """
 
 import os
-import statistics
-import time
+import platform
+import shutil
+import sys
+import tempfile
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')      # before TensorFlow is imported
 
-import numpy as np
-import tensorflow as tf
 from absl import flags
 
-import seqmask
+import peers
+from peers import plots, problems, processes, report, rounds
 from seqmask import training
 from seqmask.training import UserError
 
 flags.DEFINE_enum('cell', 'lstm', ['lstm', 'gru'], 'Recurrent cell.')
-flags.DEFINE_integer('batch_size', 64, 'Sequences in the batch, B.', 1)
+flags.DEFINE_integer('batch_size', 64, 'Sequences in a batch, B.', 1)
 flags.DEFINE_integer('maxlen', 200, 'Padded time steps, T.', 1)
 flags.DEFINE_integer('input_size', 64, 'Features, D.', 1)
 flags.DEFINE_integer('hidden_size', 256, 'Hidden units, H.', 1)
 flags.DEFINE_float('fill', 0.37, 'Share of the steps that are real.', 0.01, 1.0)
-flags.DEFINE_integer('repeats', 15, 'Times that each is timed, after two that are not.', 1)
-flags.DEFINE_integer('threads', 0, 'Threads of an operation; 0 for one a core.', 0)
+flags.DEFINE_integer('repeats', 15, 'Times that each is timed, after some that are not.', 1)
+flags.DEFINE_integer('threads', 0, 'Threads, and cores, of each peer; 0 for all cores.', 0)
+flags.DEFINE_list('peers', None, 'What to measure, by default all that are installed: ' + ', '.join(
+    peer.key for peer in peers.LAYERS) + ' (which compiles for long, and runs on request only); '
+    'with --epoch: ' + ', '.join(peer.key for peer in peers.EPOCHS) + '.')
+flags.DEFINE_multi_string('python', [], 'FRAMEWORK=PATH: the Python that has a framework '
+                          f'({", ".join(peers.FRAMEWORKS)}), if it is not this one.')
+flags.DEFINE_bool('scaling', False, 'Whether to vary the fill, then T, then H.')
+flags.DEFINE_enum('epoch', None, ['handwriting', 'log-normal', 'both'],
+                  'Time whole epochs on the embedded handwriting, or on made-up sequences.')
+flags.DEFINE_integer('limit', 0, 'Sequences of an epoch; 0 for all, and for 20 batches of made-up '
+                     'ones.', 0)
+flags.DEFINE_integer('num_layers', 2, 'Recurrent layers of the labeller in --epoch.', 1)
+flags.DEFINE_bool('bidirectional', True, 'Whether that labeller reads in both directions.')
+flags.DEFINE_enum('implementation', 'auto', ['auto', 'kernel', 'graph'],
+                  'How the recurrence of that labeller runs.')
+flags.DEFINE_string('csv', '', 'File for all that was measured.')
+flags.DEFINE_string('plot', '', 'File for a picture (.png, .svg, .pdf).')
 
 FLAGS = flags.FLAGS
+CALLS = ['forward', 'train']
+FILLS = [0.05, 0.1, 0.2, 0.37, 0.5, 0.75, 1.0]
+FACTORS = [0.25, 0.5, 1, 2]         # of --maxlen and --hidden_size
 
 
 def main():
-    tf.config.threading.set_intra_op_parallelism_threads(FLAGS.threads)
-    rng = np.random.default_rng(0)
-    lengths = draw_lengths(rng)
-    shape = [FLAGS.batch_size, FLAGS.maxlen]
-    inputs = tf.constant(rng.normal(size=shape + [FLAGS.input_size]).astype(np.float32))
-    targets = tf.constant(rng.normal(size=shape + [FLAGS.hidden_size]).astype(np.float32))
-    ours, theirs = make_layers()
-    calls = {
-        'forward': [forward(ours), forward(theirs)],
-        'train': [train(ours), train(theirs)],
-    }
-    print(f'{FLAGS.cell}, B={FLAGS.batch_size} T={FLAGS.maxlen} D={FLAGS.input_size} '
-          f'H={FLAGS.hidden_size}, {lengths.numpy().mean() / FLAGS.maxlen:.0%} of the steps real')
-    print(f'{"":10}{"seqmask ms":>12}{"Keras ms":>12}{"ratio":>8}{"min":>8}{"max":>8}')
-    for name, (our_call, their_call) in calls.items():
-        arguments = (inputs, lengths) + ((targets,) if name == 'train' else ())
-        assert_same(our_call(*arguments), their_call(*arguments))
-        times = [(timed(our_call, arguments), timed(their_call, arguments))
-                 for _ in range(FLAGS.repeats + 2)][2:]
-        ratios = [our_time / their_time for our_time, their_time in times]
-        medians = [1e3 * statistics.median(column) for column in zip(*times)]
-        print(f'{name:10}{medians[0]:12.1f}{medians[1]:12.1f}{statistics.median(ratios):8.2f}'
-              f'{min(ratios):8.2f}{max(ratios):8.2f}', flush=True)
+    try:
+        check_flags()
+        run = epochs if FLAGS.epoch else scaling if FLAGS.scaling else one_size
+        table = peers.EPOCHS if FLAGS.epoch else peers.LAYERS
+        threads = FLAGS.threads or cores()
+        chosen = chosen_peers(table) + [peers.FLOOR] * (table is peers.LAYERS)
+        with tempfile.TemporaryDirectory() as folder, processes.started(
+                chosen, interpreters(), threads) as (workers, absent):
+            rows = run(workers, Absent(absent), folder, threads)
+        if FLAGS.csv:
+            training.write_rows(FLAGS.csv, rows)
+    except KeyboardInterrupt:
+        print('interrupted.', file=sys.stderr)
+        sys.exit(130)
 
 
-def draw_lengths(rng):
-    """Log-normal lengths of at least 1, cut off at T, scaled such that --fill of them is real."""
-    drawn = np.exp(0.6 * rng.normal(size=FLAGS.batch_size))
-
-    def lengths(scale):
-        return np.clip(np.round(scale * drawn), 1, FLAGS.maxlen)
-
-    low, high = 0.0, 1e3 * FLAGS.maxlen
-    for _ in range(100):
-        scale = (low + high) / 2
-        enough = lengths(scale).mean() >= FLAGS.fill * FLAGS.maxlen
-        low, high = (low, scale) if enough else (scale, high)
-    return tf.constant(lengths(high), tf.int32)
+def one_size(workers, absent, folder, threads):
+    sizes = layer_sizes()
+    measured, share = measure_layers(workers, absent, folder, sizes)
+    title = layer_title(sizes, share, threads)
+    print_all(title, versions(workers), *report.layer_tables(measured, CALLS), absent.told())
+    if FLAGS.plot:
+        plots.bars(FLAGS.plot, title, {f'{call}, ms': {
+            name: measured.spread(call, name).times(1e3) for name in measured.times[call]}
+            for call in CALLS})
+    return report.rows_to_keep(measured, CALLS, kept_sizes(sizes, share, threads))
 
 
-def make_layers():
-    """Ours and Keras's layer as functions of (inputs, lengths), with their weights; the same."""
-    layers = tf.keras.layers
-    size = FLAGS.hidden_size
-    ours = {'lstm': seqmask.LSTM, 'gru': seqmask.GRU}[FLAGS.cell](FLAGS.input_size, size, seed=0)
-    theirs = {'lstm': layers.LSTM, 'gru': layers.GRU}[FLAGS.cell](size, return_sequences=True)
-    theirs.build([None, None, FLAGS.input_size])
-    theirs.set_weights([ours.kernel.numpy(), ours.recurrent_kernel.numpy(), ours.bias.numpy()])
-    return ((lambda x, lengths: ours(x, lengths)[0],
-             [ours.kernel, ours.recurrent_kernel, ours.bias]),
-            (lambda x, lengths: theirs(x, mask=tf.sequence_mask(lengths, FLAGS.maxlen)),
-             [weight.value for weight in theirs.trainable_variables]))
+def scaling(workers, absent, folder, threads):
+    sweeps = {'fill': FILLS}
+    for name in ('maxlen', 'hidden_size'):
+        sweeps[name] = sorted({max(1, round(factor * FLAGS[name].value)) for factor in FACTORS})
+    title = layer_title(layer_sizes(), FLAGS.fill, threads) + '; each varied alone'
+    print_all(title, versions(workers))
+    rows, found = [], {}
+    for name, values in sweeps.items():
+        points = found[name] = {}
+        for value in values:
+            sizes = {**layer_sizes(), name: value}
+            points[value], share = measure_layers(workers, absent, folder, sizes, False)
+            rows += report.rows_to_keep(points[value], CALLS, kept_sizes(sizes, share, threads))
+        shown = {f'{value:.0%}' if name == 'fill' else str(value): m for value, m in points.items()}
+        print_all(*(report.scaling_table(name, shown, call) for call in CALLS))
+    print_all(absent.told())
+    if FLAGS.plot:
+        plots.lines(FLAGS.plot, title, found, CALLS)
+    return rows
 
 
-def forward(layer):
-    call, _ = layer
+def epochs(workers, absent, folder, threads):
+    rows, panels = [], {}
+    for source in ['handwriting', 'log-normal'] if FLAGS.epoch == 'both' else [FLAGS.epoch]:
+        problem, small = (problems.sequences_problem(
+            source, limit, FLAGS.batch_size, FLAGS.maxlen, FLAGS.input_size, FLAGS.fill)
+            for limit in (FLAGS.limit, 1))
+        network = {name: FLAGS[name].value for name in
+                   ('cell', 'hidden_size', 'num_layers', 'bidirectional')}
+        weights = problems.labeller_weights(
+            input_size=problem['frames'].shape[1], classes=int(problem['classes']), **network)
+        for each in (problem, small):
+            each.update({f'weight_{i}': weight for i, weight in enumerate(weights)})
+        settings = {**network, 'batch_size': FLAGS.batch_size, 'weights': len(weights),
+                    'implementation': FLAGS.implementation}
+        measured = rounds.measure(workers, absent.reasons, problem, settings, folder, ['epoch'],
+                                  FLAGS.repeats, small, warm_up=1)
+        absent.check()
+        lengths, steps = problem['lengths'], int(problem['lengths'].sum())
+        title = (
+            f'{source}: {len(lengths):,} sequences of {lengths.min()} to {lengths.max()} steps, '
+            f'{steps:,} in all; {FLAGS.num_layers} {"bidirectional " * FLAGS.bidirectional}'
+            f'{FLAGS.cell}, H={FLAGS.hidden_size}, B={FLAGS.batch_size}; {machine(threads)}')
+        print_all(title, versions(workers), *report.epoch_tables(measured, steps))
+        panels[f'{source}, steps/s'] = {
+            name: report.speed(measured, name, steps) for name in measured.facts}
+        rows += report.rows_to_keep(measured, ['epoch'], {
+            'data': source, **network, 'batch_size': FLAGS.batch_size, 'sequences': len(lengths),
+            'real_steps': steps, 'threads': threads}, steps)
+    print_all(absent.told())
+    if FLAGS.plot:
+        plots.bars(FLAGS.plot, title.partition('; ')[2], panels)
+    return rows
 
-    @tf.function
-    def run(inputs, lengths):
-        outputs = call(inputs, lengths)
-        return [seqmask.apply_mask(outputs, tf.sequence_mask(lengths, FLAGS.maxlen))]
-    return run
+
+# What is measured
 
 
-def train(layer):
-    call, weights = layer
-
-    @tf.function
-    def run(inputs, lengths, targets):
-        with tf.GradientTape() as tape:
-            loss = seqmask.losses.squared_error(
-                predictions=call(inputs, lengths), labels=targets,
-                mask=tf.sequence_mask(lengths, FLAGS.maxlen)).mean()
-        return [loss, *tape.gradient(loss, weights)]
-    return run
+def layer_sizes():
+    return {name: FLAGS[name].value for name in
+            ('cell', 'batch_size', 'maxlen', 'input_size', 'hidden_size', 'fill')}
 
 
-def assert_same(ours, theirs):
-    for our_value, their_value in zip(ours, theirs, strict=True):
-        difference = float(tf.reduce_max(tf.abs(our_value - their_value)))
-        scale = float(tf.reduce_max(tf.abs(their_value)))
-        if not difference <= 1e-4 * scale:
-            raise UserError(f'seqmask and Keras do not agree: {difference} apart, of {scale}.')
+def measure_layers(workers, absent, folder, sizes, with_memory=True):
+    """(`Measured`, the share of the steps that came out real)."""
+    problem = problems.layer_problem(**sizes)
+    small = problems.layer_problem(**{**sizes, 'batch_size': 1, 'maxlen': 2, 'fill': 1.0})
+    measured = rounds.measure(workers, absent.reasons, problem, {'cell': sizes['cell']}, folder,
+                              CALLS, FLAGS.repeats, small if with_memory else None)
+    absent.check()
+    return measured, problem['lengths'].mean() / sizes['maxlen']
 
 
-def timed(call, arguments):
-    start = time.perf_counter()
-    call(*arguments)[0].numpy()
-    return time.perf_counter() - start
+class Absent:
+    """Peers that are not measured, and why. One that was named by hand must be."""
+
+    def __init__(self, reasons):
+        self.reasons = reasons
+        self.check()
+
+    def check(self):
+        if FLAGS.peers and self.reasons:
+            raise UserError(self.told())
+
+    def told(self):
+        return '\n'.join(f'{name} is {reason}' for name, reason in self.reasons.items())
+
+
+# Flags
+
+
+def check_flags():
+    if FLAGS.scaling and FLAGS.epoch:
+        raise UserError('--scaling and --epoch are two benchmarks: choose one.')
+    for name in ('csv', 'plot'):
+        folder = os.path.dirname(FLAGS[name].value)
+        if folder and not os.path.isdir(folder):
+            raise UserError(f'--{name}={FLAGS[name].value}: there is no folder {folder!r}.')
+    if FLAGS.threads > cores():
+        raise UserError(f'--threads={FLAGS.threads}: there are {cores()} cores.')
+    if FLAGS.plot:
+        plots.require()
+
+
+def chosen_peers(table):
+    by_key = {peer.key: peer for peer in table}
+    if FLAGS.peers is None:
+        return [peer for peer in table if peer.key not in peers.ON_REQUEST]
+    wrong = [key for key in FLAGS.peers if key not in by_key]
+    if wrong or not FLAGS.peers:
+        raise UserError(f'--peers must be some of {", ".join(by_key)}; '
+                        f'got {", ".join(wrong) or "none"}.')
+    return [by_key[key] for key in dict.fromkeys(FLAGS.peers)]
+
+
+def interpreters():
+    """dict of framework to the Python to run it in."""
+    found = dict.fromkeys(peers.FRAMEWORKS, sys.executable)
+    for text in FLAGS.python:
+        framework, _, path = text.partition('=')
+        if framework not in found or not path:
+            raise UserError(f'--python={text}: must be FRAMEWORK=PATH, with one of '
+                            f'{", ".join(peers.FRAMEWORKS)}.')
+        if shutil.which(path) is None:
+            raise UserError(f'--python={text}: {path!r} cannot be run.')
+        found[framework] = path
+    return found
+
+
+# What is printed
+
+
+def layer_title(sizes, share, threads):
+    return (f'{sizes["cell"]}, B={sizes["batch_size"]} T={sizes["maxlen"]} '
+            f'D={sizes["input_size"]} H={sizes["hidden_size"]}, {share:.0%} of the steps real; '
+            f'{machine(threads)}')
+
+
+def kept_sizes(sizes, share, threads):
+    return {**sizes, 'fill': round(float(share), 4), 'threads': threads}
+
+
+def versions(workers):
+    found = {name: version for worker in workers for name, version in worker.versions.items()}
+    return ', '.join(f'{name} {version}' for name, version in found.items())
+
+
+def machine(threads):
+    name = platform.processor() or platform.machine()
+    if os.path.exists('/proc/cpuinfo'):
+        with open('/proc/cpuinfo', encoding='utf-8') as file:
+            names = [line.partition(':')[2].strip() for line in file
+                     if line.startswith('model name')]
+        name = names[0] if names else name
+    return f'{name}, {threads} thread{"s" * (threads > 1)}'
+
+
+def cores():
+    if hasattr(os, 'sched_getaffinity'):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def print_all(*parts):
+    for part in filter(None, parts):
+        print(part, end='\n\n', flush=True)
 
 
 if __name__ == '__main__':

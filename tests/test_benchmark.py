@@ -1,27 +1,215 @@
-"""scripts/benchmark.py as a person starts it, at a size that says nothing about speed."""
+"""scripts/benchmark.py as a person starts it, at sizes that say nothing about speed."""
 
+import concurrent.futures
+import importlib.util
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
-from test_scripts import own_lines, start
+from test_scripts import TIMEOUT, command, own_lines, rows_of, start
 
-TINY = ['--batch_size=3', '--maxlen=5', '--input_size=2', '--hidden_size=4', '--repeats=1']
-
-
-@pytest.mark.parametrize('cell, fill', [('lstm', '0.6'), ('gru', '1')])
-def test_it_prints_a_table(cell, fill, tmp_path):
-    done = start(tmp_path, f'--cell={cell}', f'--fill={fill}', *TINY, script='benchmark.py')
-    assert (done.returncode, own_lines(done.stderr)) == (0, [])
-    title, heading, *rows = done.stdout.splitlines()
-    assert title == f'{cell}, B=3 T=5 D=2 H=4, {float(fill):.0%} of the steps real'
-    assert heading.split() == 'seqmask ms Keras ms ratio min max'.split()
-    assert [row.split()[0] for row in rows] == ['forward', 'train']
-    assert all(re.fullmatch(r'\w+( +\d+\.\d+){5}', row) for row in rows)
+TINY = ['--batch_size=3', '--maxlen=5', '--input_size=2', '--hidden_size=4']
+NUMBER = r'\d[\d,]*(?:\.\d+)?'
+SPREAD = rf'{NUMBER} +{NUMBER} - {NUMBER}'
 
 
-def test_a_wrong_flag_is_told_in_one_line(tmp_path):
-    done = start(tmp_path, '--fill=2', script='benchmark.py')
-    line, _ = own_lines(done.stderr)
-    assert line.startswith('FATAL Flags parsing error: flag --fill=2')
-    assert done.returncode == 1
+# Runs. All are started at once: most of the time of each is TensorFlow's import.
+
+RUNS = {
+    'lstm': ['--fill=0.6', '--repeats=3', '--peers=seqmask_graph,keras', '--csv=lstm.csv', *TINY],
+    'gru': ['--cell=gru', '--fill=1', '--repeats=1', '--peers=keras_xla,keras', '--threads=1',
+            *TINY],
+    'scaling': ['--scaling', '--cell=gru', '--repeats=1', '--peers=seqmask_graph',
+                '--csv=scaling.csv', '--batch_size=2', '--maxlen=1', '--input_size=1',
+                '--hidden_size=1'],
+    'epoch': ['--epoch=both', '--limit=7', '--repeats=2', '--csv=epoch.csv', '--num_layers=1',
+              '--implementation=graph', *TINY],
+}
+BAD = {
+    '--peers=keras,theano': '--peers must be some of seqmask_kernel, seqmask_graph, keras, '
+                            'keras_xla, pytorch_packed, pytorch_padded, flax; got theano.',
+    '--epoch=both --peers=keras': '--peers must be some of seqmask_buckets, seqmask_mixed, '
+                                  'keras_fit; got keras.',
+    '--python=pytorch=/nowhere/python':
+        "--python=pytorch=/nowhere/python: '/nowhere/python' cannot be run.",
+    '--python=python3': '--python=python3: must be FRAMEWORK=PATH, with one of tensorflow, '
+                        'pytorch, flax.',
+    '--scaling --epoch=both': '--scaling and --epoch are two benchmarks: choose one.',
+    '--csv=nowhere/times.csv': "--csv=nowhere/times.csv: there is no folder 'nowhere'.",
+    '--threads=100000': r'--threads=100000: there are \d+ cores.',
+    '--plot=times.png': "--plot needs matplotlib (not here): pip install '.[plots]'",
+    '--peers=flax': "Flax is not installed (not here): pip install '.[bench]'",
+}
+WRONG_FLAGS = {'--fill=2': 'flag --fill=2: '}
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('benchmark')
+    (folder / 'hidden').mkdir()
+    for name in ('matplotlib', 'flax'):
+        (folder / 'hidden' / f'{name}.py').write_text("raise ImportError('not here')")
+    return folder
+
+
+@pytest.fixture(scope='module')
+def done(folder):
+    def run(flags, hidden):
+        with_path = command(*flags, script='benchmark.py')
+        if hidden:
+            with_path['env']['PYTHONPATH'] = os.pathsep.join(
+                [str(folder / 'hidden'), with_path['env']['PYTHONPATH']])
+        return subprocess.run(**with_path, cwd=folder, capture_output=True, timeout=TIMEOUT)
+
+    with concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        runs = {name: pool.submit(run, flags, False) for name, flags in RUNS.items()}
+        runs.update({flags: pool.submit(run, flags.split(), True)
+                     for flags in [*BAD, *WRONG_FLAGS]})
+        return {name: run.result() for name, run in runs.items()}
+
+
+def blocks(run):
+    """What a run printed, as lists of the lines between empty lines."""
+    assert (own_lines(run.stderr), run.returncode) == ([], 0)
+    return [block.split('\n') for block in run.stdout.strip().split('\n\n')]
+
+
+def names(lines):
+    return [re.split('  +', line)[0] for line in lines]
+
+
+def test_it_prints_times_and_ratios(done):
+    (title,), (versions,), times, ratios = blocks(done['lstm'])
+    assert re.fullmatch(r'lstm, B=3 T=5 D=2 H=4, 60% of the steps real; .*, \d+ threads?', title)
+    assert re.fullmatch('seqmask .*, TensorFlow .*, Keras .*', versions)
+    assert re.split('  +', times[0]) == [
+        '', 'forward ms', 'min - max', 'train ms', 'min - max', 'memory MB']
+    assert names(times[1:]) == ['seqmask graph', 'Keras', 'GEMM floor']
+    assert all(re.fullmatch(rf'[\w ]+? +{SPREAD} +{SPREAD} +(-|-?{NUMBER})', row)
+               for row in times[1:])
+    assert re.split('  +', ratios[0]) == [
+        'seqmask graph /', 'forward', 'min - max', 'train', 'min - max']
+    assert names(ratios[1:]) == ['Keras', 'GEMM floor']
+    assert all(re.fullmatch(rf'[\w ]+? +{SPREAD} +{SPREAD}', row) for row in ratios[1:])
+
+
+def test_its_file_holds_what_it_prints(done, folder):
+    rows = rows_of(folder / 'lstm.csv')
+    assert {(row['cell'], row['batch_size'], row['maxlen'], row['input_size'],
+             row['hidden_size'], row['fill']) for row in rows} == {('lstm', '3', '5', '2', '4',
+                                                                    '0.6')}
+    found = {(row['peer'], row['quantity'], row['of']): row for row in rows}
+    peers = ['seqmask graph', 'Keras', 'GEMM floor']
+    times = {(peer, f'{call}_seconds', '') for peer in peers for call in ('forward', 'train')}
+    ratios = {(peer, f'{call}_ratio', 'seqmask graph') for peer in peers[1:]
+              for call in ('forward', 'train')}
+    memory = {(peer, 'train_memory_mb', '') for peer in peers[:2]}
+    assert len(found) == len(rows) and times | ratios <= set(found) <= times | ratios | memory
+    assert memory <= set(found) or sys.platform != 'linux'
+    for key in times | ratios:
+        low, median, high = (float(found[key][name]) for name in ('min', 'median', 'max'))
+        assert 0 < low <= median <= high and found[key]['repeats'] == '3'
+    _, _, times, _ = blocks(done['lstm'])
+    for line in times[1:]:
+        peer, shown = re.match(rf'([\w ]+?)  +({NUMBER})', line).groups()
+        kept = 1e3 * float(found[peer, 'forward_seconds', '']['median'])
+        assert float(shown) == pytest.approx(kept, rel=0.01, abs=0.001)
+
+
+def test_peers_keep_the_order_asked_for_and_xla_runs_on_request(done):
+    (title,), _, times, ratios = blocks(done['gru'])
+    assert title.startswith('gru, B=3 T=5 D=2 H=4, 100% of the steps real; ')
+    assert title.endswith(', 1 thread')
+    assert names(times[1:]) == ['Keras XLA', 'Keras', 'GEMM floor']
+    assert names(ratios) == ['Keras XLA /', 'Keras', 'GEMM floor']
+
+
+def test_scaling_varies_one_size_after_the_other(done, folder):
+    (title,), _, *tables = blocks(done['scaling'])
+    assert title.endswith('; each varied alone')
+    assert [re.split('  +', lines[0]) for lines in tables] == [
+        [f'{call} ms, {varied} =', *values] for varied, values in {
+            'fill': ['5%', '10%', '20%', '37%', '50%', '75%', '100%'], 'maxlen': ['1', '2'],
+            'hidden_size': ['1', '2']}.items() for call in ('forward', 'train')]
+    assert all(names(lines[1:]) == ['seqmask graph', 'GEMM floor'] for lines in tables)
+    rows = [row for row in rows_of(folder / 'scaling.csv') if row['quantity'] == 'train_seconds']
+    assert len(rows) == 2 * (7 + 2 + 2)
+    assert {(row['maxlen'], row['hidden_size']) for row in rows} == {
+        ('1', '1'), ('2', '1'), ('1', '2')}
+
+
+def test_whole_epochs(done, folder):
+    *parts, = blocks(done['epoch'])
+    rows = rows_of(folder / 'epoch.csv')
+    peers = ['seqmask buckets', 'seqmask mixed', 'Keras fit']
+    for source, found in zip(['handwriting', 'log-normal'], [parts[:5], parts[5:]]):
+        (title,), _, epochs, *ratios = found
+        steps = re.match(rf'{source}: 7 sequences of \d+ to \d+ steps, (\d+) in all; '
+                         '1 bidirectional lstm, H=4, B=3; ', title)[1]
+        assert re.split('  +', epochs[0]) == [
+            '', 'epoch s', 'min - max', 'steps/s', 'padding', 'memory MB']
+        assert names(epochs[1:]) == peers
+        assert [names(lines) for lines in ratios] == [
+            ['seqmask buckets /', 'seqmask mixed', 'Keras fit'],
+            ['seqmask mixed /', 'seqmask buckets', 'Keras fit']]
+        padding = [int(re.search(r'(\d+)%', line)[1]) for line in epochs[1:]]
+        assert padding[0] <= padding[1] == padding[2]
+        kept = {(row['peer'], row['quantity']): row for row in rows if row['data'] == source}
+        for peer in peers:
+            assert kept[peer, 'epoch_seconds']['real_steps'] == steps
+            assert (float(kept[peer, 'steps_per_second']['max'])
+                    == pytest.approx(int(steps) / float(kept[peer, 'epoch_seconds']['min']), 1e-4))
+
+
+@pytest.mark.parametrize('flags', BAD)
+def test_bad_input_is_told_in_one_line(flags, done):
+    run = done[flags]
+    line, = own_lines(run.stderr)
+    pattern = BAD[flags] if r'\d' in BAD[flags] else re.escape(BAD[flags])
+    assert re.fullmatch('error: ' + pattern, line)
+    assert run.returncode == 1 and run.stdout == ''
+
+
+@pytest.mark.parametrize('flags', WRONG_FLAGS)
+def test_a_wrong_flag_is_told(flags, done):
+    line, _ = own_lines(done[flags].stderr)
+    assert line.startswith('FATAL Flags parsing error: ' + WRONG_FLAGS[flags])
+    assert done[flags].returncode == 1 and done[flags].stdout == ''
+
+
+@pytest.mark.parametrize('cell', ['lstm', 'gru'])
+@pytest.mark.parametrize('package, peers', [('torch', 'pytorch_packed,pytorch_padded'),
+                                            ('flax', 'flax')])
+def test_other_frameworks_compute_the_same(cell, package, peers, tmp_path):
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f'{package} is not installed')
+    run = start(tmp_path, f'--cell={cell}', '--repeats=1', f'--peers=keras,{peers}', *TINY,
+                script='benchmark.py')
+    assert len(blocks(run)[2]) == 1 + len(f'keras,{peers}'.split(',')) + 1
+
+
+def test_an_interrupt_ends_all_processes(tmp_path):
+    (tmp_path / 'torch.py').write_text(
+        'import os, time\nopen("pid", "w").write(str(os.getpid()))\ntime.sleep(1000)')
+    with_path = command('--peers=pytorch_packed', script='benchmark.py')
+    with_path['env']['PYTHONPATH'] = os.pathsep.join(
+        [str(tmp_path), with_path['env']['PYTHONPATH']])
+    process = subprocess.Popen(**with_path, cwd=tmp_path, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE)
+    try:
+        end = time.monotonic() + TIMEOUT
+        while time.monotonic() < end and not (
+                (tmp_path / 'pid').exists() and (tmp_path / 'pid').read_text()):
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=TIMEOUT)
+    finally:
+        process.kill()
+    assert (process.returncode, own_lines(stderr)) == (130, ['interrupted.'])
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / 'pid').read_text()), 0)

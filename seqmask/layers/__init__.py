@@ -8,10 +8,10 @@ from seqmask.layers.dropout import Dropout
 from seqmask.layers.excitation import SqueezeExcite
 from seqmask.layers.normalization import BatchNorm, LayerNorm
 from seqmask.layers.pooling import average_pool1d, max_pool, max_pool1d, mean_pool
-from seqmask.layers.recurrent import GRU, LSTM, LSTMState, reset_rows
+from seqmask.layers.recurrent import GRU, LSTM, LSTMState
 from seqmask.layers.sequential import Residual, Sequential
 from seqmask.layers.stacked import Bidirectional, Stacked
-from seqmask.layers.unroll import unroll
+from seqmask.layers.unroll import reset_rows, unroll
 
 __all__ = ['Activation', 'AttentionPool', 'BatchNorm', 'Bidirectional', 'Conv1D', 'Dense',
            'Dropout', 'GRU', 'LSTM', 'LSTMState', 'LayerNorm', 'Residual', 'SelfAttention',

@@ -4,9 +4,10 @@ import typing
 
 import tensorflow as tf
 
-from seqmask import checks, kernels
-from seqmask.layers.recurrence import Recurrence
-from seqmask.masking import apply_mask
+from seqmask import checks, kernels, noise
+from seqmask.lengths import sequence_mask
+from seqmask.masking import apply_mask, reverse as reverse_steps
+from seqmask.packing import pack, take_rows, unpack
 
 
 class LSTMState(typing.NamedTuple):
@@ -15,7 +16,173 @@ class LSTMState(typing.NamedTuple):
     cell: tf.Tensor
 
 
-class LSTM(Recurrence):
+class _Recurrent(tf.Module):
+    """What GRU and LSTM share: the call over time; a subclass brings its cell and its weights."""
+
+    def __init__(self, cell, bias, input_size, hidden_size, *, dropout, recurrent_dropout,
+                 implementation, dtype, seed, name):
+        super().__init__(name=name)
+        self.input_size = checks.size('input_size', input_size)
+        self.hidden_size = checks.size('hidden_size', hidden_size)
+        self.dropout = checks.fraction('dropout', dropout)
+        self.recurrent_dropout = checks.fraction('recurrent_dropout', recurrent_dropout)
+        self.implementation = checks.choice('implementation', implementation,
+                                            ('auto', 'kernel', 'graph'))
+        self.dtype = checks.float_dtype('dtype', dtype)
+        if implementation == 'kernel':
+            if self.dtype != tf.float32:
+                raise ValueError("implementation='kernel' has dtype float32 only, got "
+                                 f"{self.dtype.name}: choose 'graph' or 'auto'.")
+            kernels.native.load()
+        self._cell = cell
+        widths = cell.num_gates * hidden_size
+        kernel_seed, recurrent_seed, noise_seed = noise.seeds(seed, 3)
+        initializers = tf.keras.initializers
+        self.kernel = self._variable(
+            'kernel', initializers.GlorotUniform(kernel_seed)([input_size, widths]))
+        self.recurrent_kernel = self._variable(
+            'recurrent_kernel', initializers.Orthogonal(seed=recurrent_seed)([hidden_size, widths]))
+        self.bias = self._variable('bias', bias)
+        if dropout or recurrent_dropout:
+            self._noise = noise.generator(noise_seed)
+
+    def _variable(self, name, value):
+        return tf.Variable(tf.cast(value, self.dtype), name=name)
+
+    # AutoGraph has nothing to convert here, and would take most of the time of a trace.
+    @tf.autograph.experimental.do_not_convert
+    def __call__(self, inputs, lengths, initial_state=None, *, reverse=False, training=False):
+        """Runs over the real steps of a batch.
+
+        Args:
+          inputs: float [B, T, D]. Values at padded steps are ignored, NaN included.
+          lengths: int32 [B]. Time steps, 0 <= lengths <= T.
+          initial_state: As `final_state`; zeros by default.
+          reverse: If True, each sequence runs from its own last step to its first; the output of
+            a step stays at that step, and the final state follows step 0.
+          training: If True, dropout applies: one mask for all steps of a sequence.
+
+        Returns:
+          (outputs float [B, T, H], 0 at padded steps; final_state: the state after each sequence's
+          own last step, its initial state where its length is 0).
+
+        Raises:
+          ValueError: If a rank or a static size does not fit.
+          TypeError: If inputs do not have the layer's dtype, or lengths are not integers.
+          tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
+        """
+        inputs = self._checked('inputs', inputs, 'B, T, D')
+        batch, maxlen = tf.unstack(tf.shape(inputs)[:2])
+        lengths = checks.lengths(lengths, batch=batch, maxlen=maxlen)
+        state = self._checked_state(initial_state, batch)
+        if training and self.dropout:
+            inputs *= noise.dropout_mask(self._noise, [batch, 1, self.input_size], self.dropout,
+                                         self.dtype)
+        m = None
+        if training and self.recurrent_dropout:
+            m = noise.dropout_mask(self._noise, [batch, self.hidden_size], self.recurrent_dropout,
+                                   self.dtype)
+        outputs, state = self._over_time()(inputs, lengths, state, m, reverse)
+        outputs = tf.ensure_shape(outputs, [*inputs.shape[:2], self.hidden_size])
+        state = [tf.ensure_shape(s, [inputs.shape[0], self.hidden_size]) for s in state]
+        return outputs, self._structured(state)
+
+    def step(self, x_t, state):
+        """One step, for streams. Step by step equals the whole call.
+
+        Args:
+          x_t: float [B, D].
+          state: As `final_state` of a call, or `initial_state(batch)`.
+
+        Returns:
+          (output float [B, H], state).
+        """
+        x_t = self._checked('x_t', x_t, 'B, D')
+        state = self._checked_state(state, tf.shape(x_t)[0])
+        state, _ = self._cell.forward(self._project(x_t), state, self._recurrent_weights(), None)
+        return state[0], self._structured(state)
+
+    def initial_state(self, batch):
+        """The state before the first step of `batch` sequences: zeros."""
+        zeros = tf.zeros([batch, self.hidden_size], self.dtype)
+        return self._structured([zeros] * self._cell.num_states)
+
+    def _over_time(self):
+        # What leaves this process, or is compiled, takes none of its operations along.
+        if kernels.inside_xla():
+            return self._over_padding
+        if self.implementation == 'graph' or kernels.inside_export():
+            return self._over_packing
+        if self.implementation == 'auto' and not (
+                self.dtype == tf.float32 and kernels.native.usable()):
+            return self._over_packing
+        return self._over_kernel
+
+    def _over_kernel(self, inputs, lengths, state, m, reverse):
+        return kernels.native.recur(
+            self._cell, inputs, lengths, (self.kernel, self.recurrent_kernel, self.bias), state, m,
+            reverse)
+
+    def _over_packing(self, inputs, lengths, state, m, reverse):
+        packed = pack(inputs, lengths, reverse=reverse)
+        back = tf.argsort(packed.order)
+        outputs, state = kernels.recur(
+            self._cell, kernels.Packing(packed.batch_sizes), self._project(packed.values),
+            self._recurrent_weights(), [take_rows(s, packed.order) for s in state],
+            None if m is None else take_rows(m, packed.order))
+        return unpack(packed._replace(values=outputs)), [take_rows(s, back) for s in state]
+
+    def _over_padding(self, inputs, lengths, state, m, reverse):
+        mask = sequence_mask(lengths, tf.shape(inputs)[1])
+        inputs = reverse_steps(inputs, lengths) if reverse else apply_mask(inputs, mask)
+        alive = tf.transpose(mask)
+        outputs, state = kernels.recur(
+            self._cell, kernels.Padding(alive), self._project(tf.transpose(inputs, [1, 0, 2])),
+            self._recurrent_weights(), state, m)
+        outputs = tf.transpose(apply_mask(outputs, alive), [1, 0, 2])
+        return (reverse_steps(outputs, lengths) if reverse else outputs), state
+
+    def _project(self, x):
+        """The inputs' share of each gate: one large product a gate for all steps."""
+        return [tf.matmul(x, W) + b for W, b in
+                zip(self._gates(self.kernel), self._input_biases())]
+
+    def _gates(self, weight):
+        return tf.split(tf.convert_to_tensor(weight), self._cell.num_gates, axis=-1)
+
+    def _input_biases(self):
+        return self._gates(self.bias)
+
+    def _recurrent_weights(self):
+        return self._gates(self.recurrent_kernel)
+
+    def _structured(self, state):
+        return state[0]
+
+    def _checked(self, name, value, legend):
+        value = checks.floating(name, value, legend, dtype=self.dtype)
+        checks.axis_size(name, value, -1, self.input_size, 'input_size')
+        return value
+
+    def _checked_state(self, state, batch):
+        if state is None:
+            state = self.initial_state(batch)
+        parts = tf.nest.flatten(state)
+        if len(parts) != self._cell.num_states:
+            raise ValueError(f'the state of {type(self).__name__} has {self._cell.num_states} '
+                             f'tensors [B, H], got {len(parts)}.')
+        parts = [checks.floating('a state', part, 'B, H', dtype=self.dtype) for part in parts]
+        for k, part in enumerate(parts):
+            checks.axis_size('a state', part, -1, self.hidden_size, 'hidden_size')
+            fits = checks.require(
+                tf.equal(tf.shape(part)[0], batch),
+                'a state must have one row for each sequence; rows and sequences are',
+                tf.shape(part)[0], batch)
+            parts[k] = checks.after([fits], tf.ensure_shape(part, [None, self.hidden_size]))
+        return parts
+
+
+class LSTM(_Recurrent):
     """Long short-term memory.
 
     i, f, o = sigmoid(x_t W + h_tm1 U + b), each with its own W, U, b
@@ -60,7 +227,7 @@ class LSTM(Recurrence):
         return LSTMState(*state)
 
 
-class GRU(Recurrence):
+class GRU(_Recurrent):
     """Gated recurrent unit.
 
     z, r = sigmoid(x_t W + h_tm1 U + b), each with its own W, U, b
@@ -116,29 +283,3 @@ class GRU(Recurrence):
     def _recurrent_weights(self):
         U = self._gates(self.recurrent_kernel)
         return [*U, self._gates(self.bias[1])[2]] if self.reset_after else U
-
-
-def reset_rows(state, rows):
-    """Puts chosen rows of a state back to zero, between the chunks of a stream.
-
-    out[b] = 0 where rows[b] else state[b]
-
-    Args:
-      state: [B, ...], or any structure of such tensors, as a recurrent layer returns it.
-      rows: bool [B]. True = reset.
-
-    Returns:
-      The structure of state.
-
-    Raises:
-      TypeError: If rows is not bool.
-      ValueError: If rows does not have one entry for each sequence.
-
-    >>> seqmask.reset_rows(tf.constant([[1.], [2.]]), tf.constant([True, False])).numpy()
-    array([[0.],
-           [2.]], dtype=float32)
-    """
-    rows = checks.tensor('rows', rows, 'B')
-    if rows.dtype != tf.bool:
-        raise TypeError(f'rows must be bool [B], True = reset, got {rows.dtype.name}.')
-    return tf.nest.map_structure(lambda part: apply_mask(part, tf.logical_not(rows)), state)

@@ -1,4 +1,4 @@
-"""Any cell over time: the one place that knows when to stop."""
+"""Any cell over time, and state between the chunks of a stream."""
 
 import tensorflow as tf
 
@@ -96,3 +96,29 @@ def _example_output(cell, inputs, state, batch):
 def _batch_major(outputs, batch_and_time):
     axes = tf.concat([[1, 0], tf.range(2, tf.rank(outputs))], axis=0)
     return tf.ensure_shape(tf.transpose(outputs, axes), batch_and_time + outputs.shape[2:])
+
+
+def reset_rows(state, rows):
+    """Puts chosen rows of a state back to zero, between the chunks of a stream.
+
+    out[b] = 0 where rows[b] else state[b]
+
+    Args:
+      state: [B, ...], or any structure of such tensors, as a recurrent layer returns it.
+      rows: bool [B]. True = reset.
+
+    Returns:
+      The structure of state.
+
+    Raises:
+      TypeError: If rows is not bool.
+      ValueError: If rows does not have one entry for each sequence.
+
+    >>> seqmask.reset_rows(tf.constant([[1.], [2.]]), tf.constant([True, False])).numpy()
+    array([[0.],
+           [2.]], dtype=float32)
+    """
+    rows = checks.tensor('rows', rows, 'B')
+    if rows.dtype != tf.bool:
+        raise TypeError(f'rows must be bool [B], True = reset, got {rows.dtype.name}.')
+    return tf.nest.map_structure(lambda part: apply_mask(part, tf.logical_not(rows)), state)

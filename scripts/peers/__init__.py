@@ -1,0 +1,38 @@
+"""What scripts/benchmark.py measures: each peer in a process of its own, all by one protocol.
+
+`processes` starts `worker` in a peer's interpreter, which imports the peer's module. A module that
+runs in another framework's environment imports neither TensorFlow nor seqmask.
+"""
+
+import typing
+
+
+class Peer(typing.NamedTuple):
+    """Something to measure: its name in the table, its framework, the module that runs it."""
+    name: str
+    framework: str
+    module: str
+
+    @property
+    def key(self):
+        """Its name in --peers."""
+        return self.name.lower().replace(' ', '_')
+
+
+LAYERS = [
+    Peer('seqmask kernel', 'tensorflow', 'tensorflow_layers'),
+    Peer('seqmask graph', 'tensorflow', 'tensorflow_layers'),
+    Peer('Keras', 'tensorflow', 'tensorflow_layers'),
+    Peer('Keras XLA', 'tensorflow', 'tensorflow_layers'),
+    Peer('PyTorch packed', 'pytorch', 'pytorch_layers'),
+    Peer('PyTorch padded', 'pytorch', 'pytorch_layers'),
+    Peer('Flax', 'flax', 'flax_layers'),
+]
+FLOOR = Peer('GEMM floor', 'tensorflow', 'tensorflow_layers')
+EPOCHS = [
+    Peer('seqmask buckets', 'tensorflow', 'epochs'),
+    Peer('seqmask mixed', 'tensorflow', 'epochs'),
+    Peer('Keras fit', 'tensorflow', 'epochs'),
+]
+FRAMEWORKS = ('tensorflow', 'pytorch', 'flax')
+ON_REQUEST = {'keras_xla'}      # it compiles for minutes

@@ -1,0 +1,80 @@
+"""Peers that train for whole epochs: seqmask's Trainer, and Keras's Model.fit on the same network.
+
+A labeller: recurrent layers and a linear map of each step, cross-entropy, Adam. Keras's has a
+Masking layer in front, which its layers and its loss follow.
+"""
+
+import tensorflow as tf
+
+import seqmask
+from peers.tensorflow_layers import start
+from seqmask import data as sequence_data
+
+__all__ = ['build', 'start']        # what a worker looks for
+
+BUCKETS = 8
+LEARNING_RATE = 1e-3
+
+
+def build(peer, data, settings):
+    weights = [data[f'weight_{i}'] for i in range(settings['weights'])]
+    sequences = sequence_data.Sequences(data['frames'], data['lengths'],
+                                        steps={'labels': data['labels']})
+    batches = sequence_data.Batches(
+        sequences, settings['batch_size'], shuffle=True, seed=0,
+        bucket_boundaries=BUCKETS if peer == 'seqmask_buckets' else None)
+    first = next(iter(sequence_data.Batches(sequences, settings['batch_size'])))
+    train = {'keras_fit': fit_keras}.get(peer, fit_ours)
+    epoch, logits, loss = train(sequences, batches, first, int(data['classes']), weights, settings)
+    real = tf.sequence_mask(first['lengths'])
+    values = {'logits': logits[real].numpy(), 'loss': float(loss)}
+    return {'epoch': epoch}, values, {'padding': batches.padding_share(0)}
+
+
+def fit_ours(sequences, batches, first, classes, weights, settings):
+    """(an epoch, and logits and loss of the first batch before it) of `Trainer.fit`."""
+    model = seqmask.models.SequenceLabeller(
+        sequences.frames.shape[1], classes, seed=0,
+        **{name: settings[name] for name in
+           ('cell', 'hidden_size', 'num_layers', 'bidirectional', 'implementation')})
+    variables = [variable for layer in model.recurrent.layers for one in
+                 ([layer.forward, layer.backward] if settings['bidirectional'] else [layer])
+                 for variable in (one.kernel, one.recurrent_kernel, one.bias)]
+    variables += [model.to_logits.kernel, model.to_logits.bias]
+    for variable, value in zip(variables, weights):
+        variable.assign(value)
+    loss = seqmask.models.SequenceLabeller.loss
+    trainer = seqmask.training.Trainer(
+        model, loss, tf.keras.optimizers.Adam(LEARNING_RATE), progress=False)
+    finished = iter(range(1, 10**9))
+
+    def epoch():
+        trainer.fit(batches, epochs=next(finished))
+
+    logits = model(first['inputs'], first['lengths'])
+    return epoch, logits, loss(model, first, training=False).mean()
+
+
+def fit_keras(sequences, batches, first, classes, weights, settings):
+    """The same of `keras.Model.fit`."""
+    layers = tf.keras.layers
+    make = {'lstm': layers.LSTM, 'gru': layers.GRU}[settings['cell']]
+    recurrent = [make(settings['hidden_size'], return_sequences=True)
+                 for _ in range(settings['num_layers'])]
+    if settings['bidirectional']:
+        recurrent = [layers.Bidirectional(layer) for layer in recurrent]
+    model = tf.keras.Sequential([
+        layers.Input([None, sequences.frames.shape[1]]), layers.Masking(), *recurrent,
+        layers.Dense(classes)])
+    model.set_weights(weights)
+    model.compile(tf.keras.optimizers.Adam(LEARNING_RATE),
+                  tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+                  jit_compile=False)        # as by default on a CPU
+    numbers = iter(range(10**9))
+
+    def epoch():
+        pairs = batches.at_epoch(next(numbers)).map(lambda b: (b['inputs'], b['labels']))
+        model.fit(pairs, epochs=1, verbose=0)
+
+    logits = model(first['inputs'])
+    return epoch, logits, model.test_on_batch(first['inputs'], first['labels'])

@@ -1,0 +1,68 @@
+"""What was measured, as pictures."""
+
+from seqmask.training import UserError
+
+BAR = 0.8
+
+
+def require():
+    """Tells before an hour of measuring, not after it, that there will be no picture."""
+    try:
+        import matplotlib       # noqa: F401
+    except ImportError as error:
+        raise UserError(f"--plot needs matplotlib ({error}): pip install '.[plots]'") from error
+
+
+def bars(path, title, panels):
+    """A bar a peer; the line on it is from the least to the most of the repeats.
+
+    Args:
+      path: Of the picture; its ending says what format.
+      title: Above all.
+      panels: dict of what is shown to a dict of a peer's name to `Spread`; a picture each.
+    """
+    figure, axes = new(len(panels), 1)
+    for axis, (label, spreads) in zip(axes[0], panels.items()):
+        errors = [[s.median - s.low for s in spreads.values()],
+                  [s.high - s.median for s in spreads.values()]]
+        axis.barh(list(spreads), [s.median for s in spreads.values()], BAR, xerr=errors)
+        axis.invert_yaxis()
+        axis.set_xlabel(label)
+    save(figure, title, path)
+
+
+def lines(path, title, sweeps, calls):
+    """A line a peer: time against what varies, a column for each, a row for each call.
+
+    Args:
+      path, title: As of `bars`.
+      sweeps: dict of what varies to a dict of its value to `Measured`.
+      calls: Names.
+    """
+    figure, axes = new(len(sweeps), len(calls))
+    for column, (varies, points) in enumerate(sweeps.items()):
+        for axes_of_call, call in zip(axes, calls):
+            axis = axes_of_call[column]
+            for name in next(iter(points.values())).times[call]:
+                axis.plot(list(points), [1e3 * m.spread(call, name).median
+                                         for m in points.values()], marker='.', label=name)
+            axis.set_xlabel(varies)
+            axis.set_ylabel(f'{call}, ms')
+            axis.set_ylim(bottom=0)
+    axes[0][0].legend(fontsize='small')
+    save(figure, title, path)
+
+
+def new(columns, rows):
+    # Without pyplot, so that no window or display is looked for.
+    from matplotlib.figure import Figure
+    figure = Figure(figsize=(5.5 * columns, 4 * rows), layout='constrained')
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def save(figure, title, path):
+    figure.suptitle(title, fontsize='medium')
+    try:
+        figure.savefig(path, dpi=150)
+    except ValueError as error:     # an ending that matplotlib does not know
+        raise UserError(f'--plot={path}: {error}') from error
