@@ -38,9 +38,12 @@ class Arena {
   float* next_;
 };
 
-inline void Clear(float* to, int64_t count) { std::memset(to, 0, count * sizeof(float)); }
+// An empty array may be null, which memset and memcpy do not allow.
+inline void Clear(float* to, int64_t count) {
+  if (count > 0) std::memset(to, 0, count * sizeof(float));
+}
 inline void Copy(float* to, const float* from, int64_t count) {
-  std::memcpy(to, from, count * sizeof(float));
+  if (count > 0) std::memcpy(to, from, count * sizeof(float));
 }
 
 // Step `step` of a sequence stands at this time.
