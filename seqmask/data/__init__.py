@@ -6,8 +6,9 @@ function of seed and epoch alone. Lengths are those that the data came with, nev
 """
 
 from seqmask.data.batching import Batches
+from seqmask.data.lanes import Lanes
 from seqmask.data.npz import read_npz, write_npz
 from seqmask.data.sequences import Sequences
 from seqmask.data.split import split
 
-__all__ = ['Batches', 'Sequences', 'read_npz', 'split', 'write_npz']
+__all__ = ['Batches', 'Lanes', 'Sequences', 'read_npz', 'split', 'write_npz']

@@ -65,6 +65,7 @@ class SequenceLabeller(tf.Module):
             forward = one_direction(index)
             return Bidirectional(forward, one_direction(index)) if bidirectional else forward
 
+        self._goes_on = not bidirectional and not filters
         self.step_dropout = Dropout(step_dropout, per='step', seed=next(seeds))
         self.recurrent = Stacked([one_layer(index) for index in range(num_layers)])
         self.dropout = Dropout(dropout, per='sequence', seed=next(seeds))
@@ -89,12 +90,15 @@ class SequenceLabeller(tf.Module):
           TypeError: If a dtype does not fit.
           tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
         """
+        return self._run(inputs, lengths, None, training)[0]
+
+    def _run(self, inputs, lengths, state, training):
         inputs = self.step_dropout(inputs, lengths, training=training)
         if self.convolution is not None:
             inputs, _ = self.convolution(inputs, lengths, training=training)
-        outputs, _ = self.recurrent(inputs, lengths, training=training)
+        outputs, state = self.recurrent(inputs, lengths, state, training=training)
         outputs = self.dropout(outputs, lengths, training=training)
-        return self.to_logits(outputs, lengths)
+        return self.to_logits(outputs, lengths), state
 
     def loss(self, batch, training):
         """Cross-entropy per real step, as `training.Trainer` takes it: `SequenceLabeller.loss`.
@@ -108,6 +112,31 @@ class SequenceLabeller(tf.Module):
         """
         logits = self(batch['inputs'], batch['lengths'], training=training)
         return losses.sparse_softmax_cross_entropy(**_scored(logits, batch))
+
+    def initial_state(self, batch):
+        """The state before the first step of `batch` sequences, for `chunk_loss`: zeros.
+
+        Raises:
+          ValueError: If the model sees steps to come, so that no state holds all it knows.
+        """
+        if not self._goes_on:
+            raise ValueError('a model that goes through a sequence chunk by chunk sees no steps to '
+                             'come: bidirectional must be False and filters 0.')
+        return self.recurrent.initial_state(batch)
+
+    def chunk_loss(self, batch, state, training):
+        """`loss` of the next chunk of each sequence, as `training.ChunkLoss` takes it.
+
+        Args:
+          batch: As `loss` takes it.
+          state: As `initial_state`, or as the chunk before returned it.
+          training: Whether dropout applies.
+
+        Returns:
+          (`seqmask.Tally`, in nats; the state after the chunk).
+        """
+        logits, state = self._run(batch['inputs'], batch['lengths'], state, training)
+        return losses.sparse_softmax_cross_entropy(**_scored(logits, batch)), state
 
     def measure(self, batch):
         """What `training.Trainer` measures: `SequenceLabeller.measure`.

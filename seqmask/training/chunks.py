@@ -1,0 +1,58 @@
+"""Truncated back-propagation through time: the state goes on, the gradient does not."""
+
+import tensorflow as tf
+
+from seqmask.layers import reset_rows
+
+
+class ChunkLoss(tf.Module):
+    """A model's loss over the chunks of long sequences, as `data.Lanes` cuts them.
+
+    Each lane's state at the end of a chunk is where its next chunk begins, as a constant: no
+    gradient goes back beyond a chunk, and none but its activations are kept. Where a sequence
+    begins ('starts'), the state is zero. With one chunk for a whole sequence it is the model's own
+    loss.
+
+    A batch without 'starts', such as whole sequences to validate on, gives `model.loss`.
+
+    Args:
+      model: `tf.Module` with `initial_state(batch)`, `chunk_loss(batch, state, training)` ->
+        (`Tally`, state), and `loss(batch, training)` -> `Tally`.
+      num_lanes: int. B.
+
+    Raises:
+      ValueError: If the model cannot go on from a state.
+
+    Source: Williams, Peng. An efficient gradient-based algorithm for on-line training of recurrent
+    network trajectories. Neural Computation, 1990.
+
+    >>> model = seqmask.models.SequenceLabeller(
+    ...     3, num_classes=2, hidden_size=4, bidirectional=False, seed=0)
+    >>> long = seqmask.data.Sequences(
+    ...     np.ones([50, 3], 'f'), [40, 10], steps={'labels': np.ones([50], np.int32)})
+    >>> lanes = seqmask.data.Lanes(long, num_lanes=2, chunk_size=20)
+    >>> trainer = seqmask.training.Trainer(
+    ...     model, seqmask.training.ChunkLoss(model, num_lanes=2), tf.keras.optimizers.Adam(0.1),
+    ...     progress=False)
+    >>> history = trainer.fit(lanes, epochs=5)
+    >>> history[-1]['loss'] < history[0]['loss']
+    True
+    """
+
+    def __init__(self, model, num_lanes):
+        super().__init__(name='chunk_loss')
+        self._carried = [tf.Variable(part, trainable=False)
+                         for part in tf.nest.flatten(model.initial_state(num_lanes))]
+
+    def __call__(self, model, batch, training):
+        if 'starts' not in batch:
+            return model.loss(batch, training)
+        state = tf.nest.pack_sequence_as(
+            model.initial_state(1), [tf.convert_to_tensor(part) for part in self._carried])
+        tally, state = model.chunk_loss(batch, reset_rows(state, batch['starts']), training)
+        parts = [tf.stop_gradient(part) for part in tf.nest.flatten(state)]
+        # A step that is skipped because it is not finite must not spoil those after it.
+        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(part)) for part in parts])
+        for carried, part in zip(self._carried, parts):
+            carried.assign(tf.where(finite, part, tf.zeros_like(part)))
+        return tally
