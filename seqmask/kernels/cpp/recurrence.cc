@@ -49,7 +49,7 @@ const Target*& InUse() {
 class Floats {
  public:
   explicit Floats(int64_t size)
-      : at_(static_cast<float*>(std::aligned_alloc(64, RoundUp(size * sizeof(float) + 64, 64)))) {
+      : at_(static_cast<float*>(std::aligned_alloc(64, RoundUp(size * sizeof(float), 64)))) {
     if (at_ == nullptr) throw std::bad_alloc();
   }
   ~Floats() { std::free(at_); }

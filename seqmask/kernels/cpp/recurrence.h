@@ -20,7 +20,7 @@ int NumGates(Cell cell);    // 4 for an LSTM, 3 for a GRU
 int NumStates(Cell cell);   // 2 for an LSTM (hidden, cell), 1 for a GRU
 int BiasRows(Cell cell);    // 2 for a GRU that resets after the product, else 1
 
-// The arguments of a call; the caller has checked them.
+// The arguments of a call; the caller has checked them. H is at least 1; other sizes may be 0.
 struct Call {
   Cell cell;
   bool reverse;                    // each sequence from its own last step to its first
@@ -72,7 +72,8 @@ void Forward(const Call& call, const Results& results, int threads, const Parall
 void Backward(const Call& call, const Gradients& gradients, int threads, const Parallel& parallel);
 
 // The instruction sets that this processor can run, best first, and the one in use: the best, until
-// UseTarget is called, which is false for a name that is not among them.
+// UseTarget is called, which is false for a name that is not among them. It must not be called while
+// anything runs, nor between a forward pass and its way back: what was saved has the old layout.
 std::vector<std::string> Targets();
 std::string TargetInUse();
 bool UseTarget(const std::string& name);

@@ -12,6 +12,7 @@ namespace seqmask {
 namespace SEQMASK_TARGET {
 
 constexpr int kPanelVectors = 4;     // of a panel whose columns are not tied to gates
+static_assert(kWidth <= kLine, "scratch is counted in lines");
 
 // sums += a b, b a packed matrix of `columns` numbers, whole vectors, in panels of kPanelVectors.
 inline void MultiplyPanels(int64_t rows, Rows a, int64_t depth, const float* panels,
