@@ -8,8 +8,9 @@ Your own data: --data=FILE.npz with `frames` [N, D] (all sequences one after the
 `lengths` [B] and `labels` [B]; optionally `split` [B]: 0 train, 1 validation, 2 test (otherwise
 a tenth each is drawn for validation and test).
 
-The workdir receives history.csv, predictions.csv, checkpoints/ and best/. A run that was killed
-goes on when started again with the same flags.
+The workdir receives history.csv, predictions.csv, checkpoints/ and best/, and what evaluate.py and
+predict.py need to load the model: model.json and held_out.npz. A run that was killed goes on when
+started again with the same flags.
 """
 
 import os
@@ -18,7 +19,6 @@ import sys
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')      # before TensorFlow is imported
 
 import numpy as np
-import tensorflow as tf
 from absl import flags
 
 from seqmask import data, datasets, models, training
@@ -38,6 +38,9 @@ flags.DEFINE_list('filters', ['128', '256', '128'],
                   'Width of each convolution, with windows of 8, 5 and 3 steps; empty for none.')
 flags.DEFINE_float('dropout', 0.5, 'Share of the features dropped below the logits.', 0.0, 0.99)
 flags.DEFINE_float('step_dropout', 0.0, 'Share of the steps dropped as a whole.', 0.0, 0.99)
+flags.DEFINE_enum('standardize', None, ['standard', 'minmax', 'sequence'],
+                  'Scale features by mean and deviation of the training data, by their range '
+                  'there, or each sequence by its own mean and deviation; by default not at all.')
 flags.DEFINE_enum('implementation', 'auto', ['auto', 'kernel', 'graph'],
                   'How the recurrence runs.')
 training.define_flags(workdir='workdir/classifier', epochs=60, batch_size=32, learning_rate=2e-3)
@@ -47,6 +50,7 @@ KERNEL_SIZES = (8, 5, 3)
 
 
 def main():
+    strategy = training.make_strategy()     # first of all, as TensorFlow demands
     with training.user_errors():
         parts, names = load()
         parts = training.limited(parts, FLAGS.limit)
@@ -55,17 +59,21 @@ def main():
             parts = [blind(part, longest) for part in parts]
         filters = widths(FLAGS.filters)
 
+    arguments = dict(
+        input_size=parts[0].frames.shape[1], num_classes=len(names), cell=FLAGS.cell,
+        hidden_size=FLAGS.hidden_size, num_layers=FLAGS.num_layers,
+        bidirectional=FLAGS.bidirectional, pool=FLAGS.pool, filters=filters,
+        kernel_sizes=KERNEL_SIZES[:len(filters)], dropout=FLAGS.dropout,
+        step_dropout=FLAGS.step_dropout, implementation=FLAGS.implementation,
+        dtype=FLAGS.precision, seed=FLAGS.seed)
+
     def make_model():
         return models.SequenceClassifier(
-            parts[0].frames.shape[1], len(names), cell=FLAGS.cell, hidden_size=FLAGS.hidden_size,
-            num_layers=FLAGS.num_layers, bidirectional=FLAGS.bidirectional, pool=FLAGS.pool,
-            filters=filters, kernel_sizes=KERNEL_SIZES[:len(filters)], dropout=FLAGS.dropout,
-            step_dropout=FLAGS.step_dropout, implementation=FLAGS.implementation, seed=FLAGS.seed)
+            **arguments, standardizer=training.make_standardizer(FLAGS.standardize, parts[0]))
 
-    trainer, held_out = training.train_and_report(
-        sys.modules[__name__], make_model, parts, len(names), {'accuracy': 'sequences/right'},
-        monitor='loss', mode='min')
-    write_predictions(trainer, held_out, parts[1:], names)
+    training.train_and_report(sys.modules[__name__], make_model, arguments, parts, names,
+                              {'accuracy': 'sequences/right'}, labels_per='sequence',
+                              monitor='loss', mode='min', strategy=strategy)
 
 
 def widths(texts):
@@ -99,20 +107,6 @@ def blind(sequences, longest):
     return data.Sequences(frames.reshape([-1, frames.shape[2]]),
                           np.full(len(sequences), longest, np.int32),
                           sequences=sequences.sequences)
-
-
-def write_predictions(trainer, held_out, parts, names):
-    rows = []
-    for (part, batches), sequences in zip(held_out.items(), parts):
-        for i, logits in enumerate(trainer.predict(batches, per='sequence')):
-            best = logits.argmax()
-            rows.append({'part': part, 'sequence': i,
-                         'label': names[sequences.sequences['labels'][i]],
-                         'predicted': names[best],
-                         'probability': f'{tf.nn.softmax(logits)[best]:.4f}'})
-    path = os.path.join(FLAGS.workdir, 'predictions.csv')
-    training.write_rows(path, rows)
-    print(f'written: {path}, and in {FLAGS.workdir}: history.csv, best/, checkpoints/')
 
 
 if __name__ == '__main__':

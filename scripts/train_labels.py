@@ -7,8 +7,9 @@ Your own data: --data=FILE.npz with `frames` [N, D] (all sequences one after the
 `lengths` [B] and `labels` [N]; optionally `split` [B]: 0 train, 1 validation, 2 test (otherwise
 a tenth each is drawn for validation and test).
 
-The workdir receives history.csv, predictions.csv, checkpoints/ and best/. A run that was killed
-goes on when started again with the same flags.
+The workdir receives history.csv, predictions.csv, checkpoints/ and best/, and what evaluate.py and
+predict.py need to load the model: model.json and held_out.npz. A run that was killed goes on when
+started again with the same flags.
 """
 
 import os
@@ -17,7 +18,6 @@ import sys
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')      # before TensorFlow is imported
 
 import numpy as np
-import tensorflow as tf
 from absl import flags
 
 from seqmask import data, datasets, models, training
@@ -39,6 +39,12 @@ flags.DEFINE_float('input_dropout', 0.2, 'Share of the input features dropped.',
 flags.DEFINE_float('step_dropout', 0.2, 'Share of the steps dropped as a whole.', 0.0, 0.99)
 flags.DEFINE_float('recurrent_dropout', 0.0, 'Share of the units dropped inside the recurrence.',
                    0.0, 0.99)
+flags.DEFINE_integer('chunk_size', 0, 'Cut long sequences into chunks of so many steps: the state '
+                     'goes on from chunk to chunk, the gradient does not; 0 for whole sequences. '
+                     'Needs --nobidirectional.', 0)
+flags.DEFINE_enum('standardize', None, ['standard', 'minmax', 'sequence'],
+                  'Scale features by mean and deviation of the training data, by their range '
+                  'there, or each sequence by its own mean and deviation; by default not at all.')
 flags.DEFINE_enum('implementation', 'auto', ['auto', 'kernel', 'graph'],
                   'How the recurrence runs.')
 training.define_flags(workdir='workdir/labels', epochs=30, learning_rate=4e-3)
@@ -50,21 +56,25 @@ COLUMNS = {'accuracy': 'steps right/', 'sequence_error': 'mean error of/a sequen
 
 
 def main():
+    strategy = training.make_strategy()     # first of all, as TensorFlow demands
     with training.user_errors():
         parts, names = load()
         parts = training.limited(parts, FLAGS.limit)
 
+    arguments = dict(
+        input_size=parts[0].frames.shape[1], num_classes=len(names), cell=FLAGS.cell,
+        hidden_size=FLAGS.hidden_size, num_layers=FLAGS.num_layers,
+        bidirectional=FLAGS.bidirectional, filters=FLAGS.filters, dropout=FLAGS.dropout,
+        input_dropout=FLAGS.input_dropout, step_dropout=FLAGS.step_dropout,
+        recurrent_dropout=FLAGS.recurrent_dropout, implementation=FLAGS.implementation,
+        dtype=FLAGS.precision, seed=FLAGS.seed)
+
     def make_model():
         return models.SequenceLabeller(
-            parts[0].frames.shape[1], len(names), cell=FLAGS.cell, hidden_size=FLAGS.hidden_size,
-            num_layers=FLAGS.num_layers, bidirectional=FLAGS.bidirectional, filters=FLAGS.filters,
-            dropout=FLAGS.dropout, input_dropout=FLAGS.input_dropout,
-            step_dropout=FLAGS.step_dropout, recurrent_dropout=FLAGS.recurrent_dropout,
-            implementation=FLAGS.implementation, seed=FLAGS.seed)
+            **arguments, standardizer=training.make_standardizer(FLAGS.standardize, parts[0]))
 
-    trainer, held_out = training.train_and_report(
-        sys.modules[__name__], make_model, parts, len(names), COLUMNS)
-    write_predictions(trainer, held_out, parts[1:], names)
+    training.train_and_report(sys.modules[__name__], make_model, arguments, parts, names, COLUMNS,
+                              labels_per='step', strategy=strategy)
 
 
 def load():
@@ -92,21 +102,6 @@ def by_words(letters):
     different = np.unique(letters['word'][first])
     held_out = np.isin(letters['word'], different[FLAGS.seed % 10::10])
     return first & ~held_out, first & held_out, ~first
-
-
-def write_predictions(trainer, held_out, parts, names):
-    rows = []
-    for (part, batches), sequences in zip(held_out.items(), parts):
-        for i, logits in enumerate(trainer.predict(batches)):
-            labels = sequences.sequence(i)['labels']
-            probabilities = tf.nn.softmax(logits).numpy()
-            for step, best in enumerate(logits.argmax(axis=1)):
-                rows.append({'part': part, 'sequence': i, 'step': step,
-                             'label': names[labels[step]], 'predicted': names[best],
-                             'probability': f'{probabilities[step, best]:.4f}'})
-    path = os.path.join(FLAGS.workdir, 'predictions.csv')
-    training.write_rows(path, rows)
-    print(f'written: {path}, and in {FLAGS.workdir}: history.csv, best/, checkpoints/')
 
 
 if __name__ == '__main__':

@@ -16,5 +16,11 @@ def generator(seed):
 
 def dropout_mask(stream, shape, rate, dtype):
     """Multiplier of dropout: 0 with probability `rate`, else 1 / (1 - rate)."""
-    kept = stream.uniform(shape) >= rate
+    if tf.distribute.has_strategy():
+        # Replicas have rows of different numbers, but a checkpoint keeps one state for all of them:
+        # each draw takes the stream on by as much.
+        drawn = tf.random.stateless_uniform(shape, stream.make_seeds(1)[:, 0])
+    else:
+        drawn = stream.uniform(shape)
+    kept = drawn >= rate
     return tf.where(kept, tf.cast(1 / (1 - rate), dtype), tf.zeros([], dtype))

@@ -38,3 +38,10 @@ def mean_over_time(inputs, lengths):
     wide = tf.cast(inputs, tf.float32) if inputs.dtype.size < 4 else inputs
     count = tf.cast(lengths[:, None], wide.dtype)
     return tf.cast(tf.math.divide_no_nan(tf.reduce_sum(wide, axis=1), count), inputs.dtype)
+
+
+def rounded(inputs, dtype):
+    """Float32 inputs as a half-precision model's dtype takes them; any others as they are."""
+    inputs = tf.convert_to_tensor(inputs)
+    half = inputs.dtype == tf.float32 and tf.as_dtype(dtype) in (tf.bfloat16, tf.float16)
+    return tf.cast(inputs, dtype) if half else inputs

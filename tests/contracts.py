@@ -538,6 +538,26 @@ WINDOWED = [
 ]
 
 
+MEAN, SCALE = np.array([0.5, -2.0, 0.0]), np.array([0.25, 4.0, 1.0])
+
+
+def _standardizer(dtype):
+    return seqmask.data.Standardizer(MEAN, SCALE, dtype=dtype)
+
+
+DATA = [
+    Contract('data.Standardizer', make=_standardizer,
+             call=lambda standardizer, a, n: [standardizer(a['inputs'], n)],
+             reference=lambda _, a: [(a['inputs'] - MEAN) / SCALE], kinds=('steps',)),
+    Contract('data.Standardizer[inverse]', make=_standardizer,
+             call=lambda standardizer, a, n: [standardizer.inverse(a['inputs'], n)],
+             reference=lambda _, a: [a['inputs'] * SCALE + MEAN], kinds=('steps',)),
+    Contract('data.standardize_sequences',
+             call=lambda _, a, n: [seqmask.data.standardize_sequences(a['inputs'], n)],
+             reference=lambda _, a: [reference.standardize(a['inputs'])], kinds=('steps',)),
+]
+
+
 def _labeller(variant, cell, loss=False, **options):
     """A contract of `models.SequenceLabeller`, its logits or its loss."""
     oracle = getattr(reference, cell)
@@ -590,7 +610,7 @@ MODELS = [
     _labeller('loss', 'gru', loss=True, bidirectional=False),
 ]
 
-CONTRACTS = [*MASKING, *LOSSES, *METRICS, *RECURRENT, *LAYERS, *WINDOWED, *MODELS]
+CONTRACTS = [*MASKING, *LOSSES, *METRICS, *RECURRENT, *LAYERS, *WINDOWED, *DATA, *MODELS]
 
 # Public names that take lengths or a mask and are not operations on [B, T, ...] values.
 EXEMPT = {

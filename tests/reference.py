@@ -108,6 +108,14 @@ def layer_norm(x, weights, epsilon=1e-3):
     return weights['gamma'] * centred / np.sqrt(variance + epsilon) + weights['beta']
 
 
+def standardize(x):
+    """By the mean and the deviation of the sequence itself; where that is 0, by 1."""
+    if not len(x):
+        return x
+    deviation = np.std(x, axis=0)
+    return (x - np.mean(x, axis=0)) / np.where(deviation > 0, deviation, 1)
+
+
 def softmax(logits, axis=-1):
     return np.exp(logits) / np.sum(np.exp(logits), axis=axis, keepdims=True)
 

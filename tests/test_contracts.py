@@ -294,7 +294,7 @@ def test_gradients_in_a_graph_equal_eager_ones(contract, compiled, rng):
 def public_operations():
     """Every public callable that takes lengths or a mask, by its name below `seqmask`."""
     found = {}
-    for prefix in ['', 'losses.', 'metrics.', 'models.']:
+    for prefix in ['', 'losses.', 'metrics.', 'data.', 'models.']:
         try:
             room = importlib.import_module(f'seqmask.{prefix}'.rstrip('.'))
         except ModuleNotFoundError:

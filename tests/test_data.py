@@ -191,7 +191,7 @@ def test_a_failed_write_leaves_the_earlier_file(path, rng, monkeypatch):
                 write_npz(path, collection(rng, [1]))
         assert os.listdir(os.path.dirname(path)) == ['data.npz']
         assert_same(read_npz(path), earlier)
-    with pytest.raises(TypeError, match='sequences must be a Sequences, got list'):
+    with pytest.raises(TypeError, match='sequences must be a Sequences or a Stream, got list'):
         write_npz(path, [])
 
 

@@ -160,8 +160,8 @@ def test_each_dropout_acts_in_training_only(kind, rng):
 def test_step_dropout_drops_whole_steps_of_the_input():
     model = SequenceLabeller(3, 4, **SMALL, step_dropout=0.5)
     taken = []
-    model.recurrent = lambda inputs, lengths, training: (taken.append(inputs.numpy()) or tf.zeros(
-        [2, 50, 4]), None)
+    model.recurrent = lambda inputs, lengths, state, training: (
+        taken.append(inputs.numpy()) or tf.zeros([2, 50, 4]), None)
     model(tf.ones([2, 50, 3]), tf.constant([50, 40]), training=True)
     dropped = np.all(taken[0][:, :40] == 0, axis=-1)
     kept = np.all(taken[0][:, :40] == 1 / (1 - 0.5), axis=-1)

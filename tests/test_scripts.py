@@ -19,6 +19,8 @@ from seqmask import data, datasets, training
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SMALL = ['--hidden_size=4', '--num_layers=1', '--nobidirectional', '--epochs=2']
+FILES = ['best', 'checkpoints', 'flags.json', 'held_out.npz', 'history.csv', 'model.json',
+         'predictions.csv']
 TIMEOUT = 240       # seconds; for a machine that does much else
 
 # TensorFlow's own lines, which no setting silences in some of its versions.
@@ -76,19 +78,24 @@ def own_run(folder):
 
 def test_a_run_on_ones_own_data(own_run, folder):
     assert (own_run.returncode, own_lines(own_run.stderr)) == (0, [])
-    first, *epochs, _, summary, header, _, validation, test, written = (
+    first, *epochs, _, of_data, model, summary, best, header, _, validation, test, files = (
         own_run.stdout.splitlines())
     assert first == ('8 sequences to train on, 19 steps, of 0 to 5; 3 classes; '
                      f'{3 * 12 + 4 * 12 + 2 * 12 + (4 + 1) * 3} weights')
     assert [line.split('  ')[0] for line in epochs] == ['epoch 1/2', 'epoch 2/2']
-    assert re.fullmatch(r'2 epochs, [\d.]+ s of training .*; best epoch [12]', summary)
+    assert of_data == ('data        8 sequences to train on, 19 steps; 2 to validate, 2 to test; '
+                       '3 classes')
+    assert model == ('model       SequenceLabeller, '
+                     f'{3 * 12 + 4 * 12 + 2 * 12 + (4 + 1) * 3} weights')
+    assert re.fullmatch(r'training    2 epochs, [\d.]+ s of training \([\d.]+ s in this start\); '
+                        r'[\d,]+ steps per second \(median epoch\)', summary)
+    assert re.fullmatch(r'best epoch  [12]: loss [\d.]+, valid_loss [\d.]+, .*', best)
     assert header.split() == 'steps right mean error of sequences all'.split()
     assert re.fullmatch(r'validation( +[\d.]+%){3}', validation)
     assert re.fullmatch(r'test( +[\d.]+%){3}', test)
-    assert written == ('written: run/predictions.csv, and in run: history.csv, best/, '
-                       'checkpoints/')
-    assert sorted(os.listdir(folder / 'run')) == ['best', 'checkpoints', 'flags.json',
-                                                  'history.csv', 'predictions.csv']
+    assert files == ('files       in run: best/, checkpoints/, flags.json, held_out.npz, '
+                     'history.csv, model.json, predictions.csv')
+    assert sorted(os.listdir(folder / 'run')) == FILES
     assert [row['epoch'] for row in rows_of(folder / 'run' / 'history.csv')] == ['1', '2']
 
 
@@ -213,8 +220,7 @@ def test_a_wrong_flag_is_told(flags, bad):
 
 def test_bad_input_leaves_nothing_behind(bad, folder):
     assert not (folder / 'workdir').exists()
-    assert sorted(os.listdir(folder / 'run')) == ['best', 'checkpoints', 'flags.json',
-                                                  'history.csv', 'predictions.csv']
+    assert sorted(os.listdir(folder / 'run')) == FILES
     assert json.loads((folder / 'run' / 'flags.json').read_text())['cell'] == 'gru'
 
 
@@ -227,10 +233,12 @@ def test_help_shows_what_it_does_and_all_its_flags(bad):
     flags = re.findall(r'^  --(?:\[no\])?(\w+):', own, re.MULTILINE)
     assert flags == sorted(flags)
     assert set(flags) == {
-        'batch_size', 'bidirectional', 'cell', 'clip_norm', 'data', 'dropout', 'epochs', 'filters',
-        'hidden_size', 'implementation', 'input_dropout', 'learning_rate', 'limit', 'num_classes',
-        'num_layers', 'patience', 'recurrent_dropout', 'schedule', 'seed', 'split', 'step_dropout',
-        'workdir'}
+        'accumulate', 'batch_size', 'bidirectional', 'buckets', 'cell', 'chunk_size', 'clip_norm',
+        'data', 'dropout', 'epochs', 'filters', 'hidden_size', 'implementation', 'input_dropout',
+        'keep_checkpoints', 'learning_rate', 'limit', 'max_steps', 'num_classes', 'num_layers',
+        'patience', 'plots', 'precision', 'recurrent_dropout', 'schedule', 'seed', 'split',
+        'standardize', 'step_dropout',
+        'strategy', 'tensorboard', 'workdir'}
     assert all(len(line) <= 100 for line in own.splitlines())
 
 

@@ -25,16 +25,16 @@ def sequences(labels):
 def test_the_embedded_vowels(masked, tmp_path):
     done = run(tmp_path, masked, '--limit=9', *SMALL)
     assert (done.returncode, own_lines(done.stderr)) == (0, [])
-    first, *epochs, _, summary, _, _, validation, test, written = done.stdout.splitlines()
+    first, *epochs, _, _, _, summary, _, _, _, validation, test, files = done.stdout.splitlines()
     assert first.startswith('9 sequences to train on, ') and '9 classes' in first
     shortest, longest = re.search(r' steps, of (\d+) to (\d+);', first).groups()
     assert (shortest == longest) == (masked == '--nomasked')
-    assert len(epochs) == 2 and summary.startswith('2 epochs, ')
+    assert len(epochs) == 2 and summary.startswith('training    2 epochs, ')
     rows = rows_of(tmp_path / 'workdir' / 'classifier' / 'predictions.csv')
     assert [row['part'] for row in rows] == ['validation'] * 9 + ['test'] * 9
     right = np.mean([row['label'] == row['predicted'] for row in rows if row['part'] == 'test'])
     assert test.split() == ['test', f'{right:.2%}']
-    assert written.startswith('written: workdir/classifier/predictions.csv')
+    assert files.startswith('files       in workdir/classifier: best/, ')
 
 
 BAD = {

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 import seqmask
 from seqmask import training
+from seqmask.training import checkpoints
 from seqmask.training import workdir as room
 from test_trainer import (a_collection, a_trainer, assert_identical, cosine, everything, weights,
                           without_times)
@@ -134,28 +135,45 @@ def saved_variables(folder):
 
 def kill_in_epoch(patch, moment, epoch, train):
     """Lets the next run die at a moment of an epoch; returns the batches to train on."""
-    save, write_rows = tf.train.CheckpointManager.save, room.write_rows
+    write_rows = room.write_rows
 
-    def dying_save(manager, checkpoint_number):
-        kind = os.path.basename(manager.directory)
-        if (checkpoint_number, moment) == (epoch, f'before {kind}'):
-            raise Killed
-        save(manager, checkpoint_number)
-        if (checkpoint_number, moment) == (epoch, f'after {kind}'):
-            raise Killed
+    def dying(function, name):
+        def call(prefix, *args, **options):
+            kind = os.path.basename(os.path.dirname(prefix))
+            dies = os.path.basename(prefix) == f'epoch-{epoch}'
+            if dies and moment == f'before {name} {kind}':
+                raise Killed
+            result = function(prefix, *args, **options)
+            if dies and moment == f'after {name} {kind}':
+                raise Killed
+            return result
+        return call
 
     def dying_write(path, rows):
         write_rows(path, rows)
         if (len(rows), moment) == (epoch, 'after history'):
             raise Killed
 
-    patch.setattr(tf.train.CheckpointManager, 'save', dying_save)
+    def dying_remove(path, remove=os.remove):
+        remove(path)
+        if moment == 'in removing' and path.endswith(f'epoch-{epoch - 2}.sha256'):
+            raise Killed
+
+    write = tf.train.Checkpoint.write
+    patch.setattr(tf.train.Checkpoint, 'write', lambda self, prefix: dying(
+        lambda prefix: write(self, prefix), 'writing')(prefix))
+    patch.setattr(checkpoints, '_write_checksums', dying(checkpoints._write_checksums, 'sealing'))
+    patch.setattr(os, 'remove', dying_remove)
     patch.setattr(room, 'write_rows', dying_write)
     return Dying(train, epoch - 1) if moment == 'in training' else train
 
 
-@pytest.mark.parametrize('moment', ['in training', 'before best', 'after best', 'after history',
-                                    'before checkpoints', 'after checkpoints'])
+MOMENTS = ['in training', 'before writing best', 'after writing best', 'after sealing best',
+           'after history', 'before writing checkpoints', 'after writing checkpoints',
+           'after sealing checkpoints', 'in removing']
+
+
+@pytest.mark.parametrize('moment', MOMENTS)
 def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(moment, whole, train, tmp_path,
                                                                monkeypatch):
     workdir, undisturbed, history = whole
@@ -188,14 +206,213 @@ def test_half_written_files_are_not_taken_for_an_epoch(train, tmp_path):
     assert_identical(everything(parts), everything(whole))
 
 
-def test_only_the_newest_epochs_stay(train, tmp_path):
+def numbers(folder):
+    """The epochs that any file in a folder is of."""
+    return sorted({int(name.split('-')[1].split('.')[0]) for name in os.listdir(folder)
+                   if name != 'checkpoint'})
+
+
+@pytest.mark.parametrize('keep', [1, 2, 3])
+def test_only_the_newest_epochs_stay_whoever_saved_them(keep, train, tmp_path):
+    for epochs in [3, 4]:
+        trainer = a_trainer(keep=keep)
+        trainer.fit(train, epochs=epochs, workdir=str(tmp_path))
+        assert sorted(os.listdir(tmp_path)) == ['best', 'checkpoints', 'history.csv']
+        assert numbers(tmp_path / 'checkpoints') == list(range(epochs - keep + 1, epochs + 1))
+        assert tf.train.latest_checkpoint(str(tmp_path / 'checkpoints')).endswith(f'-{epochs}')
+    assert checkpoints.saved_epochs(str(tmp_path / 'best'))[0] == trainer.best_epoch
+
+
+def test_the_best_of_each_kept_epoch_stays(tmp_path):
+    model = tf.Module()
+    model.value = tf.Variable(0.0)
+    files = room.Workdir(str(tmp_path), model, keep=2)
+    bests = [1, 3, 4, 7]
+    wanted = {1: [1], 2: [1], 3: [1, 3], 4: [3, 4], 5: [4], 6: [4], 7: [4, 7], 8: [7]}
+    for epoch, kept in wanted.items():
+        model.value.assign(epoch)
+        files.save(epoch, epoch in bests, [FIRST])
+        assert numbers(tmp_path / 'best') == kept
+        files.restore_best()
+        assert float(model.value) == kept[-1]
+
+
+@pytest.mark.parametrize('keep, error', [(0, ValueError), ('2', TypeError)])
+def test_keep_must_be_positive(keep, error, tmp_path):
+    with pytest.raises(error, match='keep must be'):
+        room.Workdir(str(tmp_path), tf.Module(), keep=keep)
+
+
+# Damage
+
+
+def flip(path, place=None):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 if place is None else place] ^= 16
+    path.write_bytes(content)
+
+
+def halve(path):
+    path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+
+
+def empty(path):
+    path.write_bytes(b'')
+
+
+DAMAGES = [halve, empty, flip, os.remove]
+PARTS = ['data-00000-of-00001', 'index', 'sha256']
+
+
+def warnings_of(caplog):
+    return [record.getMessage() for record in caplog.records if record.levelname == 'WARNING']
+
+
+@pytest.fixture
+def three_epochs(whole, tmp_path):
+    """A workdir of three epochs, which the undisturbed run passed through."""
+    train, valid = some_batches()
+    a_trainer(cosine()).fit(train, valid, epochs=3, workdir=str(tmp_path / 'run'))
+    return tmp_path / 'run'
+
+
+@pytest.mark.parametrize('part, damage', [
+    (part, damage) for part in PARTS for damage in DAMAGES
+    if (part, damage) != ('sha256', os.remove)])        # test_a_workdir_without_checksums
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(part, damage, three_epochs,
+                                                                  whole, caplog):
+    folder = three_epochs / 'checkpoints'
+    damage(folder / f'epoch-3.{part}')
+    trainer, (train, valid) = a_trainer(cosine()), some_batches()
+    history = trainer.fit(train, valid, epochs=2, workdir=str(three_epochs))
+    warning, = warnings_of(caplog)
+    assert '\n' not in warning and f"{folder / 'epoch-3.'}" in warning
+    assert warning.endswith(f"Going back to epoch 2, {folder / 'epoch-2'}.")
+    assert without_times(history) == without_times(whole[2][:2])
+    assert trainer.best_epoch == min(history, key=lambda row: row['valid_loss'])['epoch']
+    trainer, history = run(three_epochs)
+    assert len(warnings_of(caplog)) == 2
+    assert without_times(history) == saved_rows(three_epochs) == without_times(whole[2])
+    assert_identical(everything(trainer), everything(whole[1]))
+    assert numbers(folder) == [3, 4] == checkpoints.saved_epochs(str(folder))[::-1]
+    assert [checkpoints.fault_of(str(folder), epoch) for epoch in [3, 4]] == [None, None]
+
+
+def test_the_best_model_is_that_of_the_epoch_gone_back_to(three_epochs, whole):
+    rows = whole[2]
+    best = [min(rows[:n], key=lambda row: row['valid_loss'])['epoch'] for n in [2, 3]]
+    assert best == [2, 3]           # else there is nothing to confuse
+    train, valid = some_batches()
+    undisturbed = a_trainer(cosine())
+    undisturbed.fit(train, valid, epochs=2)
+    halve(three_epochs / 'checkpoints' / 'epoch-3.index')
+    trainer = a_trainer(cosine())
+    trainer.fit(train, valid, epochs=2, workdir=str(three_epochs))
+    undisturbed.restore_best()
+    trainer.restore_best()
+    assert_identical(weights(trainer), weights(undisturbed))
+
+
+@pytest.mark.parametrize('damage', DAMAGES)
+def test_nothing_is_lost_with_the_list_of_checkpoints(damage, three_epochs, whole, caplog):
+    damage(three_epochs / 'checkpoints' / 'checkpoint')
+    trainer, history = run(three_epochs)
+    assert without_times(history) == without_times(whole[2])
+    assert_identical(everything(trainer), everything(whole[1]))
+    assert numbers(three_epochs / 'checkpoints') == [3, 4]
+    told = warnings_of(caplog)
+    assert len(told) == (damage is empty)       # halves and flips leave an epoch's name
+    for line in told:
+        assert 'damaged checkpoint list' in line and "checkpoints/checkpoint'" in line
+
+
+@pytest.mark.parametrize('damage', DAMAGES[:3])
+def test_with_all_damaged_nothing_is_begun_anew(damage, three_epochs):
+    folder = three_epochs / 'checkpoints'
+    damage(folder / 'epoch-2.index')
+    damage(folder / 'epoch-3.data-00000-of-00001')
+    before = {name: (folder / name).read_bytes() for name in os.listdir(folder)}
+    trainer = a_trainer(cosine())
+    fresh = everything(trainer)
+    with pytest.raises(ValueError, match='no checkpoint in .*checkpoints\' can be used, all are '
+                                         'damaged: .*epoch-3.data.*epoch-2.index.*or choose '
+                                         'another workdir') as caught:
+        trainer.fit(some_batches()[0], epochs=4, workdir=str(three_epochs))
+    assert '\n' not in str(caught.value)
+    assert_identical(everything(trainer), fresh)
+    assert {name: (folder / name).read_bytes() for name in os.listdir(folder)} == before
+
+
+def test_every_flipped_bit_is_seen(three_epochs, rng):
+    folder = three_epochs / 'checkpoints'
+    assert checkpoints.fault_of(str(folder), 3) is None
+    for part in PARTS:
+        path = folder / f'epoch-3.{part}'
+        content = path.read_bytes()
+        for bit in [0, 8 * len(content) - 1, *rng.integers(8 * len(content), size=200)]:
+            damaged = bytearray(content)
+            damaged[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(damaged)
+            assert f'epoch-3.{part}' in checkpoints.fault_of(str(folder), 3) or part == 'sha256'
+        path.write_bytes(content)
+    assert checkpoints.fault_of(str(folder), 3) is None
+
+
+def test_another_models_checkpoint_is_not_taken_for_a_damaged_one(three_epochs, caplog):
+    with pytest.raises(ValueError, match='holds the checkpoint of another model or optimizer'):
+        a_trainer().fit(some_batches()[0], epochs=4, workdir=str(three_epochs))
+    assert not warnings_of(caplog)
+    assert numbers(three_epochs / 'checkpoints') == [2, 3]
+
+
+@pytest.mark.parametrize('damage', DAMAGES)
+@pytest.mark.parametrize('part', PARTS[:2])
+def test_a_damaged_best_model_is_named(part, damage, three_epochs, whole):
+    best = max(numbers(three_epochs / 'best'))
+    damage(three_epochs / 'best' / f'epoch-{best}.{part}')
+    alike = a_trainer(seed=9)
+    before = weights(alike)
+    with pytest.raises(ValueError, match=f"best model of .* is damaged: .*epoch-{best}.{part}'"):
+        training.restore_best(alike.model, str(three_epochs))
+    assert_identical(weights(alike), before)
+
+
+def of_first_versions(workdir):
+    """As tf.train.CheckpointManager writes a folder: without checksums, the list with times."""
+    for folder in [workdir / 'checkpoints', workdir / 'best']:
+        for path in folder.glob('*.sha256'):
+            path.unlink()
+        names = [f'epoch-{epoch}' for epoch in numbers(folder)]
+        (folder / 'checkpoint').write_text(''.join([
+            f'model_checkpoint_path: "{names[-1]}"\n',
+            *(f'all_model_checkpoint_paths: "{name}"\n' for name in names),
+            *('all_model_checkpoint_timestamps: 1.5\n' for name in names),
+            'last_preserved_timestamp: 1.25\n']))
+
+
+@pytest.mark.parametrize('damage', [None, halve, flip, os.remove])
+@pytest.mark.parametrize('part', PARTS[:2])
+def test_a_workdir_without_checksums(part, damage, three_epochs, whole, caplog):
+    of_first_versions(three_epochs)
+    if damage:
+        damage(three_epochs / 'checkpoints' / f'epoch-3.{part}')
+    trainer, history = run(three_epochs)
+    assert len(warnings_of(caplog)) == bool(damage)
+    assert without_times(history) == without_times(whole[2])
+    assert_identical(everything(trainer), everything(whole[1]))
+
+
+def test_half_of_the_very_first_checkpoint_is_no_checkpoint(train, tmp_path, caplog):
+    wanted = a_trainer()
+    wanted.fit(train, epochs=1)
+    for folder in ['checkpoints', 'best']:
+        (tmp_path / folder).mkdir()
+        for name in ['epoch-1.index', 'epoch-1.data-00000-of-00001']:
+            (tmp_path / folder / name).write_bytes(b'half')
     trainer = a_trainer()
-    trainer.fit(train, epochs=4, workdir=str(tmp_path))
-    assert sorted(os.listdir(tmp_path)) == ['best', 'checkpoints', 'history.csv']
-    kept = {name.split('.')[0] for name in os.listdir(tmp_path / 'checkpoints')}
-    assert kept == {'checkpoint', 'epoch-3', 'epoch-4'}
-    kept = {name.split('.')[0] for name in os.listdir(tmp_path / 'best')}
-    assert kept == {'checkpoint', f'epoch-{trainer.best_epoch}'}
+    trainer.fit(train, epochs=1, workdir=str(tmp_path))
+    assert_identical(everything(trainer), everything(wanted))
+    assert not warnings_of(caplog)
 
 
 # Another model's

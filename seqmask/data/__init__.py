@@ -1,14 +1,28 @@
 """From files and arrays to batches.
 
 A `Sequences` holds a collection in memory, without padding; `read_npz` and `write_npz` keep one in
-a file; `split` divides one at random; `Batches` pads it, batch by batch, in an order that is a
-function of seed and epoch alone. Lengths are those that the data came with, never guessed again.
+a file. A `Stream` reads one that need not fit into memory, from `open_npz`, `open_tfrecord`,
+`open_csv` and others; its `Schema` says what it holds. `split` divides a collection at random;
+`Batches` pads it, batch by batch, in an order that is a function of seed and epoch alone, and
+`StreamBatches` does so with a stream. Lengths are those that the data came with, never guessed
+again.
 """
 
 from seqmask.data.batching import Batches
 from seqmask.data.lanes import Lanes
+from seqmask.data.long_csv import open_csv
 from seqmask.data.npz import read_npz, write_npz
+from seqmask.data.npz_stream import open_npz
+from seqmask.data.schema import Field, Schema
 from seqmask.data.sequences import Sequences
+from seqmask.data.sources import from_dataset, from_lists, from_ragged
 from seqmask.data.split import split
+from seqmask.data.standardizer import Standardizer, standardize_sequences
+from seqmask.data.stream import Stream, reason
+from seqmask.data.stream_batches import StreamBatches
+from seqmask.data.tfrecord import open_tfrecord, write_tfrecord
 
-__all__ = ['Batches', 'Lanes', 'Sequences', 'read_npz', 'split', 'write_npz']
+__all__ = ['Batches', 'Field', 'Lanes', 'Schema', 'Sequences', 'Standardizer', 'Stream',
+           'StreamBatches', 'from_dataset', 'from_lists', 'from_ragged', 'open_csv', 'open_npz',
+           'open_tfrecord', 'read_npz', 'reason', 'split', 'standardize_sequences', 'write_npz',
+           'write_tfrecord']

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from seqmask import checks
+from seqmask.data import plan as planning
 from seqmask.data.sequences import Sequences
 
 
@@ -21,17 +22,31 @@ class Batches:
     With buckets, a batch holds sequences of one bucket only, so of similar lengths, which saves
     padding. Without shuffling the buckets follow one another; with it, their batches are mixed.
 
+    A budget, `max_steps`, fills each batch with as many sequences as fit, in the order of the
+    epoch. It wins over `multiple`: where fewer than `multiple` fit, the batch has what fits. Only a
+    sequence that exceeds the budget alone does so, in a batch of its own; none is lost.
+
     Args:
       sequences: `Sequences`.
-      batch_size: int. Sequences in a batch; the last of each bucket may have fewer.
+      batch_size: int. Sequences in a batch; the last of each bucket may have fewer. Either this or
+        max_steps is given.
       shuffle: Whether each epoch has an order of its own; otherwise all have that of `sequences`.
       seed: int >= 0.
-      bucket_boundaries: None for a single bucket; or ascending ints, the longest length of each
-        bucket; or an int, for that many buckets of about as many sequences each.
+      bucket_boundaries: None for a single bucket; ascending ints, the longest length of each
+        bucket; an int, for that many buckets of about as many sequences each; or 'exact', for
+        batches of equal lengths, without any padding.
       overflow: What to do with a sequence longer than the last boundary: 'error', or 'last' to put
         it into the last bucket.
       drop_remainder: Whether to leave out, in each bucket and epoch, the last sequences that do not
-        fill a batch.
+        fill a batch; of a budget, those that do not make up `multiple`.
+      max_steps: int. Steps in a batch, at most.
+      count: What max_steps counts: 'padded', the B * T steps of the batch, or 'real', the sum of
+        its lengths. A sequence of length 0 counts as one of length 1.
+      multiple: int. The number of sequences in a batch is rounded down to a multiple of it; the
+        rest of a bucket, fewer than that, makes a batch.
+      shard: (index, count) for one of `count` workers: all of them share out each batch, this one
+        takes its sequences index, index + count, ... All have equally many batches, and all of them
+        together the batches of one without a shard. A part may be empty: [0, 0, D].
 
     Raises:
       TypeError: If an argument's type does not fit.
@@ -43,20 +58,26 @@ class Batches:
     ...     print(batch['inputs'].shape, batch['lengths'].numpy())
     (2, 3, 1) [3 1]
     (1, 2, 1) [2]
+    >>> seqmask.data.Batches(collection, max_steps=4).report()
+    '2 batches of 1 to 2 sequences, 1 to 3 steps; 14.3% of the steps are padding'
     """
 
-    def __init__(self, sequences, batch_size, *, shuffle=False, seed=0, bucket_boundaries=None,
-                 overflow='error', drop_remainder=False):
+    def __init__(self, sequences, batch_size=None, *, shuffle=False, seed=0, bucket_boundaries=None,
+                 overflow='error', drop_remainder=False, max_steps=None, count='padded', multiple=1,
+                 shard=None):
         if not isinstance(sequences, Sequences):
             raise TypeError(f'sequences must be a Sequences, got {type(sequences).__name__}.')
-        self.batch_size = checks.size('batch_size', batch_size)
+        self._size = planning.BatchSize(batch_size, max_steps, count, multiple)
+        self.batch_size = self._size.batch_size
         self.shuffle = shuffle
         self.seed = checks.size('seed', seed, minimum=0)
         self.drop_remainder = drop_remainder
+        self.shard = planning.make_shard(shard)
         checks.choice('overflow', overflow, ['error', 'last'])
         self._lengths = sequences.lengths
-        self.bucket_boundaries = _boundaries(bucket_boundaries, self._lengths)
-        self._buckets = _buckets(self._lengths, self.bucket_boundaries, overflow)
+        self.bucket_boundaries = planning.make_boundaries(bucket_boundaries, self._lengths)
+        self._buckets = planning.find_buckets(self._lengths, self.bucket_boundaries, overflow)
+        self._number = None
         # On the CPU, where tf.data runs: from a GPU they would travel back in every epoch.
         with tf.device('CPU'):
             self._per_sequence = {name: tf.constant(values) for name, values in
@@ -67,10 +88,13 @@ class Batches:
                               {'inputs': sequences.frames, **sequences.steps}.items()}
 
     def __len__(self):
-        """Number of batches, the same in every epoch."""
-        sizes = np.bincount(self._buckets)
-        whole, rest = np.divmod(sizes, self.batch_size)
-        return int(whole.sum() if self.drop_remainder else (whole + (rest > 0)).sum())
+        """Number of batches in epoch 0; with `batch_size` every epoch has as many.
+
+        With a budget and shuffling it depends on which sequences meet, so it differs by a few.
+        """
+        if self._number is None:
+            self._number = len(self.plan(0))
+        return self._number
 
     def __iter__(self):
         return iter(self.at_epoch(0))
@@ -107,7 +131,7 @@ class Batches:
         return dataset.with_options(options)
 
     def plan(self, epoch=0):
-        """Which sequences stand in which batch.
+        """Which sequences stand in which batch, of this worker's part.
 
         Args:
           epoch: int >= 0.
@@ -116,20 +140,13 @@ class Batches:
           List of int64 arrays: the indices of each batch's sequences.
         """
         rng = np.random.default_rng([self.seed, checks.size('epoch', epoch, minimum=0)])
-        count = len(self._lengths)
-        order = rng.permutation(count) if self.shuffle else np.arange(count)
-        batches = []
-        for bucket in np.unique(self._buckets):
-            members = order[self._buckets[order] == bucket].astype(np.int64)
-            rest = len(members) % self.batch_size if self.drop_remainder else 0
-            batches += [members[start:start + self.batch_size]
-                        for start in range(0, len(members) - rest, self.batch_size)]
-        if self.shuffle:
-            batches = [batches[k] for k in rng.permutation(len(batches))]
-        return batches
+        index, count = self.shard
+        return [batch[index::count] for batch in planning.make_plan(
+            self._lengths, self._buckets, self._size, rng=rng, shuffle=self.shuffle,
+            drop_remainder=self.drop_remainder)]
 
     def padding_share(self, epoch=0):
-        """Padded steps as a fraction of all steps in an epoch's batches.
+        """Padded steps as a fraction of all steps in an epoch's batches, of this worker's part.
 
         share = sum over batches of (B * T - sum of lengths) / sum over batches of B * T
 
@@ -139,10 +156,19 @@ class Batches:
         Returns:
           float; 0 where there are no steps.
         """
-        lengths = [self._lengths[batch] for batch in self.plan(epoch)]
-        steps = sum(len(batch) * int(batch.max()) for batch in lengths)
-        real = sum(int(batch.sum()) for batch in lengths)
-        return (steps - real) / steps if steps else 0.0
+        return planning.padding_share([self._lengths[batch] for batch in self.plan(epoch)])
+
+    def report(self, epoch=0):
+        """One line on an epoch's batches, of this worker's part: how many, how long, how padded.
+
+        Args:
+          epoch: int >= 0.
+
+        Returns:
+          String.
+        """
+        return planning.describe([self._lengths[batch] for batch in self.plan(epoch)],
+                                 self.batch_size if self.shard == (0, 1) else None)
 
     @tf.autograph.experimental.do_not_convert
     def _batch(self, indices):
@@ -151,31 +177,3 @@ class Batches:
         batch.update({name: tf.gather(values, indices)
                       for name, values in self._per_sequence.items()})
         return batch
-
-
-def _boundaries(boundaries, lengths):
-    if boundaries is None:
-        return None
-    if isinstance(boundaries, (int, np.integer)):
-        number = checks.size('bucket_boundaries', boundaries)
-        if not len(lengths):
-            return []
-        ranks = np.arange(1, number + 1) * len(lengths) // number     # 0 < rank, last = B
-        return np.unique(np.sort(lengths)[np.maximum(ranks, 1) - 1]).tolist()
-    boundaries = [checks.size('each of bucket_boundaries', boundary) for boundary in boundaries]
-    if not boundaries or any(low >= high for low, high in zip(boundaries, boundaries[1:])):
-        raise ValueError(f'bucket_boundaries must be ascending lengths, got {boundaries}.')
-    return boundaries
-
-
-def _buckets(lengths, boundaries, overflow):
-    """The bucket of each sequence: the first whose boundary is not below its length."""
-    if not boundaries:
-        return np.zeros(len(lengths), np.int64)
-    buckets = np.searchsorted(boundaries, lengths, side='left')
-    for i in np.flatnonzero(buckets == len(boundaries)):
-        if overflow == 'error':
-            raise ValueError(f'bucket_boundaries must cover every length; sequence {i} has '
-                             f'{lengths[i]} steps, the last boundary is {boundaries[-1]}. Raise '
-                             f"it, or put longer sequences into the last bucket: overflow='last'.")
-    return np.minimum(buckets, len(boundaries) - 1)

@@ -108,6 +108,12 @@ class Lanes:
         lengths[at] = np.minimum(self._lengths[sequences[at]] - offsets[at], self.chunk_size)
         return sequences, offsets, lengths
 
+    def padding_share(self, epoch=0):
+        """Padded steps as a fraction of all steps in an epoch's batches; 0 where there are none."""
+        lengths = self.plan(epoch)[2]
+        steps = int(lengths.max(axis=1, initial=0).sum()) * self.num_lanes
+        return (steps - int(lengths.sum())) / steps if steps else 0.0
+
     def _first_steps(self, sequences, offsets):
         return (self._first[sequences] if len(self._first) else sequences) + offsets
 

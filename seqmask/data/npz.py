@@ -1,13 +1,17 @@
 """Sequences in one NumPy .npz file."""
 
+import contextlib
 import io
 import os
-import uuid
 import zipfile
 
 import numpy as np
 
+from seqmask.data.npz_archive import damage, name_of, number_of_records
+from seqmask.data.npz_spool import spooled
 from seqmask.data.sequences import Sequences
+from seqmask.data.stream import as_stream
+from seqmask.data.whole_file import whole_file
 
 
 def read_npz(path):
@@ -52,39 +56,45 @@ def read_npz(path):
 
 
 def write_npz(path, sequences):
-    """Writes a collection of sequences, so that `read_npz` gives it back.
+    """Writes a collection of sequences, so that `read_npz` and `open_npz` give it back.
 
     The file appears whole or not at all: an earlier one of that name stays until the new one is
-    complete.
+    complete. A stream is read once, a chunk at a time, by way of temporary files beside the new
+    one, as large as its arrays.
 
     Args:
       path: Of the file; it is used as it is, no ending is added.
-      sequences: `Sequences`.
+      sequences: `Sequences` or `Stream`.
 
     Raises:
-      TypeError: If sequences is not a `Sequences`.
+      TypeError: If sequences is neither, or a stream's dtype is none of NumPy's.
+      ValueError: If the stream's source is damaged; the message names it.
       OSError: If the file cannot be written.
     """
-    if not isinstance(sequences, Sequences):
-        raise TypeError(f'sequences must be a Sequences, got {type(sequences).__name__}.')
     path = os.fsdecode(path)
-    records = {'frames': sequences.frames, 'lengths': sequences.lengths,
-               'step_fields': np.array(list(sequences.steps), dtype=str),
-               **sequences.steps, **sequences.sequences}
-    unfinished = f'{path}.{uuid.uuid4().hex}.tmp'
-    try:
-        with open(unfinished, 'xb') as file:
-            # Not np.savez: there, a field called 'file' would collide with an argument.
-            with zipfile.ZipFile(file, 'w', zipfile.ZIP_DEFLATED) as archive:
-                for name, array in records.items():
-                    with archive.open(f'{name}.npy', 'w', force_zip64=True) as record:
-                        np.lib.format.write_array(record, np.asarray(array), allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    finally:
-        if os.path.exists(unfinished):
-            os.remove(unfinished)
+    in_memory = isinstance(sequences, Sequences)
+    with contextlib.ExitStack() as stack:
+        if in_memory:
+            steps = list(sequences.steps)
+            arrays = {'frames': sequences.frames, 'lengths': sequences.lengths,
+                      **sequences.steps, **sequences.sequences}
+            records = {name: _writer(array) for name, array in arrays.items()}
+        else:
+            stream = as_stream(sequences)
+            steps = stream.schema.steps[1:]
+            folder = os.path.dirname(os.path.abspath(path))
+            records = stack.enter_context(spooled(stream, folder))
+        records['step_fields'] = _writer(np.array(steps, dtype=str))
+        unfinished = stack.enter_context(whole_file(path))
+        # Not np.savez: there, a field called 'file' would collide with an argument.
+        with zipfile.ZipFile(unfinished, 'x', zipfile.ZIP_DEFLATED) as archive:
+            for name, write in records.items():
+                with archive.open(f'{name}.npy', 'w', force_zip64=True) as record:
+                    write(record)
+
+
+def _writer(array):
+    return lambda record: np.lib.format.write_array(record, np.asarray(array), allow_pickle=False)
 
 
 def _records(path, file):
@@ -94,25 +104,18 @@ def _records(path, file):
     # Damaged bytes make zipfile, zlib and NumPy raise a dozen types; all of them mean the same.
     try:
         with zipfile.ZipFile(file) as archive:
-            if len(archive.namelist()) != _number_of_records(file, archive):
+            if len(archive.namelist()) != number_of_records(file, archive):
                 raise ValueError('its directory is incomplete')
             for member in archive.namelist():
-                name = member[:-len('.npy')] if member.endswith('.npy') else member
+                name = name_of(member)
                 where = f'record {name!r} cannot be read'
                 if name in records:
                     raise ValueError('there are two of that name')
                 array = io.BytesIO(archive.read(member))
                 records[name] = np.lib.format.read_array(array, allow_pickle=False)
     except Exception as error:
-        reason = ' '.join(str(error).split()) or type(error).__name__
-        raise ValueError(f'{path}: {where}: {reason.rstrip(".")}.') from error
+        raise damage(path, where, error) from error
     return records
-
-
-def _number_of_records(file, archive):
-    """As the end of the archive states it; zipfile would lose records of a damaged directory."""
-    file.seek(-22 - len(archive.comment), os.SEEK_END)
-    return int.from_bytes(file.read(12)[10:], 'little')
 
 
 def _collection(records):

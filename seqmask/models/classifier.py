@@ -7,6 +7,7 @@ from seqmask.layers import (GRU, LSTM, Activation, AttentionPool, BatchNorm, Bid
                             Dense, Dropout, LSTMState, Sequential, SqueezeExcite, Stacked, max_pool,
                             mean_pool)
 from seqmask.metrics import Accuracy
+from seqmask.operands import rounded
 
 CELLS = {'gru': GRU, 'lstm': LSTM}
 POOLS = ('last', 'mean', 'max', 'attention')
@@ -34,7 +35,9 @@ class SequenceClassifier(tf.Module):
         the same at all steps, and below the logits.
       step_dropout: Share of the steps whose input is dropped in training as a whole.
       implementation: As of `GRU` and `LSTM`.
-      dtype: Of weights, inputs and logits.
+      standardizer: Called first, as (inputs, lengths), such as a `data.Standardizer` or
+        `data.standardize_sequences`; None for none. What it holds is saved with the model.
+      dtype: Of weights, inputs and logits; float32 inputs are rounded to bfloat16 or float16.
       seed: int; the same seed gives the same weights and the same dropout.
 
     Raises:
@@ -51,8 +54,8 @@ class SequenceClassifier(tf.Module):
 
     def __init__(self, input_size, num_classes, *, cell='lstm', hidden_size=64, num_layers=1,
                  bidirectional=False, pool='last', filters=(128, 256, 128), kernel_sizes=(8, 5, 3),
-                 dropout=0.0, step_dropout=0.0, implementation='auto', dtype='float32', seed=None,
-                 name=None):
+                 dropout=0.0, step_dropout=0.0, implementation='auto', standardizer=None,
+                 dtype='float32', seed=None, name=None):
         super().__init__(name=name)
         checks.choice('cell', cell, tuple(CELLS))
         self.pool = checks.choice('pool', pool, POOLS)
@@ -65,6 +68,8 @@ class SequenceClassifier(tf.Module):
             raise ValueError('a classifier needs num_layers > 0 or filters, got neither.')
         checks.fraction('step_dropout', step_dropout)
         seeds = iter(noise.seeds(seed, 2 * num_layers + 2 * len(filters) + 4))
+        self.standardizer = standardizer
+        self.dtype = checks.float_dtype('dtype', dtype)
         self.normalize = BatchNorm(input_size, momentum=0.9, dtype=dtype)
         self.step_dropout = Dropout(step_dropout, per='step', seed=next(seeds))
         width = 0
@@ -112,6 +117,9 @@ class SequenceClassifier(tf.Module):
           TypeError: If a dtype does not fit.
           tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
         """
+        if self.standardizer is not None:
+            inputs = self.standardizer(inputs, lengths)
+        inputs = rounded(inputs, self.dtype)
         inputs = self.normalize(inputs, lengths, training=training)
         inputs = self.step_dropout(inputs, lengths, training=training)
         pooled = []

@@ -7,6 +7,7 @@ from seqmask.layers import (GRU, LSTM, Activation, BatchNorm, Bidirectional, Con
                             Sequential, Stacked)
 from seqmask.lengths import sequence_mask
 from seqmask.metrics import Accuracy, ErrorRate, SequenceAccuracy
+from seqmask.operands import rounded
 
 CELLS = {'gru': GRU, 'lstm': LSTM}
 
@@ -31,7 +32,9 @@ class SequenceLabeller(tf.Module):
         model learns to label a step from those around it.
       recurrent_dropout: Share of the hidden units dropped inside the recurrence in training.
       implementation: As of `GRU` and `LSTM`.
-      dtype: Of weights, inputs and logits.
+      standardizer: Called first, as (inputs, lengths), such as a `data.Standardizer` or
+        `data.standardize_sequences`; None for none. What it holds is saved with the model.
+      dtype: Of weights, inputs and logits; float32 inputs are rounded to bfloat16 or float16.
       seed: int; the same seed gives the same weights and the same dropout.
 
     >>> model = seqmask.models.SequenceLabeller(input_size=4, num_classes=3, hidden_size=5, seed=0)
@@ -42,8 +45,8 @@ class SequenceLabeller(tf.Module):
 
     def __init__(self, input_size, num_classes, *, cell='gru', hidden_size=128, num_layers=2,
                  bidirectional=True, filters=0, kernel_size=3, dropout=0.0, input_dropout=0.0,
-                 step_dropout=0.0, recurrent_dropout=0.0, implementation='auto', dtype='float32',
-                 seed=None, name=None):
+                 step_dropout=0.0, recurrent_dropout=0.0, implementation='auto', standardizer=None,
+                 dtype='float32', seed=None, name=None):
         super().__init__(name=name)
         layer = CELLS[checks.choice('cell', cell, tuple(CELLS))]
         checks.size('num_layers', num_layers)
@@ -66,6 +69,8 @@ class SequenceLabeller(tf.Module):
             return Bidirectional(forward, one_direction(index)) if bidirectional else forward
 
         self._goes_on = not bidirectional and not filters
+        self.standardizer = standardizer
+        self.dtype = checks.float_dtype('dtype', dtype)
         self.step_dropout = Dropout(step_dropout, per='step', seed=next(seeds))
         self.recurrent = Stacked([one_layer(index) for index in range(num_layers)])
         self.dropout = Dropout(dropout, per='sequence', seed=next(seeds))
@@ -93,6 +98,9 @@ class SequenceLabeller(tf.Module):
         return self._run(inputs, lengths, None, training)[0]
 
     def _run(self, inputs, lengths, state, training):
+        if self.standardizer is not None:
+            inputs = self.standardizer(inputs, lengths)
+        inputs = rounded(inputs, self.dtype)
         inputs = self.step_dropout(inputs, lengths, training=training)
         if self.convolution is not None:
             inputs, _ = self.convolution(inputs, lengths, training=training)

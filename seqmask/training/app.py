@@ -1,12 +1,19 @@
 """A script as a person starts it: an error is one line and an exit status."""
 
 import contextlib
+import os
+import re
 import sys
 
 import tensorflow as tf
 from absl import app, flags, logging
 
-from seqmask import kernels
+from seqmask import data, kernels
+
+
+# What TensorFlow raises where an operation waits for a worker that is gone.
+LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError,
+        tf.errors.DeadlineExceededError, tf.errors.FailedPreconditionError)
 
 
 class UserError(Exception):
@@ -36,6 +43,13 @@ def _report(main, argv):
             kernels.native.Unusable) as error:
         print(f'error: {_one_line(error)}', file=sys.stderr)
         return 1
+    except LOST as error:
+        said = re.sub(r'{{.*?}}|\[\[.*?\]\]|.*aborted by: ', '', _one_line(error.message)).strip()
+        print(f'error: another worker is gone ({said[:100]}). Start all workers again with the '
+              f'same flags: they go on from the last finished epoch.', file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)         # TensorFlow's own way out waits for the other workers
     except KeyboardInterrupt:
         print('interrupted; started again with the same flags, it goes on from the last finished '
               'epoch.', file=sys.stderr)
@@ -53,4 +67,4 @@ def user_errors():
     try:
         yield
     except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
-        raise UserError(str(error)) from error
+        raise UserError(data.reason(error)) from error

@@ -47,6 +47,8 @@ class ChunkLoss(tf.Module):
     def __call__(self, model, batch, training):
         if 'starts' not in batch:
             return model.loss(batch, training)
+        if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+            raise ValueError('chunks carry their state on one device: strategy must be none.')
         state = tf.nest.pack_sequence_as(
             model.initial_state(1), [tf.convert_to_tensor(part) for part in self._carried])
         tally, state = model.chunk_loss(batch, reset_rows(state, batch['starts']), training)

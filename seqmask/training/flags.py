@@ -7,6 +7,8 @@ import tensorflow as tf
 from absl import flags
 
 from seqmask.training.app import UserError
+from seqmask.training.distribute import STRATEGIES
+from seqmask.training.precision import MixedPrecision
 from seqmask.training.workdir import write_whole
 
 # The flags defined here are the script's own: its --help shows them.
@@ -15,7 +17,7 @@ flags.disclaim_key_flags()
 FLAGS_FILE = 'flags.json'
 
 # A run may be gone on with under other values of these.
-FREE = ('epochs', 'workdir')
+FREE = ('epochs', 'keep_checkpoints', 'plots', 'strategy', 'tensorboard', 'workdir')
 
 
 def define_flags(*, workdir, epochs, batch_size=64, learning_rate=1e-3, schedule='cosine',
@@ -26,6 +28,14 @@ def define_flags(*, workdir, epochs, batch_size=64, learning_rate=1e-3, schedule
                         'unfinished run of the same flags, that goes on.')
     flags.DEFINE_integer('epochs', epochs, 'Times that training sees all its data.', 1)
     flags.DEFINE_integer('batch_size', batch_size, 'Sequences in a batch.', 1)
+    flags.DEFINE_integer('max_steps', 0, 'Padded time steps in a batch, instead of --batch_size; 0 '
+                         'for no such budget.', 0)
+    flags.DEFINE_integer('buckets', 0, 'Batches hold sequences of similar lengths, from so many '
+                         'buckets; 0 to mix all lengths.', 0)
+    flags.DEFINE_integer('accumulate', 1, 'Batches of one step of the optimizer.', 1)
+    flags.DEFINE_enum('precision', 'float32', ['float32', 'bfloat16', 'float16'],
+                      'In which the model computes. Masters of its weights, sums and counts are '
+                      'float32 in any case.')
     flags.DEFINE_float('learning_rate', learning_rate,
                        'Highest learning rate of Adam, after one epoch of warming up.', 0.0)
     flags.DEFINE_enum('schedule', schedule, ['cosine', 'constant'],
@@ -37,16 +47,26 @@ def define_flags(*, workdir, epochs, batch_size=64, learning_rate=1e-3, schedule
                          'ends; 0 for never.', 0)
     flags.DEFINE_integer('seed', 0, 'Of weights, dropout and the order of the data.', 0,
                          2**32 - 1)
+    flags.DEFINE_enum('strategy', 'none', STRATEGIES,
+                      'Devices that share the work: none but one; mirrored, all GPUs of this '
+                      'machine; multiworker, the processes named in TF_CONFIG.')
+    flags.DEFINE_integer('keep_checkpoints', 2, 'Newest epochs whose state is kept, in case one is '
+                         'damaged.', 1)
+    flags.DEFINE_bool('tensorboard', False,
+                      'Write curves for TensorBoard into workdir/tensorboard, epoch by epoch.')
+    flags.DEFINE_bool('plots', False,
+                      'Draw pictures into workdir/pictures when training has ended: curves, '
+                      'lengths, confusion of classes, predictions.')
 
 
 def make_optimizer(steps_per_epoch):
     """Adam with the learning rate that the flags ask for.
 
     Args:
-      steps_per_epoch: int. Batches in an epoch.
+      steps_per_epoch: int. Steps of the optimizer in an epoch.
 
     Returns:
-      Keras optimizer.
+      Keras optimizer, or `MixedPrecision` of one.
     """
     values = flags.FLAGS
     rate = values.learning_rate
@@ -54,7 +74,8 @@ def make_optimizer(steps_per_epoch):
         falling = max(1, (values.epochs - 1) * steps_per_epoch)
         rate = tf.keras.optimizers.schedules.CosineDecay(
             0.1 * rate, falling, warmup_target=rate, warmup_steps=steps_per_epoch)
-    return tf.keras.optimizers.Adam(rate)
+    optimizer = tf.keras.optimizers.Adam(rate)
+    return optimizer if values.precision == 'float32' else MixedPrecision(optimizer)
 
 
 def claim_workdir(script):
@@ -63,11 +84,13 @@ def claim_workdir(script):
     Raises:
       UserError: If the workdir holds a run of other flags; the message names them.
     """
-    values = {flag.name: flag.value for flag in flags.FLAGS.get_key_flags_for_module(script)}
+    own = flags.FLAGS.get_key_flags_for_module(script)
+    values = {flag.name: flag.value for flag in own}
     path = os.path.join(values['workdir'], FLAGS_FILE)
     try:
         with open(path, encoding='utf-8') as file:
-            before = dict(json.load(file))
+            # A flag that is newer than the run was at its default then.
+            before = {**{flag.name: flag.default for flag in own}, **dict(json.load(file))}
     except FileNotFoundError:
         os.makedirs(values['workdir'], exist_ok=True)
         write_whole(path, lambda file: json.dump(values, file, indent=2))

@@ -30,6 +30,7 @@ class MixedPrecision(tf.Module):
     >>> optimizer.build([weight])
     >>> for _ in range(4):      # 1 - 0.001 is 1 in bfloat16; four such steps are not nothing
     ...     optimizer.apply([tf.constant(1.0)], [weight])
+    >>> optimizer.round_masters([weight])
     >>> float(weight)
     0.99609375
     """
@@ -66,9 +67,17 @@ class MixedPrecision(tf.Module):
         """By what the loss is multiplied before it is differentiated, a float32 scalar."""
         return tf.convert_to_tensor(self._scale)
 
+    @property
+    def may_mend(self):
+        """Whether a step that is not finite may be finite on a smaller scale."""
+        return float(self.scale) > 1
+
     def apply(self, gradients, variables):
         """One step of the masters, from gradients that are divided by the scale already."""
         self.optimizer.apply([_float32(g) for g in gradients], self.masters)
+
+    def round_masters(self, variables):
+        """Gives the model its weights: the masters, rounded."""
         for variable, master in zip(variables, self.masters, strict=True):
             if variable is not master:
                 variable.assign(tf.cast(master, variable.dtype))

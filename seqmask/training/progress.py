@@ -1,8 +1,25 @@
 """What a person sees while weights move."""
 
+import contextlib
 import sys
 
 import tensorflow as tf
+
+_watchers = []
+
+
+@contextlib.contextmanager
+def watched(watcher):
+    """Within it, `watcher(row)` is called with each epoch's values as soon as they are known.
+
+    Args:
+      watcher: Function of a dict, a row of the history. What it raises ends training.
+    """
+    _watchers.append(watcher)
+    try:
+        yield
+    finally:
+        _watchers.remove(watcher)
 
 
 class EpochProgress:
@@ -28,7 +45,9 @@ class EpochProgress:
             self._bar.update(batch, [('loss', float(loss.mean()))], finalize=False)
 
     def close(self, values):
-        """After the epoch; shows its values, a dict."""
+        """After the epoch; shows its values, a dict, to whoever watches."""
+        for watcher in _watchers:
+            watcher(values)
         if not self._shown:
             return
         shown = '  '.join(f'{name} {_short(value)}' for name, value in values.items()

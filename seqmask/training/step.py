@@ -5,6 +5,8 @@ import typing
 import tensorflow as tf
 
 from seqmask.tally import Tally, widen
+from seqmask.training.distribute import first_result, own_rows, sum_over_replicas
+from seqmask.training.precision import MixedPrecision
 
 
 class Step(typing.NamedTuple):
@@ -20,7 +22,7 @@ class Step(typing.NamedTuple):
     applied: tf.Tensor
 
 
-def sum_gradients(model, loss, batch):
+def sum_gradients(model, loss, batch, scale=None):
     """The loss summed over real steps, and its gradient; not divided yet.
 
     Sums of micro-batches or replicas add up to those of the whole batch.
@@ -29,6 +31,8 @@ def sum_gradients(model, loss, batch):
       model: `tf.Module`.
       loss: (model, batch, training) -> `Tally`.
       batch: What loss takes.
+      scale: What the total is multiplied by before it is differentiated, and the gradient divided
+        by, as float32: float16 weights need it (`MixedPrecision`). None for neither.
 
     Returns:
       (`Tally`, list of the gradients of its total, one for each trainable variable; zeros where
@@ -36,8 +40,10 @@ def sum_gradients(model, loss, batch):
     """
     with tf.GradientTape() as tape:
         tally = loss(model, batch, training=True)
-    return tally, tape.gradient(tally.total, model.trainable_variables,
-                                unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        total = tally.total if scale is None else tally.total * tf.cast(scale, tally.total.dtype)
+    gradients = tape.gradient(total, model.trainable_variables,
+                              unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    return tally, gradients if scale is None else [_unscaled(g, scale) for g in gradients]
 
 
 def train_step(model, loss, optimizer, *batches, clip_norm=None):
@@ -52,7 +58,8 @@ def train_step(model, loss, optimizer, *batches, clip_norm=None):
     Args:
       model: `tf.Module`.
       loss: (model, batch, training) -> `Tally`.
-      optimizer: Keras optimizer, built: `optimizer.build(model.trainable_variables)`.
+      optimizer: Keras optimizer, or `MixedPrecision`, built:
+        `optimizer.build(model.trainable_variables)`.
       *batches: What loss takes, one or more.
       clip_norm: Largest global norm of the gradient; None to leave it as it is.
 
@@ -74,28 +81,53 @@ def train_step(model, loss, optimizer, *batches, clip_norm=None):
     >>> round(float(model.slope), 4), float(step.tally.mean())     # 1 - 0.1 * 2 * (1 - 3) = 1.4
     (1.4, 4.0)
     """
-    before = [(v, tf.identity(v)) for v in model.non_trainable_variables]
-    tally, gradients = sum_gradients(model, loss, batches[0])
-    for batch in batches[1:]:
-        more_tally, more = sum_gradients(model, loss, batch)
-        tally += more_tally
-        gradients = [_add(g, m) for g, m in zip(gradients, more)]
-    gradients = [_divide(_sum_rows(g), tally.count) for g in gradients]
-    norm = _global_norm(gradients)
-    if clip_norm is not None:
-        gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, use_norm=norm)
+    strategy = tf.distribute.get_strategy()
+    before = [(part, tf.identity(part)) for variable in model.non_trainable_variables
+              for part in strategy.experimental_local_results(variable)]
+
+    mixed = isinstance(optimizer, MixedPrecision)
+
+    def descend():
+        scale = optimizer.scale if mixed else None
+        tally, gradients = sum_gradients(model, loss, own_rows(batches[0]), scale)
+        for batch in batches[1:]:
+            more_tally, more = sum_gradients(model, loss, own_rows(batch), scale)
+            tally += more_tally
+            gradients = [_add(g, m) for g, m in zip(gradients, more)]
+        tally, gradients = sum_over_replicas((tally, gradients))
+        gradients = [_divide(_sum_rows(g), tally.count) for g in gradients]
+        norm = _global_norm(gradients)
+        if clip_norm is not None:
+            gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, use_norm=norm)
+        return tally, norm, gradients
+
+    tally, norm, gradients = strategy.run(descend)
+    tally, norm = first_result((tally, norm))
 
     def apply():
-        optimizer.apply(gradients, model.trainable_variables)
+        strategy.run(_apply, args=(optimizer, gradients, model))
+        if mixed:
+            optimizer.round_masters(model.trainable_variables)
         return tf.constant(True)
 
     def skip():
-        for variable, value in before:
-            variable.assign(value)
+        for part, value in before:
+            part.assign(value)
         return tf.constant(False)
 
+    # Decided outside the replicas: TensorFlow refuses to update their variables inside a condition.
     applied = tf.cond(tf.math.is_finite(norm) & tf.math.is_finite(tally.total), apply, skip)
+    if mixed:
+        optimizer.update_scale(applied)
     return Step(tally, norm, applied)
+
+
+def _apply(optimizer, gradients, model):
+    """Applies gradients that all replicas have; Keras's optimizers sum them over the replicas."""
+    count = tf.distribute.get_replica_context().num_replicas_in_sync
+    if count > 1:
+        gradients = [g / count for g in gradients]
+    optimizer.apply(gradients, model.trainable_variables)
 
 
 def _add(gradient, more):
@@ -113,6 +145,14 @@ def _sum_rows(gradient):
     rows, places = tf.unique(gradient.indices)
     values = tf.math.unsorted_segment_sum(gradient.values, places, tf.size(rows))
     return tf.IndexedSlices(values, rows, gradient.dense_shape)
+
+
+def _unscaled(gradient, scale):
+    if isinstance(gradient, tf.IndexedSlices):
+        return tf.IndexedSlices(_unscaled(gradient.values, scale), gradient.indices,
+                                gradient.dense_shape)
+    wide = widen(gradient)
+    return wide / tf.cast(scale, wide.dtype)
 
 
 def _divide(gradient, count):

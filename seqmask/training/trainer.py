@@ -7,9 +7,12 @@ import tensorflow as tf
 
 from seqmask import checks
 from seqmask.masking import crop
-from seqmask.tally import Tally
+from seqmask.tally import Tally, widen
+from seqmask.training.distribute import (all_agree, check_scope, first_result, is_chief, own_rows,
+                                         run_on_rows, sum_over_replicas, wait_for_all)
 from seqmask.training.progress import EpochProgress
 from seqmask.training.step import train_step
+from seqmask.training.traced import Traced, groups, number_of
 from seqmask.training.workdir import Workdir
 
 
@@ -19,7 +22,8 @@ class Trainer:
     Args:
       model: `tf.Module`.
       loss: (model, batch, training) -> `Tally`.
-      optimizer: Keras optimizer; its learning rate may be a schedule.
+      optimizer: Keras optimizer; its learning rate may be a schedule. `MixedPrecision` of one for a
+        model in half precision.
       measure: (model, batch) -> dict of name to `Tally`: what is measured on validation data beside
         the loss.
       clip_norm: Largest global norm of the gradient; None to leave it as it is.
@@ -28,7 +32,16 @@ class Trainer:
       mode: 'min' or 'max': which is better.
       patience: Epochs without a better one after which training ends; None for never.
       max_skipped: Steps in a row that may be skipped because they were not finite.
+      accumulate: Batches of one step: their sums and counts add up, as if they were one batch.
       progress: Whether to print.
+      keep: Checkpoints kept in workdir: more of them, the further back a damaged one can be mended.
+      strategy: `tf.distribute.Strategy` under whose scope model and optimizer were made; by default
+        the one in whose scope the trainer is made, if any. Each of its replicas takes its rows of
+        every batch; weights, running averages and what is measured are those of one device. Of
+        several workers all make the same calls, and the chief alone writes and prints.
+
+    Raises:
+      ValueError: If an argument's value does not fit, or model or optimizer was made elsewhere.
 
     A batch is a dict; `train` and `valid` are iterables of batches. If they have `at_epoch(epoch)`,
     as `data.Batches` has, that is what an epoch iterates over, from epoch 0; so a resumed run sees
@@ -53,7 +66,8 @@ class Trainer:
     """
 
     def __init__(self, model, loss, optimizer, *, measure=None, clip_norm=None, monitor='loss',
-                 mode='min', patience=None, max_skipped=10, progress=True):
+                 mode='min', patience=None, max_skipped=10, accumulate=1, progress=True, keep=2,
+                 strategy=None):
         self.model = model
         self.optimizer = optimizer
         self._loss = loss
@@ -63,8 +77,13 @@ class Trainer:
         self._sign = {'min': 1, 'max': -1}[checks.choice('mode', mode, ('min', 'max'))]
         self._patience = None if patience is None else checks.size('patience', patience)
         self._max_skipped = checks.size('max_skipped', max_skipped)
-        self._shown = progress
-        optimizer.build(model.trainable_variables)
+        self._accumulate = checks.size('accumulate', accumulate)
+        self.strategy = strategy or tf.distribute.get_strategy()
+        self._shown = progress and is_chief(self.strategy)
+        self._keep = checks.size('keep', keep)
+        check_scope(self.strategy, model=model.variables, optimizer=[optimizer.iterations])
+        with self.strategy.scope():
+            optimizer.build(model.trainable_variables)
         self._history = []
         self._finished = _counter()             # epochs
         self._best_epoch = _counter()           # from 1; 0 before the first
@@ -72,7 +91,7 @@ class Trainer:
         self._skipped_in_a_row = _counter()
         self._files = None
         self._best_weights = None               # where no workdir keeps them
-        self._traced = {}
+        self._traced = Traced(self.strategy)
 
     @property
     def best_epoch(self):
@@ -97,8 +116,9 @@ class Trainer:
           The history: a list with a dict an epoch.
 
         Raises:
-          ValueError: If workdir holds another model's state, or is new after the first epoch; if
-            train or valid holds no batch; if monitor is none of what is measured.
+          ValueError: If workdir holds another model's state, or none that is not damaged, or is new
+            after the first epoch; if train or valid holds no batch; if monitor is none of what is
+            measured.
           FloatingPointError: If `max_skipped` steps in a row were not finite.
         """
         checks.size('epochs', epochs)
@@ -122,7 +142,7 @@ class Trainer:
         Raises:
           ValueError: If there is no batch.
         """
-        measure = self._function(self._measured, batches)
+        measure = self._traced(self._measured, batches)
         totals = None
         for batch in batches:
             tallies = {name: _precise(tally) for name, tally in measure(batch).items()}
@@ -141,7 +161,7 @@ class Trainer:
           per: 'step' for outputs [B, T, ...], cropped to [length, ...]; 'sequence' for [B, ...].
         """
         checks.choice('per', per, ('step', 'sequence'))
-        forward = self._function(self._outputs, batches)
+        forward = self._traced(self._outputs, batches)
         for batch in batches:
             outputs = forward(batch)
             yield from crop(outputs, batch['lengths']) if per == 'step' else outputs.numpy()
@@ -155,16 +175,22 @@ class Trainer:
         if not self.best_epoch:
             raise ValueError('there is no best epoch yet: call fit first.')
         if self._files is not None:
+            wait_for_all(self.strategy)         # the chief may still be writing it
             self._files.restore_best()
         else:
             for variable, value in zip(self.model.variables, self._best_weights):
                 variable.assign(value)
 
     def _open(self, workdir):
-        files = Workdir(workdir, self.model, optimizer=self.optimizer, finished=self._finished,
+        files = Workdir(workdir, self.model, keep=self._keep, writes=is_chief(self.strategy),
+                        optimizer=self.optimizer, finished=self._finished,
                         best_epoch=self._best_epoch, best_value=self._best_value,
                         skipped=self._skipped_in_a_row)
-        if files.restore():
+        restored = files.restore()
+        if not all_agree(self.strategy, f'{int(self._finished)} {self._best_epoch.numpy()}'):
+            raise ValueError(f'workdir {workdir!r} must be one folder that all workers see; this '
+                             f'one found {int(self._finished)} finished epochs, another did not.')
+        if restored:
             self._history = files.history(int(self._finished))
             self._print(f'going on after epoch {int(self._finished)} of {workdir}')
         elif int(self._finished):
@@ -174,17 +200,17 @@ class Trainer:
 
     def _train_epoch(self, train, valid, epoch, epochs):
         batches = train.at_epoch(epoch) if hasattr(train, 'at_epoch') else train
-        step = self._function(self._stepped, batches)
-        progress = EpochProgress(epoch + 1, epochs, _number_of(train), self._shown)
+        progress = EpochProgress(epoch + 1, epochs, number_of(train, self._accumulate), self._shown)
         start, total, steps, skipped, count = time.monotonic(), Tally(0.0, 0.0), 0, 0, 0
-        for count, batch in enumerate(batches, 1):
-            done, real_steps = step(batch)
+        for count, several in enumerate(groups(batches, self._accumulate), 1):
+            done, real_steps = self._traced(self._stepped, batches, len(several))(*several)
             if done.applied:
                 total += _precise(done.tally)
             else:
                 skipped += 1
             steps += int(real_steps)
-            self._guard(bool(done.applied))
+            # What overflows in float16 may be finite on the next, smaller scale.
+            self._guard(bool(done.applied) or getattr(self.optimizer, 'may_mend', False))
             progress.update(count, total)
         if not count:
             raise ValueError('train must hold at least one batch, got none. A generator is empty '
@@ -233,27 +259,26 @@ class Trainer:
                 f'the weights are as they were before. Look for NaN or huge values in the '
                 f'features, or lower the learning rate.')
 
-    def _stepped(self, batch):
-        done = train_step(self.model, self._loss, self.optimizer, batch, clip_norm=self._clip_norm)
-        return done, tf.reduce_sum(tf.cast(batch['lengths'], tf.int64))
+    def _stepped(self, *batches):
+        done = train_step(self.model, self._loss, self.optimizer, *batches,
+                          clip_norm=self._clip_norm)
+        return done, tf.add_n([tf.reduce_sum(tf.cast(batch['lengths'], tf.int64))
+                               for batch in batches])
 
     def _measured(self, batch):
-        tallies = dict(self._measure(self.model, batch)) if self._measure is not None else {}
-        if 'loss' not in tallies:
-            tallies['loss'] = self._loss(self.model, batch, training=False)
-        return tallies
+        def measured(batch):
+            tallies = dict(self._measure(self.model, batch)) if self._measure is not None else {}
+            if 'loss' not in tallies:
+                tallies['loss'] = self._loss(self.model, batch, training=False)
+            return tallies
+
+        return first_result(self.strategy.run(
+            lambda: sum_over_replicas(measured(own_rows(batch)))))
 
     def _outputs(self, batch):
-        return self.model(batch['inputs'], batch['lengths'])
-
-    def _function(self, function, batches):
-        """`function` traced once for batches of all sizes, if they tell their sizes."""
-        spec = getattr(batches, 'element_spec', None)
-        key = function.__name__, str(spec)
-        if key not in self._traced:
-            self._traced[key] = tf.function(function, input_signature=spec and [spec],
-                                            reduce_retracing=spec is None)
-        return self._traced[key]
+        # NumPy has no bfloat16.
+        return widen(run_on_rows(lambda part: self.model(part['inputs'], part['lengths']),
+                                 {name: batch[name] for name in ('inputs', 'lengths')}))
 
     def _print(self, line):
         if self._shown:
@@ -263,13 +288,6 @@ class Trainer:
 def _precise(tally):
     """In float64: a float32 sum cannot count beyond 2^24."""
     return Tally(np.float64(tally.total), np.float64(tally.count))
-
-
-def _number_of(batches):
-    try:
-        return len(batches)
-    except TypeError:
-        return None
 
 
 def _counter():

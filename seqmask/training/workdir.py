@@ -5,64 +5,89 @@ import os
 
 import tensorflow as tf
 
+from seqmask import checks
+from seqmask.training.checkpoints import Checkpoints, fault_of, newest_whole, saved_epochs
+from seqmask.training.whole import write_whole
+
 HISTORY, LAST, BEST = 'history.csv', 'checkpoints', 'best'
 
 
 class Workdir:
     """The files of one training run.
 
-    `checkpoints/` holds the whole state after the newest finished epoch, `best/` the model of the
-    best one, `history.csv` a row an epoch.
+    `checkpoints/` holds the whole state after each of the newest finished epochs, `best/` the model
+    of the best one of each of these, `history.csv` a row an epoch.
 
     Args:
       path: Folder; made if missing.
       model: `tf.Module`.
+      keep: int, at least 1. Epochs whose state stays in `checkpoints/`, the newest ones.
+      writes: Whether this process keeps what it saves; of several workers the chief alone does, and
+        the others take part in saving.
       state: Further objects and variables that make up the state, by name.
     """
 
-    def __init__(self, path, model, **state):
+    def __init__(self, path, model, *, keep=2, writes=True, **state):
         self.path = path
+        self._keep, self._writes = checks.size('keep', keep), writes
         os.makedirs(path, exist_ok=True)
-        self._last = tf.train.CheckpointManager(
-            tf.train.Checkpoint(model=model, **state), os.path.join(path, LAST), max_to_keep=2,
-            checkpoint_name='epoch')
-        self._best = tf.train.CheckpointManager(
-            tf.train.Checkpoint(model=model), os.path.join(path, BEST), max_to_keep=1,
-            checkpoint_name='epoch')
+        self._last = Checkpoints(os.path.join(path, LAST), writes, model=model, **state)
+        self._best = Checkpoints(os.path.join(path, BEST), writes, model=model)
+        self._epoch = 0
 
     def restore(self):
         """Puts the newest finished epoch's state back; False if there is none yet.
 
+        Each damaged checkpoint is told in a warning, and the one before is taken. Nothing is
+        restored before it is known to be whole.
+
         Raises:
-          ValueError: If the folder holds the state of another model or optimizer.
+          ValueError: If the folder holds the state of another model or optimizer, or if all its
+            checkpoints are damaged.
         """
-        newest = self._last.latest_checkpoint
-        if newest is None:
+        epoch = newest_whole(os.path.join(self.path, LAST))
+        if epoch is None:
             return False
         try:
-            self._last.checkpoint.restore(newest).assert_consumed()
+            self._last.restore(epoch).assert_consumed()
         except (AssertionError, ValueError, tf.errors.NotFoundError) as error:
             raise ValueError(
                 f'workdir {self.path!r} holds the checkpoint of another model or optimizer. Train '
                 f'with the flags it was started with, or choose another workdir.') from error
+        self._epoch = epoch
         return True
 
     def save(self, epoch, is_best, history):
         """Keeps the state after an epoch. What a kill leaves half-done, a restart does again."""
         if is_best:
-            self._best.save(checkpoint_number=epoch)
+            self._best.save(epoch)
         # A row too many is dropped at a restart; one too few would be lost.
-        write_rows(os.path.join(self.path, HISTORY), history)
-        self._last.save(checkpoint_number=epoch)
+        if self._writes:
+            write_rows(os.path.join(self.path, HISTORY), history)
+        self._last.save(epoch)
+        self._epoch = epoch
+        if self._writes:
+            # What is newer was damaged, and is made again.
+            kept = [saved for saved in self._last.epochs() if saved <= epoch][:self._keep]
+            self._last.keep(kept)
+            bests = [saved for saved in self._best.epochs() if saved <= epoch]
+            needed = {max((best for best in bests if best <= saved), default=bests[-1])
+                      for saved in kept}
+            self._best.keep(needed)
 
     def history(self, epochs):
         """The rows of the first `epochs` epochs, as they were saved."""
         return read_rows(os.path.join(self.path, HISTORY))[:epochs]
 
     def restore_best(self):
-        """Puts the best epoch's variables back into the model."""
-        restored = self._best.checkpoint.restore(self._best.latest_checkpoint)
-        restored.assert_existing_objects_matched()
+        """Puts the best epoch's variables back into the model.
+
+        Raises:
+          FileNotFoundError: If they were not saved.
+          ValueError: If their checkpoint is damaged; the message names the file.
+        """
+        epoch = _best_epoch(self.path, self._epoch)
+        self._best.restore(epoch).assert_existing_objects_matched()
 
 
 def restore_best(model, path):
@@ -74,16 +99,27 @@ def restore_best(model, path):
 
     Raises:
       FileNotFoundError: If the folder holds no best checkpoint.
-      ValueError: If it is of another model.
+      ValueError: If it is damaged, naming the file, or of another model.
     """
-    newest = tf.train.latest_checkpoint(os.path.join(path, BEST))
-    if newest is None:
-        raise FileNotFoundError(f'{path!r} holds no trained model: no checkpoint in '
-                                f'{os.path.join(path, BEST)!r}.')
+    checkpoint = Checkpoints(os.path.join(path, BEST), model=model)
+    epoch = _best_epoch(path)
     try:
-        tf.train.Checkpoint(model=model).restore(newest).assert_consumed()
+        checkpoint.restore(epoch).assert_consumed()
     except (AssertionError, ValueError) as error:
         raise ValueError(f'{path!r} holds a model of other sizes than the one given.') from error
+
+
+def _best_epoch(path, newest=float('inf')):
+    """The best epoch up to `newest`: an epoch that is made again may have left a later one."""
+    folder = os.path.join(path, BEST)
+    epoch = next((epoch for epoch in saved_epochs(folder) if epoch <= newest), None)
+    if epoch is None:
+        raise FileNotFoundError(f'{path!r} holds no trained model: no checkpoint in {folder!r}.')
+    fault = fault_of(folder, epoch)
+    if fault is not None:
+        raise ValueError(f'the best model of {path!r} is damaged: {fault}. Put {folder!r} back '
+                         f'from a copy, or train anew in another workdir.')
+    return epoch
 
 
 def write_rows(path, rows):
@@ -109,20 +145,6 @@ def read_rows(path):
                     for row in csv.DictReader(file)]
         except (ValueError, TypeError, AttributeError, csv.Error) as error:
             raise ValueError(f'{path!r} must be a CSV file of numbers: {error}.') from error
-
-
-def write_whole(path, write):
-    """Writes a text file such that it appears at once and whole: `write(file)`, then a rename."""
-    temporary = f'{path}.{os.getpid()}.tmp'
-    try:
-        with open(temporary, 'w', newline='', encoding='utf-8') as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
 
 
 def _number(text):

@@ -1,0 +1,154 @@
+"""Times the input pipeline alone: how many real steps a second reach a training loop.
+
+Made-up sequences, lengths log-normal, go into files, and each pipeline reads its file in a process
+of its own. Shown for each: real steps a second, the median over --epochs shuffled epochs; the share
+of padding; and how far the process's memory rose above where it stood before the file was opened,
+beside the size of the file. `memory` pipelines hold the collection, `stream` ones do not.
+"""
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')      # before TensorFlow is imported
+
+import numpy as np
+from absl import flags
+
+from seqmask import data, training
+from seqmask.training import UserError
+
+flags.DEFINE_integer('steps', 1_000_000, 'Real steps in a file, about.', 1)
+flags.DEFINE_integer('length', 50, 'Median length of a sequence.', 1)
+flags.DEFINE_integer('input_size', 16, 'Features, D.', 1)
+flags.DEFINE_integer('batch_size', 64, 'Sequences in a batch.', 1)
+flags.DEFINE_integer('buckets', 8, 'Of those pipelines that have them.', 1)
+flags.DEFINE_integer('shuffle_buffer', 1000, 'Sequences that a stream is shuffled in.', 0)
+flags.DEFINE_integer('epochs', 3, 'Times that each pipeline is timed, after a first batch.', 1)
+flags.DEFINE_list('pipelines', None, 'Which to time; by default all.')
+flags.DEFINE_string('read', '', 'Of the processes that this script starts: the folder of files.')
+
+FLAGS = flags.FLAGS
+MEGABYTE = 2**20
+
+
+def in_memory(path, **options):
+    return data.Batches(data.read_npz(path), shuffle=True, **options)
+
+
+def streamed(stream, **options):
+    return data.StreamBatches(stream, shuffle_buffer=FLAGS.shuffle_buffer, **options)
+
+
+def size():
+    return {'batch_size': FLAGS.batch_size}
+
+
+def bucketed():
+    return {**size(), 'bucket_boundaries': FLAGS.buckets}
+
+
+def budgeted():
+    return {'max_steps': FLAGS.batch_size * FLAGS.length, 'bucket_boundaries': FLAGS.buckets}
+
+
+# Name: (file, path -> batches).
+PIPELINES = {
+    'memory plain': ('npz', lambda path: in_memory(path, **size())),
+    'memory buckets': ('npz', lambda path: in_memory(path, **bucketed())),
+    'memory budget': ('npz', lambda path: in_memory(path, **budgeted())),
+    'memory exact': ('npz', lambda path: in_memory(path, **{**size(),
+                                                            'bucket_boundaries': 'exact'})),
+}
+for kind in ['npz', 'tfrecord']:
+    read = getattr(data, f'open_{kind}', None)
+    if read is not None:
+        PIPELINES[f'stream {kind}'] = (kind, lambda path, read=read: streamed(
+            read(path), **size()))
+        PIPELINES[f'stream {kind} buckets'] = (kind, lambda path, read=read: streamed(
+            read(path), overflow='last', **bucketed()))
+
+
+def main():
+    chosen = list(PIPELINES) if FLAGS.pipelines is None else FLAGS.pipelines
+    unknown = [name for name in chosen if name not in PIPELINES]
+    if unknown:
+        raise UserError(f'--pipelines must be some of {", ".join(PIPELINES)}; got '
+                        f'{", ".join(unknown)}.')
+    if FLAGS.read:
+        print(json.dumps(measure(chosen[0], FLAGS.read)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        sequences = made_up()
+        print(f'{len(sequences)} sequences of {sequences.lengths.min()} to '
+              f'{sequences.lengths.max()} steps, {len(sequences.frames)} in all, '
+              f'{FLAGS.input_size} features', flush=True)
+        write(sequences, folder, {PIPELINES[name][0] for name in chosen})
+        del sequences
+        print(f'{"":24}{"steps/s":>12}{"padding":>10}{"memory MB":>12}{"file MB":>10}')
+        for name in chosen:
+            row = in_a_process(name, folder)
+            print(f'{name:24}{row["steps_per_second"]:12,.0f}{row["padding"]:10.1%}'
+                  f'{row["memory"] / MEGABYTE:12.1f}{row["file"] / MEGABYTE:10.1f}', flush=True)
+
+
+def made_up():
+    """Sequences with labels, lengths log-normal; the same numbers each time."""
+    rng = np.random.default_rng(0)
+    lengths = np.ceil(rng.lognormal(np.log(FLAGS.length), 0.7, FLAGS.steps)).astype(np.int32)
+    lengths = lengths[:np.searchsorted(np.cumsum(lengths, dtype=np.int64), FLAGS.steps) + 1]
+    frames = rng.normal(size=[lengths.sum(), FLAGS.input_size]).astype(np.float32)
+    return data.Sequences(frames, lengths,
+                          steps={'labels': rng.integers(0, 9, len(frames)).astype(np.int32)})
+
+
+def write(sequences, folder, kinds):
+    for kind in sorted(kinds):
+        getattr(data, f'write_{kind}')(os.path.join(folder, f'input.{kind}'), sequences)
+
+
+def in_a_process(name, folder):
+    """`measure` in a process of its own, whose peak of memory is nobody else's."""
+    own = [f'--{key}={FLAGS[key].value}' for key in
+           ('length', 'batch_size', 'buckets', 'shuffle_buffer', 'epochs')]
+    done = subprocess.run([sys.executable, os.path.abspath(__file__), f'--pipelines={name}',
+                           f'--read={folder}', *own], capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(f'{name}: {done.stderr.strip().splitlines()[-1]}')
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure(name, folder):
+    kind, make_batches = PIPELINES[name]
+    path = os.path.join(folder, f'input.{kind}')
+    before = peak_memory()
+    batches = make_batches(path)
+    next(iter(batches))
+    rates = []
+    for epoch in range(FLAGS.epochs):
+        start, real, padded = time.perf_counter(), 0, 0
+        for batch in batches.at_epoch(epoch):
+            real += int(batch['lengths'].numpy().sum())
+            padded += batch['inputs'].shape[0] * batch['inputs'].shape[1]
+        rates.append(real / (time.perf_counter() - start))
+    return {'steps_per_second': statistics.median(rates), 'padding': 1 - real / padded,
+            'memory': peak_memory() - before, 'file': os.path.getsize(path)}
+
+
+def peak_memory():
+    """Bytes. On Linux getrusage would count what the parent had before it started this process."""
+    try:
+        with open('/proc/self/status', encoding='ascii') as file:
+            line, = (line for line in file if line.startswith('VmHWM:'))
+        return int(line.split()[1]) * 1024
+    except FileNotFoundError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss       # of macOS, in bytes
+
+
+if __name__ == '__main__':
+    training.run(main)

@@ -1,0 +1,52 @@
+"""Measures a trained model: on the data that its run held out, or on a file of yours.
+
+Prints the table that training ended with, and writes it to evaluation.csv in the workdir.
+
+  python scripts/evaluate.py --workdir=workdir/labels
+  python scripts/evaluate.py --workdir=workdir/labels --data=FILE.npz
+
+A file of yours holds what the training script takes: frames, lengths and labels. If it has
+`split`, --part chooses by it; otherwise all of it is measured.
+"""
+
+import os
+
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')      # before TensorFlow is imported
+
+from absl import flags
+
+from seqmask import data, training
+
+flags.DEFINE_string('workdir', None, 'Folder of a training script.')
+flags.DEFINE_string('data', '', 'File to measure on; by default what the run held out.')
+flags.DEFINE_enum('part', None, ['train', 'validation', 'test', 'all'],
+                  'Part of the data; by default test if the data is divided, else all.')
+flags.DEFINE_string('output', '', 'CSV file to write; by default evaluation.csv in the workdir.')
+flags.DEFINE_bool('overwrite', False, 'Whether to replace the output if there is one.')
+flags.DEFINE_integer('batch_size', 256, 'Sequences in a batch.', 1)
+flags.mark_flag_as_required('workdir')
+
+FLAGS = flags.FLAGS
+
+
+def main():
+    output = FLAGS.output or os.path.join(FLAGS.workdir, 'evaluation.csv')
+    if not output.endswith('.csv'):
+        raise training.UserError(f'--output must end in .csv, got {output!r}.')
+    run = training.load_run(FLAGS.workdir)
+    training.refuse_existing(output, overwrite=FLAGS.overwrite)
+    if FLAGS.part == 'train' and not FLAGS.data:
+        raise training.UserError('a run keeps only what it held out: for --part=train name its '
+                                 'file in --data.')
+    path = FLAGS.data or run.held_out
+    part, sequences = training.read_part(path, FLAGS.part, run, workdir=FLAGS.workdir)
+    training.labels_of(sequences, labels_per=run.labels_per, num_classes=len(run.names), path=path)
+    measured = run.trainer.evaluate(data.Batches(sequences, FLAGS.batch_size))
+    print(training.table({part: measured}, {**run.columns, 'loss': 'loss/in nats'}))
+    training.write_rows(output, [{'data': path, 'part': part, 'sequences': len(sequences),
+                                  'steps': int(sequences.lengths.sum()), **measured}])
+    print(f'written: {output}')
+
+
+if __name__ == '__main__':
+    training.run(main)

@@ -1,0 +1,54 @@
+"""Predicts with a trained model: a class for every real step, or for every sequence.
+
+  python scripts/predict.py --workdir=workdir/labels --data=FILE.npz --output=predictions.csv
+
+The data needs frames and lengths; labels are not looked at. The ending of the output says what is
+written, in the order of the data, cropped to the real steps:
+
+  .csv   sequence (from 0), step (from 0; only for labels per step), predicted, probability
+  .npz   the logits as `frames`, [N, K] for N steps in all, or [B, K] for labels per sequence, each
+         then of length 1; `lengths`; `predicted`, the class's number; `probability`.
+         `seqmask.data.read_npz` reads it.
+"""
+
+import os
+
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')      # before TensorFlow is imported
+
+from absl import flags
+
+from seqmask import data, training
+
+flags.DEFINE_string('workdir', None, 'Folder of a training script.')
+flags.DEFINE_string('data', None, 'File of sequences.')
+flags.DEFINE_string('output', None, 'File to write: .csv or .npz.')
+flags.DEFINE_enum('part', 'all', ['train', 'validation', 'test', 'all'],
+                  'Part of the data, if it has `split`.')
+flags.DEFINE_bool('overwrite', False, 'Whether to replace the output if there is one.')
+flags.DEFINE_integer('batch_size', 256, 'Sequences in a batch.', 1)
+flags.mark_flags_as_required(['workdir', 'data', 'output'])
+
+FLAGS = flags.FLAGS
+
+
+def main():
+    ending = os.path.splitext(FLAGS.output)[1]
+    if ending not in ('.csv', '.npz'):
+        raise training.UserError(f'--output must end in .csv or .npz, got {FLAGS.output!r}.')
+    training.refuse_existing(FLAGS.output, overwrite=FLAGS.overwrite)
+    run = training.load_run(FLAGS.workdir)
+    _, sequences = training.read_part(FLAGS.data, FLAGS.part, run, workdir=FLAGS.workdir)
+    inputs = data.Sequences(sequences.frames, sequences.lengths)
+    predictions = training.predict_sequences(
+        run.trainer, data.Batches(inputs, FLAGS.batch_size), labels_per=run.labels_per)
+    if ending == '.npz':
+        data.write_npz(FLAGS.output, predictions)
+    else:
+        training.write_rows(FLAGS.output, list(training.prediction_rows(
+            predictions, run.names, labels_per=run.labels_per)))
+    print(f'{len(sequences)} sequences, {sequences.lengths.sum()} steps; '
+          f'written: {FLAGS.output}')
+
+
+if __name__ == '__main__':
+    training.run(main)

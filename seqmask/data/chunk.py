@@ -1,0 +1,117 @@
+"""A chunk: a few hundred sequences as flat NumPy arrays, the unit in which sources are read.
+
+A dict: 'lengths' int32 [b]; each field per step [n, ...], n = sum of lengths, one sequence after
+the other; each field per sequence [b, ...]. Strings are arrays of str or bytes, as they came.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from seqmask.data.sequences import Sequences
+
+MOST_SEQUENCES = 256
+MOST_BYTES = 1 << 21
+
+
+def most_steps(schema):
+    """How many steps a chunk should hold at most; one sequence alone may hold more."""
+    size = sum(field.dtype.size * int(np.prod(field.shape)) for field in schema.fields.values()
+               if field.per == 'step')
+    return max(1, MOST_BYTES // max(1, size))
+
+
+def cuts(lengths, steps):
+    """Where to cut some sequences into chunks: (first, last + 1) of each, in order.
+
+    Args:
+      lengths: int [B].
+      steps: int. What `most_steps` says.
+
+    Yields:
+      Pairs of ints. No chunk is empty.
+    """
+    ends = np.cumsum(lengths, dtype=np.int64)
+    first = 0
+    while first < len(lengths):
+        before = ends[first] - lengths[first]
+        last = int(np.searchsorted(ends, before + steps, side='right'))
+        last = min(max(last, first + 1), first + MOST_SEQUENCES)
+        yield first, last
+        first = last
+
+
+def empty(schema):
+    """A chunk without sequences."""
+    chunk = {name: np.zeros((0, *field.shape), _array_dtype(field))
+             for name, field in schema.fields.items()}
+    return {**chunk, 'lengths': np.zeros([0], np.int32)}
+
+
+def fitted(chunk, schema):
+    """A chunk in the schema's dtypes, strings as objects of bytes: what becomes tensors."""
+    return {'lengths': chunk['lengths'],
+            **{name: _bytes(chunk[name]) if field.dtype == tf.string
+               else np.asarray(chunk[name], _array_dtype(field))
+               for name, field in schema.fields.items()}}
+
+
+def joined(chunks, schema, source):
+    """`Sequences` of all chunks."""
+    parts = {name: [] for name in ['lengths', *schema.fields]}
+    for chunk in chunks:
+        for name, values in parts.items():
+            values.append(readable(name, chunk[name], source))
+    none = empty(schema)
+    # Without parts of no entries: an empty array of strings says nothing about their kind.
+    arrays = {name: np.concatenate([part for part in values if len(part)] or [none[name]])
+              for name, values in parts.items()}
+    for name, field in schema.fields.items():
+        if field.dtype == tf.string:
+            arrays[name] = readable(name, arrays[name], source)
+    return Sequences(arrays['inputs'], arrays['lengths'],
+                     {name: arrays[name] for name in schema.steps if name != 'inputs'},
+                     {name: arrays[name] for name in schema.sequences})
+
+
+def readable(name, values, source):
+    """Strings as NumPy's str where they are objects of bytes; anything else as it is."""
+    values = np.asarray(values)
+    if values.dtype.kind != 'O':
+        return values
+    try:
+        flat = [bytes(value).decode() for value in values.ravel()]
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{source}: {name!r} must be UTF-8 to be kept in memory or in an npz, got '
+                         f'{bytes(error.object)!r}.') from error
+    return np.array(flat, dtype=str).reshape(values.shape)
+
+
+def not_finite(frames, lengths):
+    """The first value that is not finite among the frames of a chunk.
+
+    Args:
+      frames: float [n, D].
+      lengths: int [b].
+
+    Returns:
+      None, or (sequence in the chunk, step in the sequence, value).
+    """
+    wrong = np.flatnonzero(~np.isfinite(frames).all(axis=1))
+    if not wrong.size:
+        return None
+    ends = np.cumsum(lengths, dtype=np.int64)
+    sequence = int(np.searchsorted(ends, wrong[0], side='right'))
+    step = int(wrong[0] - (ends[sequence] - lengths[sequence]))
+    values = frames[wrong[0]]
+    return sequence, step, values[~np.isfinite(values)][0]
+
+
+def _array_dtype(field):
+    return field.dtype.as_numpy_dtype       # object for strings
+
+
+def _bytes(values):
+    values = np.asarray(values)
+    if values.dtype.kind == 'U':
+        values = np.char.encode(values, 'utf-8') if values.size else values.astype('S')
+    return values.astype(object)

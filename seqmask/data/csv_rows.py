@@ -1,0 +1,127 @@
+"""Lines of a CSV file as columns, some hundred at a time, and which line is wrong."""
+
+import csv
+from typing import NamedTuple, Optional
+
+import numpy as np
+import tensorflow as tf
+
+BLOCK = 1 << 19     # bytes
+
+
+class Column(NamedTuple):
+    """A column: its name, and what its fields are; None is not looked at."""
+
+    name: str
+    dtype: Optional[tf.DType]
+
+
+def blocks(path):
+    """The lines of a file.
+
+    Args:
+      path: Of the file.
+
+    Yields:
+      Lists of (number of the line, from 1 on; bytes without the line break), none of them blank.
+
+    Raises:
+      ValueError: If the last line has no line break, or a line is not UTF-8.
+    """
+    with open(path, 'rb') as file:
+        rest, number = b'', 1
+        if file.read(3) != b'\xef\xbb\xbf':     # the mark that some programs put in front of UTF-8
+            file.seek(0)
+        while True:
+            block = file.read(BLOCK)
+            if not block:
+                break
+            *lines, rest = (rest + block).split(b'\n')
+            rows = [(k, line.rstrip(b'\r')) for k, line in enumerate(lines, number)]
+            try:
+                b'\n'.join(lines).decode()
+            except UnicodeDecodeError as error:
+                raise _not_text(path, rows) from error
+            number += len(lines)
+            rows = [row for row in rows if row[1].strip()]
+            if rows:
+                yield rows
+        if rest:
+            raise ValueError(f'{path}: line {number} does not end in a line break, so the file may '
+                             f'have been cut short. End it with one if it is whole.')
+
+
+def fields_of(path, number, line, count=None):
+    """The fields of one line, of which there must be `count`."""
+    try:
+        fields = next(csv.reader([line.decode()], strict=True), [])
+    except csv.Error as error:
+        raise ValueError(f'{path}: line {number} cannot be read as CSV: {error}.') from error
+    if count is not None and len(fields) != count:
+        raise ValueError(f'{path}: line {number} must have {count} fields, as the first line has, '
+                         f'got {len(fields)}.')
+    return fields
+
+
+def decoded(path, rows, columns):
+    """The columns of some rows.
+
+    Args:
+      path: Named in errors.
+      rows: List of (number of the line, bytes).
+      columns: List of `Column`, one for each field of a row.
+
+    Returns:
+      Dict of name -> array [n]; strings are objects of bytes.
+
+    Raises:
+      ValueError: If a field is missing or no number, or a number is not finite; the message names
+        the line and the column.
+    """
+    defaults = [tf.constant([''] if column.dtype is None else [], column.dtype or tf.string)
+                for column in columns]
+    try:
+        values = tf.io.decode_csv([line for _, line in rows], defaults)
+    except tf.errors.OpError as error:
+        for number, line in rows:
+            _explain(path, number, line, columns)
+        raise ValueError(f'{path}: line {rows[0][0]} or one of the {len(rows) - 1} after it cannot '
+                         f'be read as CSV.') from error
+    found = {}
+    for column, value in zip(columns, values):
+        found[column.name] = value = value.numpy()
+        if column.dtype is not None and column.dtype.is_floating:
+            for k in np.flatnonzero(~np.isfinite(value)):
+                raise ValueError(f'{path}: line {rows[k][0]}: {column.name!r} must be finite, got '
+                                 f'{value[k]}.')
+    return found
+
+
+def _explain(path, number, line, columns):
+    """Raises what is wrong with a line, if something is."""
+    fields = fields_of(path, number, line, len(columns))
+    for column, text in zip(columns, fields):
+        if column.dtype is None:
+            continue
+        try:
+            tf.io.decode_csv([f'"{text}"' if column.dtype == tf.string and '"' not in text
+                              else text], [tf.constant([], column.dtype)])
+        except tf.errors.OpError as error:
+            wanted = {tf.string: 'must not be empty', tf.int64: 'must be a whole number'}.get(
+                column.dtype, 'must be a number')
+            raise ValueError(f'{path}: line {number}: {column.name!r} {wanted}, got '
+                             f'{text!r}.') from error
+    try:
+        tf.io.decode_csv([line], [tf.constant([''])] * len(columns))
+    except tf.errors.OpError as error:
+        raise ValueError(f'{path}: line {number} cannot be read as CSV: a field that holds quotes '
+                         f'must stand in quotes, with each of them doubled.') from error
+
+
+def _not_text(path, rows):
+    for number, line in rows:
+        try:
+            line.decode()
+        except UnicodeDecodeError:
+            return ValueError(f'{path}: line {number} must be UTF-8.')
+    return ValueError(f'{path}: the file must be UTF-8.')

@@ -1,0 +1,75 @@
+"""Statistics of the real steps of whatever holds sequences, in one pass."""
+
+import numpy as np
+
+from seqmask.data.sequences import Sequences
+from seqmask.data.stream import Stream
+
+CHUNK = 1 << 16     # frames
+
+
+class Moments:
+    """Number, mean, squared deviations and range of the finite values of each of D features.
+
+    In float64, chunk by chunk, so that neither the level of the data nor its amount costs digits.
+
+    Source: Chan, Golub, LeVeque. Updating formulae and a pairwise algorithm for computing sample
+      variances. COMPSTAT, 1982.
+    """
+
+    def __init__(self, size):
+        self.steps = 0
+        self.count = np.zeros(size, np.int64)
+        self.mean = np.zeros(size)
+        self.squares = np.zeros(size)
+        self.low = np.full(size, np.inf)
+        self.high = np.full(size, -np.inf)
+
+    def add(self, frames):
+        """Merges the moments of frames [N, D] into those of all before, by Chan's formula."""
+        frames = frames.astype(np.float64)
+        if frames.shape[1:] != self.mean.shape:
+            raise ValueError(f'all inputs must have the same number of features, got '
+                             f'{frames.shape[1]} after {len(self.mean)}.')
+        finite = np.isfinite(frames)
+        count = finite.sum(axis=0)
+        self.steps += len(frames)
+        total = self.count + count
+        # An overflow becomes inf, which the constructor refuses.
+        with np.errstate(over='ignore', invalid='ignore'):
+            mean = np.where(finite, frames, 0).sum(axis=0) / np.maximum(count, 1)
+            squares = np.where(finite, (frames - mean)**2, 0).sum(axis=0)
+            moved = mean - self.mean
+            self.squares += squares + moved**2 * (self.count * (count / np.maximum(total, 1)))
+            self.mean += moved * (count / np.maximum(total, 1))
+        low = np.where(finite, frames, np.inf).min(axis=0, initial=np.inf)
+        high = np.where(finite, frames, -np.inf).max(axis=0, initial=-np.inf)
+        self.low, self.high = np.minimum(self.low, low), np.maximum(self.high, high)
+        self.count = total
+
+    def standard(self):
+        """Mean and deviation of each feature; deviation 1 of what is constant."""
+        constant = self.low == self.high        # exactly; a sum of equals is rounded
+        return (np.where(constant, self.low, self.mean),
+                np.where(constant, 1.0, np.sqrt(self.squares / self.count)))
+
+    def minmax(self):
+        """Minimum and range of each feature; range 1 of what is constant."""
+        return self.low, np.where(self.low == self.high, 1.0, self.high - self.low)
+
+
+def chunks(source):
+    """The real frames of a source, [N, D] at a time."""
+    if isinstance(source, Sequences):
+        for start in range(0, len(source.frames), CHUNK):
+            yield source.frames[start:start + CHUNK]
+    elif isinstance(source, Stream):
+        for chunk in source.chunks():
+            yield chunk['inputs']
+    elif hasattr(source, '__iter__') and not isinstance(source, (np.ndarray, dict, str)):
+        for batch in source:
+            inputs, lengths = np.asarray(batch['inputs']), np.asarray(batch['lengths'])
+            yield inputs[np.arange(inputs.shape[1]) < lengths[:, None]]
+    else:
+        raise TypeError(f'source must be Sequences, a Stream or batches, got '
+                        f'{type(source).__name__}.')

@@ -1,0 +1,177 @@
+"""The zip archive behind an .npz file: is it whole, and what does it hold, record by record?"""
+
+import contextlib
+import os
+import shutil
+import tempfile
+import zipfile
+import zlib
+from typing import NamedTuple
+
+import numpy as np
+
+BLOCK = 1 << 20     # bytes
+
+
+class Record(NamedTuple):
+    """Where an array stands in the archive, and what its header says."""
+
+    member: str
+    shape: tuple
+    fortran_order: bool
+    dtype: np.dtype
+
+
+class Archive:
+    """An .npz file whose every record was read to its end once, which compares its checksum.
+
+    Attributes:
+      path: String.
+      records: Dict of name -> `Record`.
+
+    Raises:
+      FileNotFoundError: If there is no such file.
+      ValueError: If it is damaged; the message names the file and the record.
+    """
+
+    def __init__(self, path):
+        self.path = path
+        with open(path, 'rb') as file:
+            self._state = _state(file)
+            self.records = _verified(path, file)
+
+    @contextlib.contextmanager
+    def readers(self, records):
+        """Opens records for reading side by side, each with a handle of its own.
+
+        Args:
+          records: Dict of anything -> name of a record.
+
+        Yields:
+          Dict of the same keys -> function that gives the record's next so many entries.
+
+        Raises:
+          ValueError: If the file is no longer the one that was verified.
+        """
+        with contextlib.ExitStack() as stack:
+            readers = {}
+            for key, name in records.items():
+                file = stack.enter_context(open(self.path, 'rb'))
+                if _state(file) != self._state:
+                    raise ValueError(f'{self.path}: the file has changed since it was opened. '
+                                     f'Open it again.')
+                archive = stack.enter_context(zipfile.ZipFile(file))
+                record = self.records[name]
+                opened = stack.enter_context(archive.open(record.member))
+                try:
+                    _header(opened)
+                    if record.fortran_order and len(record.shape) > 1:
+                        readers[key] = _by_columns(record, opened, stack)
+                    else:
+                        readers[key] = _by_rows(self.path, name, record, opened)
+                except (EOFError, OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+                    raise damage(self.path, f'record {name!r} cannot be read', error) from error
+            yield readers
+
+
+def number_of_records(file, archive):
+    """As the end of the archive states it; zipfile would lose records of a damaged directory."""
+    file.seek(-22 - len(archive.comment), os.SEEK_END)
+    return int.from_bytes(file.read(12)[10:], 'little')
+
+
+def name_of(member):
+    """The record's name, of the member's of the archive."""
+    return member[:-len('.npy')] if member.endswith('.npy') else member
+
+
+def damage(path, where, error):
+    """The ValueError to raise for whatever zipfile, zlib or NumPy raised."""
+    words = ' '.join(str(error).split()) or type(error).__name__
+    return ValueError(f'{path}: {where}: {words.rstrip(".")}.')
+
+
+def _state(file):
+    found = os.fstat(file.fileno())
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _verified(path, file):
+    """All records' headers; each record was read to its end, which compares its checksum."""
+    records = {}
+    where = 'not an .npz file, or a damaged one'
+    # Damaged bytes make zipfile, zlib and NumPy raise a dozen types; all of them mean the same.
+    try:
+        with zipfile.ZipFile(file) as archive:
+            if len(archive.namelist()) != number_of_records(file, archive):
+                raise ValueError('its directory is incomplete')
+            for member in archive.namelist():
+                name = name_of(member)
+                where = f'record {name!r} cannot be read'
+                if name in records:
+                    raise ValueError('there are two of that name')
+                with archive.open(member) as record:
+                    records[name] = found = Record(member, *_header(record))
+                    size = sum(map(len, iter(lambda: record.read(BLOCK), b'')))
+                entries = 1
+                for axis in found.shape:
+                    entries *= axis
+                if min(found.shape, default=0) < 0 or size != entries * found.dtype.itemsize:
+                    raise ValueError(f'it holds {size} bytes, not {found.dtype} of shape '
+                                     f'{found.shape}')
+    except Exception as error:
+        raise damage(path, where, error) from error
+    return records
+
+
+def _header(file):
+    """(shape, whether in Fortran's order, dtype); the file then stands at the data."""
+    version = np.lib.format.read_magic(file)
+    # Version 3 is version 2 in UTF-8, which only names of a record's parts need.
+    read = {(1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+    if read is None:
+        raise ValueError(f'version {version} of the .npy format is not known')
+    shape, fortran_order, dtype = read(file)
+    if dtype.hasobject:
+        raise ValueError('Object arrays cannot be loaded')
+    return shape, fortran_order, dtype
+
+
+def _by_rows(path, name, record, file):
+    shape = record.shape[1:]
+    size = record.dtype.itemsize * int(np.prod(shape, dtype=np.int64))
+
+    def take(count):
+        try:
+            data = file.read(count * size)
+        except (EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+            raise damage(path, f'record {name!r} cannot be read', error) from error
+        if len(data) != count * size:
+            raise ValueError(f'{path}: record {name!r} ends early.')
+        values = np.frombuffer(data, record.dtype) if size else np.zeros(0, record.dtype)
+        return _native(values.reshape((count, *shape)))
+
+    return take
+
+
+def _by_columns(record, file, stack):
+    """Its rows stand together only in a map of the whole array, which must not be compressed."""
+    if 0 in record.shape:
+        return lambda count: np.zeros((count, *record.shape[1:]), record.dtype.newbyteorder('='))
+    unpacked = stack.enter_context(tempfile.TemporaryFile())
+    shutil.copyfileobj(file, unpacked, BLOCK)
+    unpacked.flush()
+    rows = np.memmap(unpacked, record.dtype, 'r', shape=record.shape, order='F')
+    position = 0
+
+    def take(count):
+        nonlocal position
+        position += count
+        return _native(np.array(rows[position - count:position], order='C'))
+
+    return take
+
+
+def _native(values):
+    return values.astype(values.dtype.newbyteorder('='), copy=False)

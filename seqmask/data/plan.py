@@ -1,0 +1,230 @@
+"""Which sequences stand in which batch? NumPy on lengths alone, once an epoch."""
+
+import numpy as np
+
+from seqmask import checks
+
+
+class BatchSize:
+    """How many sequences a batch takes: `batch_size` of them, or as many as `max_steps` allow.
+
+    Args:
+      batch_size: int; or None where max_steps is given.
+      max_steps: int. Steps that a batch may have; or None where batch_size is given.
+      count: What max_steps counts: 'padded', the B * T steps of the batch, or 'real', the sum of
+        its lengths. A sequence of length 0 counts as one of length 1.
+      multiple: int. Numbers of sequences are rounded down to a multiple of it; where fewer fit, to
+        what fits: the budget wins.
+
+    Raises:
+      TypeError: If an argument's type does not fit.
+      ValueError: If an argument's value does not fit, or not exactly one of batch_size and
+        max_steps is given.
+    """
+
+    def __init__(self, batch_size, max_steps, count='padded', multiple=1):
+        self.multiple = checks.size('multiple', multiple)
+        self.count = checks.choice('count', count, ['padded', 'real'])
+        if (batch_size is None) == (max_steps is None):
+            raise ValueError(f'exactly one of batch_size and max_steps must be given, got '
+                             f'batch_size={batch_size} and max_steps={max_steps}.')
+        self.batch_size = self.max_steps = None
+        if max_steps is not None:
+            self.max_steps = checks.size('max_steps', max_steps)
+        elif checks.size('batch_size', batch_size) < multiple:
+            raise ValueError(f'batch_size must be at least multiple, which is {multiple}, got '
+                             f'{batch_size}.')
+        else:
+            self.batch_size = self.rounded(batch_size)
+
+    def rounded(self, number):
+        """`number` down to a multiple, or itself where it is below one."""
+        return int(number - number % self.multiple if number >= self.multiple else number)
+
+    def ends(self, lengths, drop_remainder):
+        """Where each batch ends, if they are filled one after the other.
+
+        A batch takes at least one sequence, so that one that exceeds the budget alone is not lost.
+
+        Args:
+          lengths: int [B], in the order of the epoch, of one bucket.
+          drop_remainder: Whether to leave out, at the end, what does not fill a batch: fewer than
+            batch_size sequences, or, of a budget, fewer than multiple.
+
+        Returns:
+          List of ints, ascending.
+        """
+        lengths = np.maximum(lengths, 1).astype(np.int64)
+        totals = np.cumsum(lengths)
+        whole = self.batch_size or self.multiple
+        ends, end = [], 0
+        while end < len(lengths):
+            fitting = self._fitting(lengths, totals, end)
+            number = self.rounded(fitting)
+            if drop_remainder and end + fitting == len(lengths) and number < whole:
+                break
+            end += number
+            ends.append(end)
+        return ends
+
+    def _fitting(self, lengths, totals, start):
+        """How many sequences fit into a batch that begins at `start`; at least 1."""
+        if self.batch_size is not None:
+            return min(self.batch_size, len(lengths) - start)
+        if self.count == 'real':
+            before = totals[start] - lengths[start]
+            end = np.searchsorted(totals, before + self.max_steps, side='right')
+            return max(1, int(end) - start)
+        width = 64      # few batches need more, and looking at all of them would take B^2
+        while True:
+            ahead = lengths[start:start + width]
+            steps = np.maximum.accumulate(ahead) * np.arange(1, len(ahead) + 1)
+            number = int(np.searchsorted(steps, self.max_steps, side='right'))
+            if number < width:
+                return max(1, number)
+            width *= 4
+
+
+def make_plan(lengths, buckets, size, *, rng, shuffle, drop_remainder):
+    """The indices of each batch's sequences.
+
+    Args:
+      lengths: int [B].
+      buckets: int [B]. The bucket of each sequence; a batch holds those of one bucket only.
+      size: `BatchSize`.
+      rng: `np.random.Generator`.
+      shuffle: Whether to mix the sequences, and the batches of different buckets.
+      drop_remainder: As of `BatchSize.ends`, in each bucket.
+
+    Returns:
+      List of int64 arrays.
+    """
+    order = rng.permutation(len(lengths)) if shuffle else np.arange(len(lengths))
+    # Stable, so that within a bucket the order stays: one sort instead of a pass for each bucket.
+    order = order[np.argsort(buckets[order], kind='stable')].astype(np.int64)
+    batches = []
+    for members in np.split(order, np.flatnonzero(np.diff(buckets[order])) + 1):
+        starts = [0, *size.ends(lengths[members], drop_remainder)]
+        batches += [members[start:end] for start, end in zip(starts, starts[1:])]
+    return [batches[k] for k in rng.permutation(len(batches))] if shuffle else batches
+
+
+def make_boundaries(boundaries, lengths):
+    """Longest length of each bucket, as a list, or None for a single bucket.
+
+    Args:
+      boundaries: None; ascending ints; an int, for that many buckets of about as many of the
+        sequences each; or 'exact', for a bucket for each length.
+      lengths: int [B], to choose from.
+
+    Returns:
+      List of ints, or None.
+
+    Raises:
+      TypeError: If a boundary is not an int.
+      ValueError: If boundaries are not ascending, or below 1.
+    """
+    if boundaries is None:
+        return None
+    if isinstance(boundaries, str):
+        checks.choice('bucket_boundaries', boundaries, ['exact'])
+        return np.unique(lengths).tolist()
+    if isinstance(boundaries, (int, np.integer)):
+        number = checks.size('bucket_boundaries', boundaries)
+        if not len(lengths):
+            return []
+        ranks = np.arange(1, number + 1) * len(lengths) // number     # 0 < rank, last = B
+        return np.unique(np.sort(lengths)[np.maximum(ranks, 1) - 1]).tolist()
+    boundaries = [checks.size('each of bucket_boundaries', boundary) for boundary in boundaries]
+    if not boundaries or any(low >= high for low, high in zip(boundaries, boundaries[1:])):
+        raise ValueError(f'bucket_boundaries must be ascending lengths, got {boundaries}.')
+    return boundaries
+
+
+def find_buckets(lengths, boundaries, overflow):
+    """The bucket of each sequence: the first whose boundary is not below its length.
+
+    Args:
+      lengths: int [B].
+      boundaries: As `make_boundaries` returns them.
+      overflow: 'error', or 'last' for the last bucket to take longer sequences.
+
+    Returns:
+      int [B].
+
+    Raises:
+      ValueError: If a sequence is longer than the last boundary, and overflow is 'error'.
+    """
+    if not boundaries:
+        return np.zeros(len(lengths), np.int64)
+    buckets = np.searchsorted(boundaries, lengths, side='left')
+    for i in np.flatnonzero(buckets == len(boundaries)):
+        if overflow == 'error':
+            raise ValueError(f'bucket_boundaries must cover every length; sequence {i} has '
+                             f'{lengths[i]} steps, the last boundary is {boundaries[-1]}. Raise '
+                             f"it, or put longer sequences into the last bucket: overflow='last'.")
+    return np.minimum(buckets, len(boundaries) - 1)
+
+
+def make_shard(shard):
+    """`shard` as (index, count), two Python ints.
+
+    Args:
+      shard: None for all there is, or (index, count), 0 <= index < count.
+
+    Returns:
+      (index, count).
+
+    Raises:
+      TypeError: If an entry is not an int.
+      ValueError: If there are not two, or the index is not below the count.
+    """
+    if shard is None:
+        return 0, 1
+    if len(shard) != 2:
+        raise ValueError(f'shard must be (index, count), got {shard}.')
+    index = checks.size('index of shard', shard[0], minimum=0)
+    count = checks.size('count of shard', shard[1])
+    if index >= count:
+        raise ValueError(f'shard must be (index, count) with index < count, got {shard}.')
+    return index, count
+
+
+def padding_share(batches):
+    """Padded steps as a fraction of all steps; 0 where there are none.
+
+    Args:
+      batches: List of int arrays [B], the lengths of each batch.
+
+    Returns:
+      float.
+    """
+    steps = sum(len(lengths) * int(lengths.max(initial=0)) for lengths in batches)
+    real = sum(int(lengths.sum()) for lengths in batches)
+    return (steps - real) / steps if steps else 0.0
+
+
+def describe(batches, batch_size):
+    """One line on batches of these lengths.
+
+    Args:
+      batches: List of int arrays [B], the lengths of each batch.
+      batch_size: int, the whole size, or None where there is none.
+
+    Returns:
+      String, such as '2 batches of 64 sequences, 3 to 14 steps; 2.1% of the steps are padding'.
+    """
+    if not batches:
+        return 'no batches'
+    sizes = [len(lengths) for lengths in batches]
+    steps = np.concatenate(batches)
+    few, many = min(sizes), max(sizes)
+    sequences = f'{few} to {many} sequences'
+    if few == many:
+        sequences = f'{many} sequence{"s" * (many != 1)}'
+    elif many == batch_size:
+        sequences = f'{many} sequences (the last ones fewer)'
+    short, long = steps.min(initial=np.iinfo(np.int32).max), steps.max(initial=0)
+    length = f'{short} to {long}' if short < long else f'{long}'
+    return (f'{len(batches)} batch{"es" * (len(batches) != 1)} of {sequences}, {length} '
+            f'step{"s" * (length != "1")}; {padding_share(batches):.1%} of the steps are padding')

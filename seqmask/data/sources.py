@@ -1,0 +1,203 @@
+"""What is in memory, or comes as a `tf.data.Dataset`, as a stream."""
+
+import numpy as np
+import tensorflow as tf
+
+from seqmask.data import chunk as chunking
+from seqmask.data.schema import Field, Schema
+from seqmask.data.sequences import Sequences
+from seqmask.data.stream import Stream, reason
+
+
+def from_lists(frames, steps=None, sequences=None):
+    """A stream of Python lists or arrays, one for each sequence.
+
+    Args:
+      frames: List of B arrays or nested lists [length, D].
+      steps: Dict of lists of B arrays [length, ...].
+      sequences: Dict of arrays or lists [B, ...].
+
+    Returns:
+      `Stream`.
+
+    Raises:
+      TypeError: If a dtype does not fit.
+      ValueError: If a shape does not fit; the message names the sequence.
+
+    >>> print(seqmask.data.from_lists([[[1.], [2.]], [[3.]]], sequences={'labels': [0, 1]}))
+    memory: 2 sequences
+    inputs  float64  [1]  per step
+    labels  int64    []   per sequence
+    """
+    return Stream.from_sequences(Sequences.from_list(frames, steps, sequences))
+
+
+def from_ragged(ragged, steps=None, sequences=None):
+    """A stream of ragged tensors.
+
+    Args:
+      ragged: Numbers, `tf.RaggedTensor` [B, (T), D]. Whole numbers become float32.
+      steps: Dict of `tf.RaggedTensor` [B, (T), ...] with the same row lengths.
+      sequences: Dict of tensors or arrays [B, ...].
+
+    Returns:
+      `Stream`.
+
+    Raises:
+      TypeError: If one is not ragged, or a dtype does not fit.
+      ValueError: If a shape or the row lengths do not fit.
+
+    >>> ragged = tf.ragged.constant([[[1., 2.]], [], [[3., 4.], [5., 6.]]], inner_shape=(2,))
+    >>> seqmask.data.from_ragged(ragged).to_sequences().lengths
+    array([1, 0, 2], dtype=int32)
+    """
+    frames, lengths = _flat('ragged', ragged)
+    if frames.ndim != 2:
+        raise ValueError(f'ragged must have shape [B, (T), D], got {ragged.shape}.')
+    joined = {}
+    for name, values in (steps or {}).items():
+        joined[name], found = _flat(f'steps[{name!r}]', values)
+        if not np.array_equal(found, lengths):
+            raise ValueError(f'steps[{name!r}] must have the row lengths of ragged.')
+    whole = {name: chunking.readable(name, values, 'sequences')
+             for name, values in (sequences or {}).items()}
+    return Stream.from_sequences(Sequences(frames, lengths, joined, whole))
+
+
+def from_dataset(dataset, steps=None):
+    """A stream of any `tf.data.Dataset` of dicts, one sequence each.
+
+    Args:
+      dataset: `tf.data.Dataset` of dicts of tensors: 'inputs' [T, D]; optionally 'lengths', an
+        int scalar, 0 <= lengths <= T, without which every frame is real; and fields. Frames behind
+        the length are padding and cut off, from 'inputs' and every field per step.
+      steps: Names of the fields that have an entry for each step. If None, they are those whose
+        first size is that of 'inputs', or unknown; every other field has one for each sequence.
+
+    Returns:
+      `Stream` that reads the dataset anew each time. Whole numbers in 'inputs' become float32.
+
+    Raises:
+      TypeError: If it is no such dataset.
+      ValueError: If shapes do not fit; batches must be taken apart with `unbatch()` first.
+      tf.errors.InvalidArgumentError: While iterating, if a length or a field per step does not fit
+        the frames; the message names the element.
+
+    >>> dataset = tf.data.Dataset.from_tensor_slices(
+    ...     {'inputs': [[[1.], [2.]], [[3.], [9.]]], 'lengths': [2, 1]})
+    >>> seqmask.data.from_dataset(dataset).to_sequences().frames.ravel()
+    array([1., 2., 3.], dtype=float32)
+    """
+    return _DatasetStream(dataset, steps)
+
+
+class _DatasetStream(Stream):
+    """Its examples are the dataset's own, and its chunks are made of them."""
+
+    def __init__(self, dataset, steps):
+        self._dataset = dataset
+        number = int(tf.data.experimental.cardinality(dataset)) if isinstance(
+            dataset, tf.data.Dataset) else -1
+        super().__init__(_schema_of(dataset, steps), self._collected, source='tf.data.Dataset',
+                         num_sequences=number if number >= 0 else None)
+
+    def examples(self):
+        return self._dataset.enumerate().map(self._cropped)
+
+    def _collected(self):
+        most = chunking.most_steps(self.schema)
+        parts, total = [], 0
+        try:
+            for example in self.examples().as_numpy_iterator():
+                parts.append(example)
+                total += int(example['lengths'])
+                if total >= most or len(parts) == chunking.MOST_SEQUENCES:
+                    yield self._chunk(parts)
+                    parts, total = [], 0
+        except tf.errors.OpError as error:
+            raise ValueError(f'{self.source}: {reason(error)}') from error
+        if parts:
+            yield self._chunk(parts)
+
+    def _chunk(self, parts):
+        chunk = {'lengths': np.array([part['lengths'] for part in parts], np.int32)}
+        for name, field in self.schema.fields.items():
+            values = [part[name] for part in parts]
+            dtype = field.dtype.as_numpy_dtype
+            chunk[name] = (np.concatenate(values) if field.per == 'step'
+                           else np.array(values, dtype).reshape((len(parts), *field.shape)))
+        return chunk
+
+    @tf.autograph.experimental.do_not_convert
+    def _cropped(self, number, example):
+        inputs = example['inputs']
+        frames = tf.shape(inputs)[0]
+        # Compared before it is cast: an absurd one must not wrap around to a right one.
+        lengths = tf.cast(example.get('lengths', frames), tf.int64)
+        wanted = tf.cast(frames, tf.int64)
+        shown = tf.strings.format(
+            'lengths must be in 0..T; that of element {} is {}, and T is {}.',
+            (number, lengths, wanted))
+        right = [tf.debugging.Assert((lengths >= 0) & (lengths <= wanted), [shown])]
+        for name in self.schema.steps[1:]:
+            found = tf.shape(example[name])[0]
+            shown = tf.strings.format(
+                f'{_quoted(name)} must have an entry for each frame; element {{}} has {{}}, and '
+                f'{{}} frames.', (number, found, frames))
+            right.append(tf.debugging.Assert(tf.equal(found, frames), [shown]))
+        with tf.control_dependencies(right):
+            lengths = tf.cast(lengths, tf.int32)
+        inputs = tf.cast(inputs, self.schema.fields['inputs'].dtype)
+        return {'inputs': inputs[:lengths], 'lengths': lengths,
+                **{name: example[name][:lengths] for name in self.schema.steps[1:]},
+                **{name: example[name] for name in self.schema.sequences}}
+
+
+def _schema_of(dataset, steps):
+    spec = getattr(dataset, 'element_spec', None)
+    if not isinstance(spec, dict) or 'inputs' not in spec:
+        raise TypeError(f"dataset must be a tf.data.Dataset of dicts with 'inputs', got "
+                        f'{type(dataset).__name__}{"" if spec is None else f" of {spec}"}.')
+    for name, part in spec.items():
+        if not isinstance(part, tf.TensorSpec) or part.shape.rank is None:
+            raise TypeError(f'{name!r} must be a tensor of known rank, got {part}.')
+    inputs = spec['inputs']
+    if inputs.shape.rank != 2 or inputs.shape[1] is None:
+        raise ValueError(f"'inputs' must have shape [T, D], D known, one sequence an element, got "
+                         f'{inputs.shape}. Take batches apart with unbatch().')
+    if 'lengths' in spec and (spec['lengths'].shape.rank or not spec['lengths'].dtype.is_integer):
+        raise ValueError(f"'lengths' must be an int scalar for each element, got "
+                         f"{spec['lengths']}.")
+    for name in steps or []:
+        if name not in spec or not spec[name].shape.rank:
+            raise ValueError(f'steps names {name!r}, which has no axis of steps.')
+    fields = {'inputs': Field(inputs.dtype if inputs.dtype.is_floating else tf.float32,
+                              tuple(inputs.shape[1:]), 'step')}
+    for name, part in spec.items():
+        if name in ('inputs', 'lengths'):
+            continue
+        per_step = (name in steps if steps is not None else
+                    part.shape.rank > 0 and part.shape[0] in (None, inputs.shape[0]))
+        shape = part.shape[1:] if per_step else part.shape
+        if not shape.is_fully_defined():
+            raise ValueError(f'{name!r} must have one shape for every '
+                             f'{"step" if per_step else "sequence"}, got {shape}.')
+        fields[name] = Field(part.dtype, tuple(shape), 'step' if per_step else 'sequence')
+    return Schema(fields)
+
+
+def _flat(name, ragged):
+    """(values [N, ...], row lengths [B])."""
+    if not isinstance(ragged, tf.RaggedTensor):
+        raise TypeError(f'{name} must be a tf.RaggedTensor, got {type(ragged).__name__}.')
+    lengths, values = ragged.row_lengths().numpy(), ragged.values
+    if isinstance(values, tf.RaggedTensor):         # of nested lists: D is ragged in name only
+        sizes = np.unique(values.row_lengths())
+        if values.ragged_rank > 1 or len(sizes) > 1:
+            raise ValueError(f'{name} must have the same size at every step, got {sizes.tolist()}.')
+        values = tf.reshape(values.flat_values, [values.nrows(), sizes[0] if len(sizes) else 0])
+    return chunking.readable(name, values.numpy(), name), lengths
+
+
+def _quoted(name):
+    return repr(name).replace('{}', '{{}}')

@@ -1,0 +1,198 @@
+"""A source of sequences that need not fit into memory, readable again and again."""
+
+import codecs
+import re
+
+import tensorflow as tf
+
+from seqmask.data import chunk as chunking
+from seqmask.data.schema import Schema
+from seqmask.data.sequences import Sequences
+
+
+class Stream:
+    """Sequences one after the other, in the order of their source.
+
+    Each call of `examples()` or `chunks()` reads from the beginning; what is in memory is a few
+    chunks of some hundred sequences, whatever the source's size.
+
+    Errors in the source that only reading shows come while it is read: from `chunks()`, and what
+    uses it (`to_sequences`, `write_npz`, `write_tfrecord`), as ValueError. From `examples()` they
+    come as TensorFlow brings them: `tf.errors.InvalidArgumentError`, whose message holds the
+    sentence amid TensorFlow's own words; `reason(error)` gives the sentence alone.
+
+    Attributes:
+      schema: `Schema`.
+      source: String. What is read, for people and for errors.
+      num_sequences: int, or None where only reading would tell.
+
+    Args:
+      schema: `Schema`.
+      chunks: Function without arguments that returns an iterable of chunks from the beginning. A
+        chunk is a dict of NumPy arrays: 'lengths' int32 [b], each field per step [n, ...], n = sum
+        of lengths, each field per sequence [b, ...].
+      source: String.
+      num_sequences: int or None.
+
+    >>> stream = seqmask.data.Stream.from_sequences(
+    ...     seqmask.data.Sequences(np.float32([[1.], [2.], [3.]]), [2, 1]))
+    >>> print(stream)
+    memory: 2 sequences
+    inputs  float32  [1]  per step
+    >>> for example in stream.examples():
+    ...     print(example['lengths'].numpy(), example['inputs'].numpy().tolist())
+    2 [[1.0], [2.0]]
+    1 [[3.0]]
+    """
+
+    def __init__(self, schema, chunks, *, source, num_sequences=None):
+        if not isinstance(schema, Schema):
+            raise TypeError(f'schema must be a Schema, got {type(schema).__name__}.')
+        self.schema = schema
+        self.source = source
+        self.num_sequences = num_sequences
+        self._chunks = chunks
+
+    @classmethod
+    def from_sequences(cls, sequences):
+        """A collection in memory as a stream; its arrays are not copied.
+
+        Args:
+          sequences: `Sequences`.
+
+        Returns:
+          `Stream`.
+
+        Raises:
+          TypeError: If it is no `Sequences`, or a dtype is none of TensorFlow's.
+        """
+        if not isinstance(sequences, Sequences):
+            raise TypeError(f'sequences must be a Sequences, got {type(sequences).__name__}.')
+        schema = Schema.of(sequences)
+        steps = chunking.most_steps(schema)
+
+        def chunks():
+            before = 0
+            for first, last in chunking.cuts(sequences.lengths, steps):
+                lengths = sequences.lengths[first:last]
+                real = slice(before, before + int(lengths.sum()))
+                before = real.stop
+                yield {'inputs': sequences.frames[real], 'lengths': lengths,
+                       **{name: values[real] for name, values in sequences.steps.items()},
+                       **{name: values[first:last]
+                          for name, values in sequences.sequences.items()}}
+
+        return cls(schema, chunks, source='memory', num_sequences=len(sequences))
+
+    def chunks(self):
+        """The sequences, a chunk at a time, for NumPy.
+
+        Returns:
+          Iterator of dicts of arrays, as the argument `chunks` of the class describes them.
+
+        Raises:
+          ValueError: While iterating, if the source is not what it should be; the message names it.
+        """
+        return iter(self._chunks())
+
+    def examples(self):
+        """The sequences, one at a time, for `tf.data`.
+
+        Returns:
+          `tf.data.Dataset` of dicts as `schema.element_spec` says: unpadded, in the order of the
+          source. It reads from the beginning whenever it is iterated, chunk by chunk.
+
+        Raises:
+          tf.errors.InvalidArgumentError: While iterating, if the source is not what it should be.
+        """
+        spec = {name: tf.TensorSpec([None, *field.shape], field.dtype)
+                for name, field in self.schema.fields.items()}
+        spec['lengths'] = tf.TensorSpec([None], tf.int32)
+        with tf.device('CPU'):
+            dataset = tf.data.Dataset.from_generator(
+                self._told, output_signature=(spec, tf.TensorSpec([], tf.string)))
+            # One chunk is read while another is taken apart.
+            dataset = dataset.prefetch(1).flat_map(self._apart)
+            if self.num_sequences is not None:
+                dataset = dataset.apply(tf.data.experimental.assert_cardinality(
+                    self.num_sequences))
+        return dataset
+
+    def to_sequences(self):
+        """All of it, in memory.
+
+        Returns:
+          `Sequences`.
+
+        Raises:
+          ValueError: If the source is not what it should be; the message names it.
+
+        >>> stream = seqmask.data.from_lists([[[1.], [2.]], [[3.]]])
+        >>> stream.to_sequences().lengths
+        array([2, 1], dtype=int32)
+        """
+        return chunking.joined(self.chunks(), self.schema, self.source)
+
+    def __str__(self):
+        number = 'sequences' if self.num_sequences is None else f'{self.num_sequences} sequences'
+        return f'{self.source}: {number}\n{self.schema}'
+
+    def _told(self):
+        """(chunk, what is wrong): Python's exceptions reach tf.data as tracebacks, not words."""
+        try:
+            for chunk in self.chunks():
+                yield chunking.fitted(chunk, self.schema), ''
+        except (ValueError, TypeError, OSError) as error:
+            yield chunking.fitted(chunking.empty(self.schema), self.schema), str(error)
+
+    @tf.autograph.experimental.do_not_convert
+    def _apart(self, chunk, problem):
+        right = tf.debugging.Assert(tf.equal(problem, ''), [problem])
+        with tf.control_dependencies([right]):
+            lengths = tf.identity(chunk['lengths'])
+        ends = tf.cumsum(tf.cast(lengths, tf.int64))
+
+        @tf.autograph.experimental.do_not_convert
+        def one(i):
+            real = slice(ends[i] - tf.cast(lengths[i], tf.int64), ends[i])
+            return {'inputs': chunk['inputs'][real], 'lengths': lengths[i],
+                    **{name: chunk[name][real] for name in self.schema.steps},
+                    **{name: chunk[name][i] for name in self.schema.sequences}}
+
+        return tf.data.Dataset.range(tf.size(lengths, tf.int64)).map(one)
+
+
+def as_stream(source):
+    """`source` as a `Stream`; it may be `Sequences`."""
+    if isinstance(source, Sequences):
+        return Stream.from_sequences(source)
+    if not isinstance(source, Stream):
+        raise TypeError(f'sequences must be a Sequences or a Stream, got '
+                        f'{type(source).__name__}.')
+    return source
+
+
+def reason(error):
+    """The sentence in an error that came through `tf.data`.
+
+    Args:
+      error: Exception, such as `tf.errors.InvalidArgumentError` from a stream's examples.
+
+    Returns:
+      String of one line; of any other error its own message.
+
+    >>> def chunks():
+    ...     raise ValueError('data.npz: record 7 is damaged.')
+    >>> schema = seqmask.data.Schema({'inputs': ('float32', [1], 'step')})
+    >>> try:
+    ...     list(seqmask.data.Stream(schema, chunks, source='data.npz').examples())
+    ... except tf.errors.InvalidArgumentError as error:
+    ...     seqmask.data.reason(error)
+    'data.npz: record 7 is damaged.'
+    """
+    text = ' '.join(str(error).split())
+    wrapped = re.search(r'assertion failed: \[(.*)\](?: \[\[|$)', text)
+    if not wrapped:
+        return text
+    # TensorFlow wrote it as a string literal of C.
+    return codecs.escape_decode(wrapped.group(1).encode())[0].decode(errors='replace')

@@ -1,0 +1,218 @@
+"""Zero-padded batches of a stream that need not fit into memory."""
+
+import numpy as np
+import tensorflow as tf
+
+from seqmask import checks
+from seqmask.data import plan as planning
+from seqmask.data.stream import Stream
+
+
+class StreamBatches:
+    """A stream as padded batches, again and again; what `Batches` is to a collection in memory.
+
+    Each batch is a dict of tensors: 'inputs' [B, T, D], T being the longest length in the batch;
+    'lengths' int32 [B]; each field per step [B, T, ...], zeros (or empty strings) in the padding;
+    each field per sequence [B, ...]. Every sequence comes exactly once in an epoch. In memory there
+    are at most `shuffle_buffer` sequences and one batch for each bucket.
+
+    The order is a pure function of (seed, epoch) and of the files, so that a resumed run sees what
+    it would have seen. The object counts nothing: iterating it gives epoch 0 each time; a training
+    loop asks for `at_epoch(epoch)`.
+
+    What needs all lengths ahead is left to `Batches`: exact lengths, and a budget of real steps. A
+    budget, `max_steps`, gives each bucket a batch size of its own, max_steps // boundary, at least
+    1, so it needs buckets.
+
+    Args:
+      stream: `Stream`.
+      batch_size: int. Sequences in a batch; the last of each bucket may have fewer. Either this or
+        max_steps is given.
+      max_steps: int. Padded steps, B * T, in a batch, at most. It wins over `multiple`. Only a
+        sequence that exceeds it alone does so, in a batch of its own.
+      multiple: int. Batch sizes are rounded down to a multiple of it; only the last batch of each
+        bucket may have any size.
+      shuffle_buffer: int. Each sequence is drawn from the next so many; 0 to keep the order of the
+        files. Shuffling is as good as the buffer is large: sorted files want one that spans them.
+      seed: int >= 0.
+      bucket_boundaries: None for a single bucket; ascending ints, the longest length of each
+        bucket; or an int, for that many buckets of about as many sequences each, chosen once from
+        the first `sample` sequences.
+      sample: int. A sequence later on may be longer than any of them: see overflow.
+      overflow: What to do with a sequence longer than the last boundary: 'error', which names its
+        number when it is reached; or 'last' to put it into the last bucket, with max_steps into a
+        batch of its own.
+      drop_remainder: Whether to leave out, in each bucket and epoch, the last sequences that do not
+        fill a batch.
+      shard: (index, count) for one of `count` workers: all of them read all, share out each batch,
+        and this one takes its sequences index, index + count, ... All have equally many batches. A
+        part may be empty.
+
+    Raises:
+      TypeError: If an argument's type does not fit.
+      ValueError: If an argument's value does not fit.
+      tf.errors.InvalidArgumentError: While iterating, if the source is not what it should be, or a
+        sequence is longer than the last boundary; `data.reason(error)` is the sentence that names
+        it, by its number from 0 in the order of the files.
+
+    >>> stream = seqmask.data.from_lists([[[1.]], [[2.], [3.]], [[4.], [5.], [6.]]])
+    >>> for batch in seqmask.data.StreamBatches(stream, 2):
+    ...     print(batch['inputs'].shape, batch['lengths'].numpy())
+    (2, 2, 1) [1 2]
+    (1, 3, 1) [3]
+    """
+
+    def __init__(self, stream, batch_size=None, *, max_steps=None, count='padded', multiple=1,
+                 shuffle_buffer=0, seed=0, bucket_boundaries=None, sample=10_000,
+                 overflow='error', drop_remainder=False, shard=None):
+        if not isinstance(stream, Stream):
+            raise TypeError(f'stream must be a Stream, got {type(stream).__name__}.')
+        self._stream = stream
+        self._size = planning.BatchSize(batch_size, max_steps, count, multiple)
+        self.batch_size = self._size.batch_size
+        if count == 'real':
+            raise ValueError("count must be 'padded' for a stream, got 'real': a budget of real "
+                             'steps needs all lengths ahead. Read it into Sequences, for Batches.')
+        if isinstance(bucket_boundaries, str):
+            raise ValueError(f'bucket_boundaries of a stream must be None, an int or ascending '
+                             f'lengths, got {bucket_boundaries!r}: batches of equal lengths need '
+                             f'all lengths ahead. Read it into Sequences, for Batches.')
+        if max_steps is not None and bucket_boundaries is None:
+            raise ValueError('max_steps of a stream needs bucket_boundaries, got None: each bucket '
+                             'has a batch size of its own. Pass their number, say 8.')
+        self.shuffle_buffer = checks.size('shuffle_buffer', shuffle_buffer, minimum=0)
+        self.seed = checks.size('seed', seed, minimum=0)
+        self.overflow = checks.choice('overflow', overflow, ['error', 'last'])
+        self.drop_remainder = drop_remainder
+        self.shard = planning.make_shard(shard)
+        first = np.zeros([0], np.int32)
+        if isinstance(bucket_boundaries, (int, np.integer)):
+            first = self._first_lengths(checks.size('sample', sample))
+        self.bucket_boundaries = planning.make_boundaries(bucket_boundaries, first)
+
+    def __len__(self):
+        """Number of batches, where it is known: a stream of a known number, one bucket."""
+        number = self._stream.num_sequences
+        if number is None or self.bucket_boundaries is not None:
+            raise TypeError('the number of batches of this stream is not known ahead; report() '
+                            'reads it once and counts.')
+        whole, rest = divmod(number, self.batch_size)
+        return whole + (rest > 0 and not self.drop_remainder)
+
+    def __iter__(self):
+        return iter(self.at_epoch(0))
+
+    @property
+    def dataset(self):
+        """Epoch 0 as a `tf.data.Dataset`."""
+        return self.at_epoch(0)
+
+    @property
+    def element_spec(self):
+        """`tf.TypeSpec` of a batch, B and T unknown: `tf.function(input_signature=[...])`."""
+        return self.dataset.element_spec
+
+    def at_epoch(self, epoch):
+        """The batches of one epoch.
+
+        Args:
+          epoch: int >= 0.
+
+        Returns:
+          `tf.data.Dataset` of dicts, read and padded in the background.
+        """
+        return self._batched(self._stream.examples(), epoch)
+
+    def report(self, epoch=0):
+        """One line on an epoch's batches, of this worker's part: how many, how long, how padded.
+
+        It reads the stream once.
+
+        Args:
+          epoch: int >= 0.
+
+        Returns:
+          String.
+        """
+        lengths = self._batched(self._stream.examples().map(_length_alone), epoch)
+        return planning.describe([batch['lengths'].numpy() for batch in lengths],
+                                 self.batch_size if self.shard == (0, 1) else None)
+
+    def _batched(self, examples, epoch):
+        epoch = checks.size('epoch', epoch, minimum=0)
+        per_step = [name for name, spec in examples.element_spec.items()
+                    if spec.shape.rank and spec.shape[0] is None]
+        with tf.device('CPU'):
+            if self.bucket_boundaries and self.overflow == 'error':
+                examples = examples.enumerate().map(self._covered)
+            if self.shuffle_buffer:
+                examples = self._shuffled(examples, epoch)
+            batches = self._padded(examples)
+            if self.shard != (0, 1):
+                batches = batches.map(lambda batch: self._part(batch, per_step))
+            batches = batches.prefetch(2)
+        options = tf.data.Options()
+        options.deterministic = True
+        return batches.with_options(options)
+
+    def _shuffled(self, examples, epoch):
+        buffer, seed = self.shuffle_buffer, self.seed
+
+        @tf.autograph.experimental.do_not_convert
+        def shuffle(_):
+            # Inside a function this seeds its own graph only: tf.data would mix the program's
+            # global seed into the order.
+            tf.random.set_seed(seed)
+            return examples.shuffle(buffer, seed=epoch, reshuffle_each_iteration=False)
+
+        return tf.data.Dataset.from_tensors(0).flat_map(shuffle)
+
+    def _padded(self, examples):
+        boundaries = self.bucket_boundaries
+        if not boundaries and not self.drop_remainder:
+            return examples.padded_batch(self.batch_size or 1)
+        # To TensorFlow a boundary is the first length above a bucket, and the last bucket is open.
+        above = [boundary + 1 for boundary in boundaries or []]
+        if self.batch_size:
+            above, sizes = above[:-1], [self.batch_size] * max(1, len(above))
+        else:
+            sizes = [self._size.rounded(max(1, self._size.max_steps // boundary))
+                     for boundary in np.maximum(boundaries, 1)] + [1]
+        return examples.bucket_by_sequence_length(
+            _length_of, above, sizes, drop_remainder=self.drop_remainder)
+
+    @tf.autograph.experimental.do_not_convert
+    def _covered(self, number, example):
+        last = self.bucket_boundaries[-1]
+        covered = tf.debugging.Assert(example['lengths'] <= last, [tf.strings.format(
+            'bucket_boundaries must cover every length; sequence {} has {} steps, the last '
+            f'boundary is {last}. Raise it, or put longer sequences into the last bucket: '
+            "overflow='last'.", (number, example['lengths']))])
+        return {**example, 'lengths': checks.after([covered], example['lengths'])}
+
+    @tf.autograph.experimental.do_not_convert
+    def _part(self, batch, per_step):
+        index, count = self.shard
+        part = {name: values[index::count] for name, values in batch.items()}
+        maxlen = tf.reduce_max(tf.concat([part['lengths'], [0]], axis=0))
+        return {name: values[:, :maxlen] if name in per_step else values
+                for name, values in part.items()}
+
+    def _first_lengths(self, number):
+        lengths, found = [np.zeros([0], np.int32)], 0
+        for chunk in self._stream.chunks():
+            lengths.append(chunk['lengths'])
+            found += len(chunk['lengths'])
+            if found >= number:
+                break
+        return np.concatenate(lengths)[:number]
+
+
+@tf.autograph.experimental.do_not_convert
+def _length_of(example):
+    return example['lengths']
+
+
+@tf.autograph.experimental.do_not_convert
+def _length_alone(example):
+    return {'lengths': example['lengths']}

@@ -1,0 +1,229 @@
+"""Sequences in TFRecord files of `tf.train.SequenceExample`."""
+
+import errno
+import os
+
+import tensorflow as tf
+
+from seqmask.data import chunk as chunking
+from seqmask.data.schema import Field, Schema
+from seqmask.data.stream import Stream, as_stream
+from seqmask.data.tfrecord_codec import LAST, SCHEMA, encode, fitting, parse
+from seqmask.data.whole_file import whole_file
+
+LISTS = {'float_list': tf.float32, 'int64_list': tf.int64, 'bytes_list': tf.string}
+
+
+def open_tfrecord(path):
+    """Opens files of `tf.train.SequenceExample` for reading chunk by chunk.
+
+    A record is a sequence. Its context holds 'lengths', one int64, which must be the number of
+    frames and may be missing, and the fields per sequence. Its feature lists hold 'inputs', D
+    floats at each step, and the fields per step. What `write_tfrecord` wrote comes back as it was.
+    In other files the first record that has a frame says what there is: float_list is float32,
+    int64_list int64, bytes_list strings, one value a scalar, several a vector. Features that it
+    does not have are ignored in later records.
+
+    Damage, a record that is no SequenceExample, or one that does not fit shows when it is reached.
+    A file of `write_tfrecord` says in its last record how many there are; of others nothing tells
+    that they were cut between two records.
+
+    Args:
+      path: Of the file, or a list of them, read one after the other.
+
+    Returns:
+      `Stream`.
+
+    Raises:
+      FileNotFoundError: If there is no such file.
+      ValueError: If a file holds no records, for nothing says what it would hold; or, here or while
+        iterating, if it is damaged or not as described: the message names the file and the record,
+        from 0 on.
+
+    >>> import os, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, 'data.tfrecord')
+    ...     seqmask.data.write_tfrecord(path, seqmask.data.from_lists([[[1.], [2.]], [[3.]]]))
+    ...     seqmask.data.open_tfrecord(path).to_sequences().lengths
+    array([2, 1], dtype=int32)
+    """
+    one = isinstance(path, (str, bytes, os.PathLike))
+    paths = [os.fsdecode(part) for part in ([path] if one else path)]
+    if not paths:
+        raise ValueError('path must name at least one file, got none.')
+    for part in paths:
+        if not tf.io.gfile.exists(part):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), part)
+    schema = _schema_of(paths[0])
+
+    def chunks():
+        for part in paths:
+            yield from _chunks(part, schema)
+
+    return Stream(schema, chunks, source=', '.join(paths))
+
+
+def write_tfrecord(path, sequences):
+    """Writes sequences as a TFRecord file, so that `open_tfrecord` gives them back as they are.
+
+    One `tf.train.SequenceExample` a sequence, as `open_tfrecord` describes it. float64 and uint64,
+    which it has no lists for, become the bytes of each entry, little-endian. The first record's
+    context also holds the schema as JSON, 'seqmask.schema', and the last one's the number of
+    records, 'seqmask.records'; other readers pass over them.
+
+    The file appears whole or not at all: an earlier one of that name stays until the new one is
+    complete. A stream is read once, a chunk at a time.
+
+    Args:
+      path: Of the file; it is used as it is, no ending is added.
+      sequences: `Sequences` or `Stream`.
+
+    Raises:
+      TypeError: If sequences is neither.
+      ValueError: If there are no sequences, which the format cannot say, a field has the name of
+        what is written beside it, or the stream's source is damaged.
+      OSError: If the file cannot be written.
+    """
+    path = os.fsdecode(path)
+    stream = as_stream(sequences)
+    for name in (SCHEMA, LAST):
+        if name in stream.schema.fields:
+            raise ValueError(f'{name!r} is the name of what is written beside the fields. Rename '
+                             f'the field.')
+    with whole_file(path) as unfinished:
+        with tf.io.TFRecordWriter(unfinished) as writer:
+            waiting, number = None, 0
+            for chunk in stream.chunks():
+                for example in encode(chunk, stream.schema):
+                    if number == 0:
+                        example.context.feature[SCHEMA].bytes_list.value.append(
+                            stream.schema.to_json().encode())
+                    else:
+                        writer.write(waiting.SerializeToString())
+                    waiting, number = example, number + 1
+            if waiting is None:
+                raise ValueError(f'{path}: a TFRecord file without records cannot say what it '
+                                 f'holds; got no sequences. Write an npz.')
+            waiting.context.feature[LAST].int64_list.value.append(number)
+            writer.write(waiting.SerializeToString())
+
+
+def _chunks(path, schema):
+    """What `_records` gives, parsed and compared with the schema."""
+    before, signed, ended = 0, False, False
+    for records in _records(path):
+        context, lists = parse(path, before, records, schema)
+        chunk = fitting(path, before, context, lists, schema)
+        for k, text in _marks(context[SCHEMA]):
+            if before + k:
+                raise ValueError(f'{path}: record {before + k} is the first of another file. Pass '
+                                 f'files that were joined one by one, as a list of paths.')
+            if Schema.from_json(text.decode()) != schema:
+                raise ValueError(f'{path}: record 0 says that it holds other fields than the first '
+                                 f'file does.')
+            signed = True
+        if ended:
+            raise ValueError(f'{path}: record {before} comes behind the last one.')
+        for k, number in _marks(context[LAST]):
+            if (number, k + 1) != (before + k + 1, len(records)):
+                raise ValueError(f'{path}: record {before + k} says that it is the last of '
+                                 f'{number}, which it is not.')
+            ended = True
+        before += len(records)
+        wrong = chunking.not_finite(chunk['inputs'], chunk['lengths'])
+        if wrong:
+            sequence, step, value = wrong
+            raise ValueError(f"{path}: 'inputs' must be finite; record "
+                             f'{before - len(records) + sequence} holds {value} at step {step}.')
+        yield chunk
+    if signed and not ended:
+        raise ValueError(f'{path}: the file is cut short: it ends after record {before - 1}, which '
+                         f'does not say that it is the last.')
+    if not before:
+        raise _empty(path)
+
+
+def _marks(ragged):
+    """(record in the chunk, value) of those that have one."""
+    rows, values = ragged.value_rowids().numpy(), ragged.values.numpy()
+    return zip(rows.tolist(), values.tolist())
+
+
+def _records(path):
+    """Tensors of some hundred serialized records each, fewer of long ones."""
+    before = 0
+    try:
+        sizes = list(_file(path).take(16).map(tf.strings.length).as_numpy_iterator())
+        together = chunking.MOST_BYTES // max([1, *sizes])
+        for records in _file(path).batch(min(max(together, 1), chunking.MOST_SEQUENCES)):
+            yield records
+            before += len(records)
+    except tf.errors.OpError:
+        # TensorFlow says at which byte; here is at which record.
+        for number in _numbered(path):
+            before = number + 1
+        raise _damage(path, before, 'the file is damaged or cut short there') from None
+
+
+def _numbered(path):
+    """0, 1, ... for each record that can be read."""
+    try:
+        yield from (int(number) for number, _ in _file(path).enumerate())
+    except tf.errors.OpError:
+        return
+
+
+def _file(path):
+    return tf.data.TFRecordDataset(path, buffer_size=1 << 20)
+
+
+def _schema_of(path):
+    number, example = 0, None
+    for records in _records(path):
+        for record in records.numpy():
+            example = tf.train.SequenceExample()
+            try:
+                example.ParseFromString(record)
+            except Exception as error:      # protobuf's own type, which TensorFlow does not name
+                raise _damage(path, number, 'it is no tf.train.SequenceExample') from error
+            try:
+                if number == 0 and SCHEMA in example.context.feature:
+                    text = example.context.feature[SCHEMA].bytes_list.value[0]
+                    return Schema.from_json(text.decode())
+                if 'inputs' not in example.feature_lists.feature_list:
+                    names = ', '.join(map(repr, sorted(example.feature_lists.feature_list)))
+                    raise ValueError(f"it has no feature list 'inputs'; there are "
+                                     f"{names or 'none'}")
+                if example.feature_lists.feature_list['inputs'].feature:
+                    return _inferred(example)
+            except (IndexError, TypeError, ValueError) as error:
+                raise _damage(path, number, str(error).rstrip('.')) from error
+            number += 1
+    if example is None:
+        raise _empty(path)
+    raise ValueError(f'{path}: no record has a frame, so nothing says how many features there are.')
+
+
+def _inferred(example):
+    fields = {name: _field(name, parts.feature[0] if parts.feature else None, 'step')
+              for name, parts in sorted(example.feature_lists.feature_list.items())}
+    fields.update({name: _field(name, feature, 'sequence')
+                   for name, feature in sorted(example.context.feature.items())
+                   if name != 'lengths'})
+    return Schema(fields)
+
+
+def _field(name, feature, per):
+    kind = feature.WhichOneof('kind') if feature is not None else None
+    if kind is None:
+        raise ValueError(f'{name!r} has no values, which leaves open what it is')
+    count = len(getattr(feature, kind).value)
+    return Field(LISTS[kind], (count,) if name == 'inputs' or count != 1 else (), per)
+
+
+def _damage(path, number, what):
+    return ValueError(f'{path}: record {number} cannot be read: {what}.')
+
+
+def _empty(path):
+    return ValueError(f'{path}: the file holds no records, so nothing says what it would hold.')

@@ -1,0 +1,151 @@
+"""A chunk as `tf.train.SequenceExample`s, and back."""
+
+import numpy as np
+import tensorflow as tf
+
+SCHEMA, LAST = 'seqmask.schema', 'seqmask.records'
+RAW = (tf.float64, tf.uint64)       # tf.train.Feature has no list that holds them exactly
+
+
+def encode(chunk, schema):
+    """Yields a `tf.train.SequenceExample` for each sequence of a chunk."""
+    end = 0
+    encoders = {name: _encoder(field) for name, field in schema.fields.items()}
+    for i, length in enumerate(chunk['lengths'].tolist()):
+        example = tf.train.SequenceExample()
+        example.context.feature['lengths'].int64_list.value.append(length)
+        for name in schema.sequences:
+            example.context.feature[name].CopyFrom(encoders[name](chunk[name][i]))
+        first, end = end, end + length
+        for name in schema.steps:
+            example.feature_lists.feature_list[name].feature.extend(
+                map(encoders[name], chunk[name][first:end]))
+        yield example
+
+
+def parse(path, before, records, schema):
+    """The ragged tensors of some serialized records.
+
+    Args:
+      path: Named in errors.
+      before: int. Number of the first record.
+      records: string [b].
+      schema: `Schema`.
+
+    Returns:
+      (context, lists): dicts of `tf.RaggedTensor`, [b, (values)] and [b, (T), (values)].
+
+    Raises:
+      ValueError: If a record is no SequenceExample, or a feature has another kind of list.
+    """
+    context = {'lengths': tf.int64, SCHEMA: tf.string, LAST: tf.int64,
+               **{name: _stored(schema.fields[name]) for name in schema.sequences}}
+    lists = {name: _stored(schema.fields[name]) for name in schema.steps}
+    try:
+        return tf.io.parse_sequence_example(records, *(
+            {name: tf.io.RaggedFeature(dtype) for name, dtype in kinds.items()}
+            for kinds in (context, lists)))[:2]
+    except tf.errors.OpError as error:
+        for k in range(len(records) if len(records) > 1 else 0):
+            parse(path, before + k, records[k:k + 1], schema)
+        raise ValueError(f'{path}: record {before} cannot be read: it is no '
+                         f'tf.train.SequenceExample of these fields: '
+                         f'{_kinds(schema)}.') from error
+
+
+def fitting(path, before, context, lists, schema):
+    """The chunk that some records hold, each number of values compared with the schema.
+
+    Args:
+      path: Named in errors.
+      before: int. Number of the first record.
+      context: Of `parse`.
+      lists: Of `parse`.
+      schema: `Schema`.
+
+    Returns:
+      Dict, a chunk.
+
+    Raises:
+      ValueError: If a number of values or of steps does not fit; the message names the record.
+    """
+    lengths = lists['inputs'].row_lengths().numpy()
+    stated = context['lengths']
+    several = stated.row_lengths().numpy()
+    # A sequence without 'lengths' is as long as its frames are many.
+    found = lengths.copy()
+    found[several > 0] = stated.values.numpy()[stated.row_starts().numpy()[several > 0]]
+    for k in np.flatnonzero((found != lengths) | (several > 1)):
+        raise ValueError(f"{path}: record {before + k} has 'lengths' "
+                         f"{', '.join(map(str, stated[k].numpy()))} and {lengths[k]} frames.")
+    chunk = {'lengths': lengths.astype(np.int32)}
+    for name, field in schema.fields.items():
+        size = 1 if field.dtype in RAW else int(np.prod(field.shape, dtype=np.int64))
+        if field.per == 'sequence':
+            values, entries = context[name].values, np.ones_like(lengths)
+            each = context[name].row_lengths().numpy()
+        else:
+            entries = lists[name].row_lengths().numpy()
+            for k in np.flatnonzero(entries != lengths):
+                raise ValueError(f"{path}: record {before + k} has {entries[k]} steps of {name!r} "
+                                 f"and {lengths[k]} of 'inputs'.")
+            inner = lists[name].values
+            values, each = inner.values, inner.row_lengths().numpy()
+        for place in np.flatnonzero(each != size):
+            k = np.searchsorted(np.cumsum(entries), place, side='right')
+            raise ValueError(f'{path}: record {before + k} has {each[place]} values of {name!r} '
+                             f'per {field.per}, not {size}.')
+        where = f'{path}: record {before} or one of the {len(lengths) - 1} after it'
+        chunk[name] = _decoded(where, name, values.numpy(), field, int(entries.sum()))
+    return chunk
+
+
+def _decoded(where, name, values, field, count):
+    shape = (count, *field.shape)
+    if field.dtype in RAW:
+        dtype = np.dtype(field.dtype.as_numpy_dtype).newbyteorder('<')
+        size = dtype.itemsize * int(np.prod(field.shape, dtype=np.int64))
+        if any(len(value) != size for value in values):
+            raise ValueError(f'{where} has entries of {name!r} that are not {size} bytes long.')
+        values = np.frombuffer(b''.join(values), dtype).astype(dtype.newbyteorder('='))
+        return values.reshape(shape)
+    if field.dtype == tf.string:
+        return values.reshape(shape)
+    dtype = field.dtype.as_numpy_dtype
+    # A number that the dtype does not hold would become another one.
+    with np.errstate(over='ignore'):
+        cast = values.astype(dtype)
+    if not np.array_equal(cast.astype(values.dtype), values, equal_nan=values.dtype.kind == 'f'):
+        raise ValueError(f'{where} has values of {name!r} that are no {field.dtype.name}.')
+    return cast.reshape(shape)
+
+
+def _encoder(field):
+    feature, train = tf.train.Feature, tf.train
+    if field.dtype in RAW:
+        dtype = np.dtype(field.dtype.as_numpy_dtype).newbyteorder('<')
+        return lambda values: feature(bytes_list=train.BytesList(
+            value=[np.asarray(values, dtype).tobytes()]))
+    if field.dtype == tf.string:
+        return lambda values: feature(bytes_list=train.BytesList(
+            value=[v.encode() if isinstance(v, str) else bytes(v) for v in np.ravel(values)]))
+    if field.dtype.is_floating:
+        return lambda values: feature(float_list=train.FloatList(
+            value=np.ravel(values).astype(np.float32).tolist()))
+    return lambda values: feature(int64_list=train.Int64List(
+        value=np.ravel(values).astype(np.int64).tolist()))
+
+
+def _stored(field):
+    if field.dtype == tf.string or field.dtype in RAW:
+        return tf.string
+    return tf.float32 if field.dtype.is_floating else tf.int64
+
+
+def _kinds(schema):
+    return ', '.join(f'{name!r} {_list(field)}' for name, field in schema.fields.items())
+
+
+def _list(field):
+    return {tf.string: 'bytes_list', tf.float32: 'float_list',
+            tf.int64: 'int64_list'}[_stored(field)]

@@ -1,0 +1,26 @@
+"""A file appears whole or not at all: an earlier one stays until the new one is complete."""
+
+import contextlib
+import os
+import uuid
+
+
+@contextlib.contextmanager
+def whole_file(path):
+    """Gives the name to write to; when the block ends well, the file takes the name `path`.
+
+    Args:
+      path: Of the file, as it is to be.
+
+    Yields:
+      The name beside it under which it is to be written. Nothing stays there.
+    """
+    unfinished = f'{path}.{uuid.uuid4().hex}.tmp'
+    try:
+        yield unfinished
+        with open(unfinished, 'rb') as file:
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    finally:
+        if os.path.exists(unfinished):
+            os.remove(unfinished)

@@ -1,0 +1,187 @@
+"""Checkpoints in a folder, one an epoch: each is whole, or is known not to be.
+
+  epoch-7.data-00000-of-00001, epoch-7.index    as TensorFlow writes them
+  epoch-7.sha256                                their checksums, as `sha256sum -c` reads them
+  checkpoint                                    the newest one, for `tf.train.latest_checkpoint`
+
+They are written in this order, and only then are older ones removed. So a kill leaves the newest
+whole one as it was, and what it left half-written has no checksums and is not listed.
+`tf.train.CheckpointManager` would remove older ones before the newer one has its checksums, and
+believes whatever stands in `checkpoint`.
+"""
+
+import glob
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+
+import tensorflow as tf
+from absl import logging
+
+from seqmask.training.whole import write_whole
+
+STATE, CHECKSUMS = 'checkpoint', '.sha256'
+
+
+class Checkpoints:
+    """The checkpoints of one set of objects.
+
+    Args:
+      folder: Path; made when the first one is saved.
+      writes: Whether this process keeps what it saves; of several workers the chief alone does, and
+        the others take part in saving, because some variables are read from all of them.
+      state: Objects and variables to save, by name.
+    """
+
+    def __init__(self, folder, writes=True, **state):
+        self._folder, self._writes = folder, writes
+        self._checkpoint = tf.train.Checkpoint(**state)
+        self._checkpoint.save_counter       # now, since `Checkpoint.restore` looks for it
+
+    def save(self, epoch):
+        """Adds the checkpoint of an epoch, or replaces it."""
+        if not self._writes:
+            with tempfile.TemporaryDirectory() as folder:
+                self._checkpoint.write(os.path.join(folder, 'epoch'))
+            return
+        prefix = _prefix(self._folder, epoch)
+        os.makedirs(self._folder, exist_ok=True)
+        if os.path.exists(prefix + CHECKSUMS):
+            os.remove(prefix + CHECKSUMS)   # they are not of what is written now
+        self._checkpoint.write(prefix)
+        _write_checksums(prefix)
+
+    def keep(self, epochs):
+        """Records the given epochs, and removes all others' files, half-written ones included."""
+        if not self._writes:
+            return
+        epochs = sorted(epochs)
+        names = [('model_checkpoint_path', epochs[-1]),
+                 *(('all_model_checkpoint_paths', epoch) for epoch in epochs)]
+        write_whole(os.path.join(self._folder, STATE), lambda file: file.writelines(
+            f'{name}: "epoch-{epoch}"\n' for name, epoch in names))
+        # Checksums first: without them, what a kill leaves is not taken for a damaged checkpoint.
+        for name in sorted(os.listdir(self._folder), key=lambda name: not name.endswith(CHECKSUMS)):
+            found = re.match(r'epoch-(\d+)[._]', name)
+            if found and int(found[1]) not in epochs:
+                path = os.path.join(self._folder, name)
+                shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
+
+    def epochs(self):
+        """Numbers of the epochs that were saved, the newest first."""
+        return saved_epochs(self._folder)
+
+    def restore(self, epoch):
+        """Puts an epoch's state back; returns TensorFlow's load status."""
+        return self._checkpoint.restore(_prefix(self._folder, epoch))
+
+
+def saved_epochs(folder):
+    """Numbers of the epochs that have a checkpoint, whole or damaged, the newest first."""
+    listed = _listed(folder)
+    saved = {*listed, *_epochs_with(folder, CHECKSUMS)}
+    if not listed:
+        # Those of seqmask's first versions have no checksums. But the first epoch's may be half of
+        # what a kill left, if no list was ever written.
+        written = set(_epochs_with(folder, '.index'))
+        if written - {1} or os.path.exists(os.path.join(folder, STATE)):
+            saved |= written
+    return sorted(saved, reverse=True)
+
+
+def newest_whole(folder):
+    """The newest epoch whose checkpoint is whole; None if there is no checkpoint yet.
+
+    Each damaged one is told in one warning.
+
+    Raises:
+      ValueError: If all are damaged.
+    """
+    faults, state = [], os.path.join(folder, STATE)
+    if os.path.exists(state) and not _listed(folder):
+        logging.warning('damaged checkpoint list: %r names no epoch. Going by the files beside it.',
+                        state)
+    for epoch in saved_epochs(folder):
+        fault = fault_of(folder, epoch)
+        if fault is None:
+            for line in faults:
+                logging.warning('damaged checkpoint: %s. Going back to epoch %d, %s.', line, epoch,
+                                _prefix(folder, epoch))
+            return epoch
+        faults.append(fault)
+    if not faults:
+        return None
+    raise ValueError(f'no checkpoint in {folder!r} can be used, all are damaged: '
+                     f'{"; ".join(faults)}. Put the folder back from a copy, or choose another '
+                     f'workdir to begin anew.')
+
+
+def fault_of(folder, epoch):
+    """What is wrong with the files of a checkpoint, naming one; None if they are as written."""
+    prefix = _prefix(folder, epoch)
+    try:
+        with open(prefix + CHECKSUMS, encoding='latin-1') as file:
+            wanted = [re.fullmatch(r'([0-9a-f]{64})  (epoch-[\w.-]+)', line)
+                      for line in file.read().splitlines()]
+    except FileNotFoundError:
+        return _unreadable(prefix)
+    if len(wanted) < 2 or None in wanted:
+        return f'{prefix + CHECKSUMS!r} holds no checksums'
+    for checksum, name in (line.groups() for line in wanted):
+        path = os.path.join(folder, name)
+        try:
+            if _checksum(path) != checksum:
+                return f'{path!r} is not as it was written, its checksum is another'
+        except FileNotFoundError:
+            return f'{path!r} is missing'
+    return None
+
+
+def _prefix(folder, epoch):
+    return os.path.join(folder, f'epoch-{epoch}')
+
+
+def _listed(folder):
+    """The epochs that stand in `checkpoint`, whoever wrote it."""
+    try:
+        with open(os.path.join(folder, STATE), encoding='latin-1') as file:
+            text = file.read()
+    except FileNotFoundError:
+        return []
+    return [int(epoch) for epoch in re.findall(
+        r'^(?:all_)?model_checkpoint_paths?: "(?:.*/)?epoch-(\d+)"$', text, re.MULTILINE)]
+
+
+def _epochs_with(folder, ending):
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    found = (re.fullmatch(rf'epoch-(\d+){re.escape(ending)}', name) for name in names)
+    return [int(epoch[1]) for epoch in found if epoch]
+
+
+def _write_checksums(prefix):
+    paths = sorted(glob.glob(glob.escape(prefix) + '.data-*')) + [prefix + '.index']
+    lines = [f'{_checksum(path, sync=True)}  {os.path.basename(path)}\n' for path in paths]
+    write_whole(prefix + CHECKSUMS, lambda file: file.writelines(lines))
+
+
+def _checksum(path, sync=False):
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        if sync:
+            os.fsync(file.fileno())         # TensorFlow leaves that to the system
+        for block in iter(lambda: file.read(1 << 20), b''):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _unreadable(prefix):
+    """What is wrong with a checkpoint without checksums; None if TensorFlow can read it all."""
+    try:
+        reader = tf.train.load_checkpoint(prefix)
+        for name in reader.get_variable_to_shape_map():
+            reader.get_tensor(name)
+    except Exception as error:              # the reader has a type for each way to be damaged
+        return f'{prefix + CHECKSUMS!r} is missing, and {" ".join(str(error).split()).rstrip(".")}'
+    return None

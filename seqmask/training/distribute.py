@@ -1,0 +1,201 @@
+"""One batch, several devices: which replica has which rows, and how what they found adds up.
+
+Every process reads the whole of each batch, and each replica takes its own rows of it. So all
+workers have equally many steps, whatever the lengths, and the sums are those of one device.
+"""
+
+import json
+import os
+import zlib
+
+import tensorflow as tf
+from absl import flags
+
+from seqmask.training.app import UserError
+
+STRATEGIES = ('none', 'mirrored', 'multiworker')
+
+
+def make_strategy():
+    """The `tf.distribute` strategy that --strategy asks for; to be called before anything else.
+
+    'none' is TensorFlow's default, one device; 'mirrored' all GPUs of this machine, or its one CPU;
+    'multiworker' the processes that TF_CONFIG names, of which this is one. Models and optimizers
+    are to be made under its `scope()`.
+
+    Returns:
+      `tf.distribute.Strategy`.
+
+    Raises:
+      UserError: If TF_CONFIG is missing or malformed.
+    """
+    kind = flags.FLAGS.strategy
+    if kind == 'mirrored':
+        return tf.distribute.MirroredStrategy(tf.config.list_logical_devices('GPU') or ['CPU:0'])
+    if kind == 'multiworker':
+        check_tf_config(os.environ.get('TF_CONFIG'))
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    return tf.distribute.get_strategy()
+
+
+def check_tf_config(text):
+    """Refuses what names no cluster with a place in it for this process.
+
+    Args:
+      text: Value of the environment variable TF_CONFIG, or None.
+
+    Raises:
+      UserError: The message shows what it must look like.
+    """
+    wanted = ('{"cluster": {"worker": ["HOST:PORT", "HOST:PORT"]}, "task": {"type": "worker", '
+              '"index": 0}}, with an index of its own for each process')
+    if not text:
+        raise UserError(f'--strategy=multiworker needs the environment variable TF_CONFIG: '
+                        f'{wanted}.')
+    try:
+        config = json.loads(text)
+        workers = {job: list(addresses) for job, addresses in config['cluster'].items()}
+        job, index = config['task']['type'], config['task']['index']
+        addresses = [address for job in workers for address in workers[job]]
+        fits = (set(workers) <= {'chief', 'worker'} and type(index) is int
+                and 0 <= index < len(workers[job])
+                and all(address.rpartition(':')[0] and address.rpartition(':')[2].isdigit()
+                        for address in addresses) and len(set(addresses)) == len(addresses))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f'TF_CONFIG must be like {wanted}; got {text!r}.') from error
+    if not fits:
+        raise UserError(f'TF_CONFIG must be like {wanted}; got {text!r}.')
+
+
+def is_chief(strategy):
+    """Whether this process writes and prints: the only one, or the first of several workers."""
+    resolver = strategy.cluster_resolver
+    if resolver is None or not resolver.cluster_spec().as_dict():
+        return True
+    jobs = resolver.cluster_spec().as_dict()
+    return resolver.task_type == 'chief' or ('chief' not in jobs and resolver.task_id == 0)
+
+
+def check_scope(strategy, **made):
+    """Refuses variables that were not made under the scope of a strategy.
+
+    Args:
+      strategy: `tf.distribute.Strategy`.
+      **made: Lists of variables, by the name of what they belong to.
+
+    Raises:
+      ValueError: The message names it.
+    """
+    for name, variables in made.items():
+        # Keras keeps a TensorFlow variable in one of its own.
+        inner = [v if isinstance(v, tf.Variable) else v.value for v in variables]
+        if not all(map(strategy.extended.variable_created_in_scope, inner)):
+            raise ValueError(f'{name} must be made under the scope of the trainer\'s strategy, got '
+                             f'one that was not. Make it in `with strategy.scope():`, and pass '
+                             f'strategy to Trainer.')
+
+
+def own_rows(batch):
+    """This replica's part of a batch: of R replicas, the k-th has the rows k, k + R, ...
+
+    A part may be empty. Called in a replica, as `strategy.run` does.
+
+    Args:
+      batch: Structure of tensors [B, ...].
+    """
+    replica = tf.distribute.get_replica_context()
+    return _every(batch, replica.num_replicas_in_sync, replica.replica_id_in_sync_group)
+
+
+def sum_over_replicas(values):
+    """The sum over all replicas, the same on each of them. Called in a replica.
+
+    Args:
+      values: Structure of float tensors and `tf.IndexedSlices`; of several replicas, the latter
+        come back dense.
+    """
+    replica = tf.distribute.get_replica_context()
+    if replica.num_replicas_in_sync == 1:
+        return values
+    summed = replica.all_reduce(tf.distribute.ReduceOp.SUM,
+                                [_dense(value) for value in tf.nest.flatten(values)])
+    return tf.nest.pack_sequence_as(values, summed)
+
+
+def first_result(values):
+    """What the first replica of this process returned from `strategy.run`."""
+    strategy = tf.distribute.get_strategy()
+    return tf.nest.map_structure(lambda v: strategy.experimental_local_results(v)[0], values)
+
+
+def run_on_rows(function, batch):
+    """`function` of a batch, its rows shared out among the replicas of this process alone.
+
+    Args:
+      function: Of a structure of tensors [b, ...]; returns a tensor [b, ...].
+      batch: Structure of tensors [B, ...].
+
+    Returns:
+      Tensor [B, ...], its rows in the order of the batch.
+    """
+    strategy = tf.distribute.get_strategy()
+    alone = strategy.num_replicas_in_sync == 1
+    count = 1 if alone else len(strategy.extended.worker_devices)
+    if count == 1:
+        return first_result(strategy.run(function, args=(batch,)))
+
+    def on_replica():
+        k = tf.distribute.get_replica_context().replica_id_in_sync_group % count
+        return function(_every(batch, count, k))
+
+    parts = strategy.experimental_local_results(strategy.run(on_replica))
+    rows = tf.range(sum(tf.shape(part)[0] for part in parts))
+    order = tf.concat([rows[k::count] for k in range(count)], axis=0)
+    return tf.gather(tf.concat(parts, axis=0), tf.argsort(order))
+
+
+def all_agree(strategy, text):
+    """Whether all workers gave the same text. All of them have to ask; it waits for them."""
+    if strategy.cluster_resolver is None:
+        return True
+    number = float(zlib.crc32(text.encode()) & 0xfffff)     # so that its square is exact
+
+    @tf.function
+    def compare():
+        sums = strategy.run(lambda: sum_over_replicas(
+            [tf.constant(number ** power, tf.float64) for power in range(3)]))
+        return first_result(sums)
+
+    with strategy.scope():
+        count, total, squares = compare()
+    return bool(count * squares == total * total)       # without variance all are equal
+
+
+def wait_for_all(strategy):
+    """Waits until all workers have come here."""
+    all_agree(strategy, '')
+
+
+def require_same_flags(strategy, script):
+    """Refuses workers that were started with different flags of `script`, a module.
+
+    Raises:
+      UserError: On all workers.
+    """
+    values = {flag.name: flag.value for flag in flags.FLAGS.get_key_flags_for_module(script)}
+    if not all_agree(strategy, json.dumps(values, sort_keys=True, default=str)):
+        raise UserError('all workers must be started with the same flags, got different '
+                        'ones.')
+
+
+def _every(batch, count, k):
+    if count == 1:
+        return batch
+    return tf.nest.map_structure(
+        lambda v: (v if tf.is_tensor(v) else tf.convert_to_tensor(v))[k::count], batch)
+
+
+def _dense(value):
+    if isinstance(value, tf.IndexedSlices):
+        return tf.math.unsorted_segment_sum(value.values, value.indices, value.dense_shape[0])
+    return tf.convert_to_tensor(value)

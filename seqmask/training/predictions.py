@@ -1,0 +1,120 @@
+"""What a model says of each sequence, cropped to its real steps, as rows or as a collection."""
+
+import numpy as np
+
+from seqmask import data
+
+
+def predict_sequences(trainer, batches, *, labels_per):
+    """A model's outputs as one collection, in the order of the batches.
+
+    Args:
+      trainer: `Trainer`.
+      batches: `data.Batches`, not shuffled.
+      labels_per: 'step' or 'sequence': what each label is of.
+
+    Returns:
+      `data.Sequences`. Its frames are the logits, float32 [N, K] for labels per step, with the
+      lengths of the sequences; [B, K] for labels per sequence, each of length 1. Per step there are
+      'predicted', int32, the class of the largest logit, and 'probability', float32, that of it.
+    """
+    outputs = list(trainer.predict(batches, per=labels_per))
+    if labels_per == 'sequence':
+        outputs = [logits[None] for logits in outputs]
+    collection = data.Sequences.from_list(outputs)
+    logits = collection.frames.astype(np.float64)        # [N, K]
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    predicted = logits.argmax(axis=1).astype(np.int32)
+    probability = (odds.max(axis=1) / odds.sum(axis=1)).astype(np.float32)
+    return data.Sequences(collection.frames.astype(np.float32), collection.lengths,
+                          steps={'predicted': predicted, 'probability': probability})
+
+
+def prediction_rows(predictions, names, *, labels_per, labels=None, **first):
+    """Predictions as rows of a table.
+
+    Args:
+      predictions: `data.Sequences` as `predict_sequences` gives it.
+      names: Of the K classes.
+      labels_per: 'step' or 'sequence'.
+      labels: int [N] or [B], shown beside; or None.
+      **first: Values in front of every row, by name.
+
+    Yields:
+      dict: 'sequence', counted from 0; 'step', where there is a label per step; 'label', if given;
+      'predicted', a name; 'probability', four decimals.
+    """
+    steps = np.concatenate([np.arange(n) for n in predictions.lengths] or [[]]).astype(int)
+    sequences = np.repeat(np.arange(len(predictions)), predictions.lengths)
+    for k, best in enumerate(predictions.steps['predicted']):
+        row = {**first, 'sequence': sequences[k]}
+        if labels_per == 'step':
+            row['step'] = steps[k]
+        if labels is not None:
+            row['label'] = names[labels[k]]
+        yield {**row, 'predicted': names[best],
+               'probability': f'{predictions.steps["probability"][k]:.4f}'}
+
+
+def confusion_counts(predictions, sequences, num_classes, *, labels_per):
+    """Which class was taken for which.
+
+    Args:
+      predictions: `data.Sequences` as `predict_sequences` gives it.
+      sequences: `data.Sequences` with 'labels'. A sequence without steps does not count.
+      num_classes: K.
+      labels_per: 'step' or 'sequence'.
+
+    Returns:
+      int64 [K, K]. Rows are the labels, columns what was taken for them.
+    """
+    labels, predicted = _of(sequences, labels_per), predictions.steps['predicted']
+    if labels_per == 'sequence':
+        labels, predicted = labels[sequences.lengths > 0], predicted[sequences.lengths > 0]
+    pairs = labels.astype(np.int64) * num_classes + predicted
+    return np.bincount(pairs, minlength=num_classes ** 2).reshape([num_classes, num_classes])
+
+
+def examples(predictions, sequences, names, *, labels_per, number=3):
+    """Sequences to look at: some as they come, then those with the most mistakes.
+
+    Args:
+      predictions: `data.Sequences` as `predict_sequences` gives it.
+      sequences: `data.Sequences` with 'labels'.
+      names: Of the K classes.
+      labels_per: 'step' or 'sequence'.
+      number: int. How many of each kind at most; sequences without steps are not shown.
+
+    Returns:
+      (usual, mistaken), as `pictures.predictions` takes them.
+    """
+    labels, predicted = _of(sequences, labels_per), predictions.steps['predicted']
+    wrong = labels != predicted
+    if labels_per == 'step':
+        ends = np.cumsum(sequences.lengths)
+        mistakes = np.array([wrong[end - n:end].sum() for end, n in zip(ends, sequences.lengths)])
+    else:
+        mistakes = wrong.astype(int)
+    filled = np.flatnonzero(sequences.lengths)
+    usual = filled[np.unique(np.linspace(0, len(filled) - 1, number).astype(int))]
+    rest = np.setdiff1d(filled[mistakes[filled] > 0], usual)
+    worst = rest[np.argsort(-mistakes[rest], kind='stable')][:number]
+
+    def one(i):
+        shown = {'inputs': sequences.sequence(i)['inputs'], 'right': not mistakes[i]}
+        length = sequences.lengths[i]
+        if labels_per == 'step':
+            shown.update(labels=labels[ends[i] - length:ends[i]],
+                         predicted=predicted[ends[i] - length:ends[i]],
+                         title=f'sequence {i}: {mistakes[i]} of {length} steps wrong')
+        else:
+            shown['title'] = (
+                f'sequence {i}: label {names[labels[i]]}, predicted {names[predicted[i]]} '
+                f'({predictions.steps["probability"][i]:.0%})')
+        return shown
+
+    return [one(i) for i in usual], [one(i) for i in worst]
+
+
+def _of(sequences, labels_per):
+    return (sequences.steps if labels_per == 'step' else sequences.sequences)['labels']

@@ -1,0 +1,157 @@
+"""A person's file as sequences: read, checked, and divided into parts."""
+
+import os
+
+import numpy as np
+
+from seqmask import data
+from seqmask.training.app import UserError, user_errors
+
+PARTS = ('train', 'validation', 'test')
+READERS = {'.npz': 'read_npz', '.tfrecord': 'open_tfrecord', '.csv': 'open_csv'}
+
+
+def read_sequences(path):
+    """Reads sequences from a file of any kind that `seqmask.data` reads with its defaults.
+
+    Args:
+      path: Of a file whose ending says what it is, such as .npz.
+
+    Returns:
+      `data.Sequences` with float32 frames.
+
+    Raises:
+      UserError: If the ending is unknown.
+      FileNotFoundError: If there is no such file.
+      ValueError: If the file is damaged or does not hold sequences.
+    """
+    readers = {ending: getattr(data, name) for ending, name in READERS.items()
+               if hasattr(data, name)}
+    ending = os.path.splitext(path)[1]
+    if ending not in readers:
+        raise UserError(f'{path!r} must end in {" or ".join(readers)}, which says how to read it; '
+                        f'got {ending!r}.')
+    whole = readers[ending](path)
+    if not isinstance(whole, data.Sequences):
+        whole = whole.to_sequences()
+    return data.Sequences(whole.frames.astype(np.float32), whole.lengths, whole.steps,
+                          whole.sequences)
+
+
+def labels_of(sequences, *, labels_per, num_classes, path):
+    """The labels of sequences read from a file, checked.
+
+    Args:
+      sequences: `data.Sequences`.
+      labels_per: 'step' or 'sequence': what each label is of.
+      num_classes: int, or 0 to take the highest label.
+      path: Named in errors.
+
+    Returns:
+      (int [N] or [B], number of classes).
+
+    Raises:
+      UserError: If there are none, or one is out of range.
+    """
+    fields, of_each = {'step': (sequences.steps, 'frame'),
+                       'sequence': (sequences.sequences, 'sequence')}[labels_per]
+    labels = fields.get('labels')
+    if labels is None or labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise UserError(f'{path!r} must hold `labels`, a whole number for each {of_each}.')
+    num_classes = num_classes or int(labels.max(initial=0)) + 1
+    wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
+    if wrong.size:
+        sequence = wrong[0]
+        if labels_per == 'step':
+            sequence = np.searchsorted(np.cumsum(sequences.lengths), wrong[0], side='right')
+        raise UserError(f'labels must be in [0, {num_classes}); sequence {sequence} of {path!r} '
+                        f'has {labels[wrong[0]]}.')
+    return labels, num_classes
+
+
+def read_parts(path, *, labels_per, num_classes, seed):
+    """Reads labelled sequences and divides them.
+
+    Args:
+      path: As `read_sequences` takes it, with `labels`; and optionally `split` [B]: 0 train, 1
+        validation, 2 test; otherwise a tenth each is drawn for validation and test.
+      labels_per: 'step' or 'sequence': what each label is of.
+      num_classes: int, or 0 to take the highest label.
+      seed: int, of the draw.
+
+    Returns:
+      ([train, valid, test] of `data.Sequences`, names of the classes).
+
+    Raises:
+      UserError: If the labels or the ending do not fit.
+      ValueError: If the file does not.
+    """
+    whole = read_sequences(path)
+    _, num_classes = labels_of(whole, labels_per=labels_per, num_classes=num_classes, path=path)
+    if 'split' in whole.sequences:
+        parts = [whole.select(whole.sequences['split'] == part) for part in range(3)]
+    else:
+        parts = list(data.split(whole, [0.8, 0.1, 0.1], seed=seed))
+    return parts, [str(k) for k in range(num_classes)]
+
+
+def limited(parts, limit):
+    """The first `limit` sequences of each part, all if it is 0; none may be empty."""
+    total = sum(len(part) for part in parts)
+    if limit:
+        parts = [part.select(np.arange(min(limit, len(part)))) for part in parts]
+    for part, verb in zip(parts, ['train', 'validate', 'test']):
+        if not len(part) or not part.lengths.sum():
+            raise UserError(f'there is nothing to {verb} on: {len(part)} of the {total} '
+                            f'sequences, {part.lengths.sum()} steps.')
+    return parts
+
+
+def read_part(path, part, run, *, workdir):
+    """Reads the sequences of one part that the model of a run is to be shown.
+
+    Args:
+      path: As `read_sequences` takes it.
+      part: 'train', 'validation' or 'test' of a file with `split`; 'all'; or None for 'test' where
+        the file has `split`, else all.
+      run: `Run`; its model's input size must fit.
+      workdir: Named in errors.
+
+    Returns:
+      (part, `data.Sequences`).
+
+    Raises:
+      UserError: If the part is empty, there is no `split` to choose it by, the features are not as
+        many as the model's, or the run was one of --nomasked and this is not its own data.
+    """
+    if not run.masked and os.path.abspath(path) != os.path.abspath(run.held_out):
+        raise UserError(f'{workdir!r} is a run of --nomasked, which is for comparison on its own '
+                        f'data only. Train without that flag to use the model on {path!r}.')
+    with user_errors():
+        sequences = read_sequences(path)
+    if sequences.frames.shape[1] != run.input_size:
+        raise UserError(f'{path!r} has {sequences.frames.shape[1]} features a step; the model of '
+                        f'{workdir!r} was trained on {run.input_size}.')
+    if part is None:
+        part = 'test' if 'split' in sequences.sequences else 'all'
+    if part != 'all':
+        if 'split' not in sequences.sequences:
+            raise UserError(f'{path!r} holds no `split` to choose --part={part} by: leave --part '
+                            f'out to take all of it.')
+        sequences = sequences.select(sequences.sequences['split'] == PARTS.index(part))
+    if not len(sequences):
+        raise UserError(f'{path!r} has no sequences in part {part!r}.')
+    return part, sequences
+
+
+def refuse_existing(path, *, overwrite):
+    """Before a file is written.
+
+    Raises:
+      UserError: If it exists and may not be replaced, or its folder does not exist.
+    """
+    if os.path.exists(path) and not overwrite:
+        raise UserError(f'{path!r} exists. Choose another --output, or pass --overwrite.')
+    folder = os.path.dirname(path) or '.'
+    if not os.path.isdir(folder):
+        raise UserError(f'there is no folder {folder!r} to write {path!r} into.')

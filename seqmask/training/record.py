@@ -1,0 +1,116 @@
+"""What a run records of its model and its held-out data, so that both can be had again later.
+
+  workdir/model.json      class of the model, its arguments, what its labels are of, their names
+  workdir/held_out.npz    the validation and test part, as `data.read_npz` takes them: 'split' is 1
+                          for validation, 2 for test
+"""
+
+import json
+import os
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from seqmask import data, models
+from seqmask.training.app import UserError
+from seqmask.training.flags import FLAGS_FILE
+from seqmask.training.trainer import Trainer
+from seqmask.training.workdir import restore_best, write_whole
+
+MODEL, HELD_OUT = 'model.json', 'held_out.npz'
+
+
+class Run(NamedTuple):
+    """A finished or stopped run, ready to predict.
+
+    Attributes:
+      trainer: `Trainer` whose model is that of the best epoch; it measures what the run measured.
+      labels_per: 'step' or 'sequence': what each label is of.
+      names: Of the K classes.
+      columns: dict of what `Trainer.evaluate` returns to headings, as `table` takes them.
+      input_size: D.
+      masked: False if the run took padding for data (--nomasked).
+      held_out: Path of its held-out data.
+    """
+
+    trainer: Trainer
+    labels_per: str
+    names: list
+    columns: dict
+    input_size: int
+    masked: bool
+    held_out: str
+
+
+def record_run(workdir, model, arguments, parts, *, labels_per, names, columns, masked=True):
+    """Writes model.json and held_out.npz, each whole or not at all.
+
+    Args:
+      workdir: Folder of the run.
+      model: Of a class in `seqmask.models`.
+      arguments: dict that json can write: what the class was called with, but `standardizer`.
+      parts: [train, valid, test] of `data.Sequences`.
+      labels_per, names, columns, masked: As of `Run`.
+    """
+    scaled = getattr(model, 'standardizer', None)
+    values = {'model': type(model).__name__, 'arguments': arguments,
+              'standardizer': scaled and ('fitted' if isinstance(scaled, tf.Module)
+                                          else 'sequence'),
+              'labels_per': labels_per, 'names': names, 'columns': columns, 'masked': masked}
+    write_whole(os.path.join(workdir, MODEL), lambda file: json.dump(values, file, indent=2))
+    held_out = parts[1:]
+    data.write_npz(os.path.join(workdir, HELD_OUT), data.Sequences(
+        np.concatenate([part.frames for part in held_out]),
+        np.concatenate([part.lengths for part in held_out]),
+        {name: np.concatenate([part.steps[name] for part in held_out])
+         for name in held_out[0].steps},
+        {**{name: np.concatenate([part.sequences[name] for part in held_out])
+            for name in held_out[0].sequences},
+         'split': np.repeat([1, 2], [len(part) for part in held_out]).astype(np.int32)}))
+
+
+def load_run(workdir):
+    """Builds a run's model again, with the weights of its best epoch.
+
+    Args:
+      workdir: Folder of a training script.
+
+    Returns:
+      `Run`.
+
+    Raises:
+      UserError: If the folder is missing, is not that of a run, or was written by another version.
+      FileNotFoundError: If it holds no checkpoint.
+    """
+    if not os.path.isdir(workdir):
+        raise UserError(f'there is no folder {workdir!r}: --workdir must be that of a training '
+                        f'script.')
+    path = os.path.join(workdir, MODEL)
+    try:
+        with open(path, encoding='utf-8') as file:
+            values = json.load(file)
+    except FileNotFoundError as error:
+        if os.path.exists(os.path.join(workdir, FLAGS_FILE)):
+            raise UserError(f'{path!r} is missing. Start the training script again with the flags '
+                            f'in {FLAGS_FILE}: it writes it, and goes on where it was.') from error
+        raise UserError(f'{workdir!r} is not the workdir of a training script: it holds no '
+                        f'{MODEL}.') from error
+    except ValueError as error:
+        raise UserError(f'{path!r} is not readable: {error}. Start the training script again with '
+                        f'the same flags: it writes it anew.') from error
+    try:
+        model_class, size = getattr(models, values['model']), values['arguments']['input_size']
+        standardizer = {None: None, 'sequence': data.standardize_sequences,
+                        'fitted': data.Standardizer}[values['standardizer']]
+        if standardizer is data.Standardizer:
+            standardizer = data.Standardizer(np.zeros(size), np.ones(size))     # restored below
+        model = model_class(**values['arguments'], standardizer=standardizer)
+        described = {name: values[name] for name in ('labels_per', 'names', 'columns', 'masked')}
+        restore_best(model, workdir)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f'{path!r} does not describe the model in {workdir!r}, or is of another '
+                        f'version of seqmask ({error}).') from error
+    trainer = Trainer(model, model_class.loss, tf.keras.optimizers.SGD(),
+                      measure=model_class.measure, progress=False)
+    return Run(trainer, input_size=size, held_out=os.path.join(workdir, HELD_OUT), **described)

@@ -1,0 +1,72 @@
+"""What a person reads when training has ended."""
+
+import os
+import statistics
+
+
+def summary(parts, num_classes, model, history, best_epoch, seconds):
+    """What was trained on what, for how long, and how well.
+
+    Args:
+      parts: [train, valid, test] of `data.Sequences`.
+      num_classes: int.
+      model: `tf.Module`.
+      history: List of dicts, as `Trainer.fit` returns it.
+      best_epoch: int, from 1.
+      seconds: float. What this start took, validation included.
+
+    Returns:
+      Four lines, str.
+    """
+    train, valid, test = parts
+    best = history[best_epoch - 1]
+    measured = {name: value for name, value in best.items()
+                if name == 'loss' or name.startswith('valid_')}
+    trained = sum(row['seconds'] for row in history)
+    speed = statistics.median(row['steps_per_second'] for row in history)
+    rows = {
+        'data': f'{len(train):,} sequences to train on, {int(train.lengths.sum()):,} steps; '
+                f'{len(valid):,} to validate, {len(test):,} to test; {num_classes} classes',
+        'model': f'{type(model).__name__}, {weights(model):,} weights',
+        'training': f'{len(history)} epochs, {trained:.1f} s of training ({seconds:.1f} s in this '
+                    f'start); {speed:,.0f} steps per second (median epoch)',
+        'best epoch': f'{best_epoch}: ' + ', '.join(f'{name} {value:.4g}'
+                                                    for name, value in measured.items())}
+    return '\n'.join(f'{name:12}{text}' for name, text in rows.items())
+
+
+def weights(model):
+    """The number of a model's trainable weights."""
+    return sum(variable.shape.num_elements() for variable in model.trainable_variables)
+
+
+def table(measured, columns):
+    """What was measured, a line a part.
+
+    Args:
+      measured: dict of a part's name to what `Trainer.evaluate` returns.
+      columns: dict of the names to show to their headings, two lines with '/' between them. All but
+        'loss' are shares, shown in percent.
+
+    Returns:
+      str, two lines of headings and a line for each part.
+
+    >>> print(seqmask.training.table({'test': {'accuracy': 0.5, 'loss': 0.25}},
+    ...                              {'accuracy': 'steps/right', 'loss': 'loss/in nats'}))
+                           steps            loss
+                           right         in nats
+    test                  50.00%          0.2500
+    """
+    lines = [f'{"":12}' + ''.join(f'{heading.split("/")[line]:>16}'
+                                  for heading in columns.values()) for line in range(2)]
+    for part, values in measured.items():
+        shown = (format(values[name], '16.4f' if name == 'loss' else '16.2%') for name in columns)
+        lines.append(f'{part:12}' + ''.join(shown))
+    return '\n'.join(lines)
+
+
+def files(workdir):
+    """One line: what a workdir holds."""
+    names = [f'{name}/' if os.path.isdir(os.path.join(workdir, name)) else name
+             for name in sorted(os.listdir(workdir)) if not name.endswith('.tmp')]
+    return f'{"files":12}in {workdir}: {", ".join(names)}'

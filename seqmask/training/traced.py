@@ -1,0 +1,47 @@
+"""Functions of batches, traced once for all their sizes and run where a strategy says."""
+
+import itertools
+
+import tensorflow as tf
+
+
+class Traced:
+    """Traces functions under a strategy, each once for batches of all sizes.
+
+    Args:
+      strategy: `tf.distribute.Strategy`.
+    """
+
+    def __init__(self, strategy):
+        self._strategy = strategy
+        self._traced = {}
+
+    def __call__(self, function, batches, count=1):
+        """`function` of `count` of the `batches`: of one signature, if they tell their sizes."""
+        spec = getattr(batches, 'element_spec', None)
+        key = function.__name__, str(spec), count
+        if key not in self._traced:
+            self._traced[key] = tf.function(function, input_signature=spec and [spec] * count,
+                                            reduce_retracing=spec is None)
+        traced = self._traced[key]
+
+        def run(*several):
+            with self._strategy.scope():
+                return traced(*several)
+
+        return run
+
+
+def groups(batches, size):
+    """Lists of `size` batches, the last one of what is left."""
+    batches = iter(batches)
+    while group := list(itertools.islice(batches, size)):
+        yield group
+
+
+def number_of(batches, size):
+    """How many of these lists there are, or None if that is unknown."""
+    try:
+        return -(-len(batches) // size)
+    except TypeError:
+        return None
