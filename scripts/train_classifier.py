@@ -23,7 +23,8 @@ from absl import flags
 
 from seqmask import data, datasets, models, training
 
-flags.DEFINE_string('data', '', 'npz file to learn from; by default the embedded vowels.')
+flags.DEFINE_string('data', '', 'File to learn from (.npz, .tfrecord, .csv); by default the '
+                    'embedded vowels.')
 flags.DEFINE_integer('num_classes', 0, 'Labels are below it; 0 to take the highest label.', 0)
 flags.DEFINE_integer('limit', 0, 'Sequences used of each part; 0 for all. For a quick look.', 0)
 flags.DEFINE_bool('masked', True, 'If false, the same network takes padding for data: every '

@@ -22,7 +22,8 @@ from absl import flags
 
 from seqmask import data, datasets, models, training
 
-flags.DEFINE_string('data', '', 'npz file to learn from; by default the embedded handwriting.')
+flags.DEFINE_string('data', '', 'File to learn from (.npz, .tfrecord, .csv); by default the '
+                    'embedded handwriting.')
 flags.DEFINE_enum('split', 'folds', ['folds', 'unseen_words'],
                   'Of the embedded handwriting: folds 0-7 train, 8 validation, 9 test; or the '
                   'first 4,538 words train, the rest test, which share almost no word.')

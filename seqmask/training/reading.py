@@ -1,5 +1,6 @@
 """A person's file as sequences: read, checked, and divided into parts."""
 
+import csv
 import os
 
 import numpy as np
@@ -8,14 +9,14 @@ from seqmask import data
 from seqmask.training.app import UserError, user_errors
 
 PARTS = ('train', 'validation', 'test')
-READERS = {'.npz': 'read_npz', '.tfrecord': 'open_tfrecord', '.csv': 'open_csv'}
 
 
 def read_sequences(path):
-    """Reads sequences from a file of any kind that `seqmask.data` reads with its defaults.
+    """Reads sequences from a file of any kind that `seqmask.data` reads.
 
     Args:
-      path: Of a file whose ending says what it is, such as .npz.
+      path: Of a .npz, .tfrecord or .csv file. The columns of a table are those of `data.open_csv`:
+        'sequence', optionally 'time' and 'labels'; all others that hold numbers are features.
 
     Returns:
       `data.Sequences` with float32 frames.
@@ -25,17 +26,24 @@ def read_sequences(path):
       FileNotFoundError: If there is no such file.
       ValueError: If the file is damaged or does not hold sequences.
     """
-    readers = {ending: getattr(data, name) for ending, name in READERS.items()
-               if hasattr(data, name)}
     ending = os.path.splitext(path)[1]
-    if ending not in readers:
-        raise UserError(f'{path!r} must end in {" or ".join(readers)}, which says how to read it; '
+    if ending not in READERS:
+        raise UserError(f'{path!r} must end in {" or ".join(READERS)}, which says how to read it; '
                         f'got {ending!r}.')
-    whole = readers[ending](path)
-    if not isinstance(whole, data.Sequences):
-        whole = whole.to_sequences()
+    whole = READERS[ending](path)
     return data.Sequences(whole.frames.astype(np.float32), whole.lengths, whole.steps,
                           whole.sequences)
+
+
+def _read_table(path):
+    with open(path, newline='', encoding='utf-8') as file:
+        header = next(csv.reader(file), [])
+    roles = {name: name for name in ('time', 'labels') if name in header}
+    return data.open_csv(path, **roles).to_sequences()
+
+
+READERS = {'.npz': data.read_npz, '.tfrecord': lambda path: data.open_tfrecord(path).to_sequences(),
+           '.csv': _read_table}
 
 
 def labels_of(sequences, *, labels_per, num_classes, path):
