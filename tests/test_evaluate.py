@@ -162,7 +162,7 @@ def without_checkpoints(workdir):
     (without_anything, training.UserError, 'is not the workdir of a training script'),
     (with_text_for_a_model, training.UserError, "model.json' is not readable"),
     (changed(model='Oracle'), training.UserError, 'does not describe the model'),
-    (changed(arguments={'hidden_size': 5}), training.UserError, 'does not describe the model'),
+    (changed(arguments={'hidden_size': 5}), training.UserError, 'holds a model of other sizes'),
     (changed(arguments={'novelty': 5}), training.UserError, 'does not describe the model'),
     (without_checkpoints, FileNotFoundError, 'holds no trained model')])
 def test_a_damaged_workdir_is_told(damage, error, message, workdir):

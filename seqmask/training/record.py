@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from seqmask import data, models
-from seqmask.training.app import UserError
+from seqmask.training.app import UserError, user_errors
 from seqmask.training.flags import FLAGS_FILE
 from seqmask.training.trainer import Trainer
 from seqmask.training.workdir import restore_best, write_whole
@@ -107,10 +107,11 @@ def load_run(workdir):
             standardizer = data.Standardizer(np.zeros(size), np.ones(size))     # restored below
         model = model_class(**values['arguments'], standardizer=standardizer)
         described = {name: values[name] for name in ('labels_per', 'names', 'columns', 'masked')}
-        restore_best(model, workdir)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f'{path!r} does not describe the model in {workdir!r}, or is of another '
                         f'version of seqmask ({error}).') from error
+    with user_errors():
+        restore_best(model, workdir)
     trainer = Trainer(model, model_class.loss, tf.keras.optimizers.SGD(),
                       measure=model_class.measure, progress=False)
     return Run(trainer, input_size=size, held_out=os.path.join(workdir, HELD_OUT), **described)
