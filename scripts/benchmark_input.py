@@ -65,13 +65,10 @@ PIPELINES = {
     'memory exact': ('npz', lambda path: in_memory(path, **{**size(),
                                                             'bucket_boundaries': 'exact'})),
 }
-for kind in ['npz', 'tfrecord']:
-    read = getattr(data, f'open_{kind}', None)
-    if read is not None:
-        PIPELINES[f'stream {kind}'] = (kind, lambda path, read=read: streamed(
-            read(path), **size()))
-        PIPELINES[f'stream {kind} buckets'] = (kind, lambda path, read=read: streamed(
-            read(path), overflow='last', **bucketed()))
+for kind, read in [('npz', data.open_npz), ('tfrecord', data.open_tfrecord)]:
+    PIPELINES[f'stream {kind}'] = (kind, lambda path, read=read: streamed(read(path), **size()))
+    PIPELINES[f'stream {kind} buckets'] = (kind, lambda path, read=read: streamed(
+        read(path), overflow='last', **bucketed()))
 
 
 def main():

@@ -189,3 +189,12 @@ def test_a_model_that_sees_steps_to_come_is_refused(options):
     model = seqmask.models.SequenceLabeller(2, 3, **{'bidirectional': False, **options})
     with pytest.raises(ValueError, match='bidirectional must be False and filters 0'):
         training.ChunkLoss(model, 2)
+
+
+def test_lanes_shared_among_replicas_are_refused(strategy):
+    with strategy.scope():
+        model = labeller(dtype='float32')
+        loss = training.ChunkLoss(model, 4)
+    batch = next(iter(data.Lanes(collection(), 4, 3)))
+    with pytest.raises(ValueError, match='on one device: strategy must be none'):
+        strategy.run(lambda: loss(model, batch, training=True))

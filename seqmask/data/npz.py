@@ -7,7 +7,7 @@ import zipfile
 
 import numpy as np
 
-from seqmask.data.npz_archive import damage, name_of, number_of_records
+from seqmask.data.npz_archive import records_of
 from seqmask.data.npz_spool import spooled
 from seqmask.data.sequences import Sequences
 from seqmask.data.stream import as_stream
@@ -48,7 +48,7 @@ def read_npz(path):
     """
     path = os.fsdecode(path)
     with open(path, 'rb') as file:
-        records = _records(path, file)
+        records = records_of(path, file, _array)
     try:
         return _collection(records)
     except (TypeError, ValueError) as error:
@@ -97,25 +97,9 @@ def _writer(array):
     return lambda record: np.lib.format.write_array(record, np.asarray(array), allow_pickle=False)
 
 
-def _records(path, file):
-    """All arrays of the archive, each one's checksum compared before it is parsed."""
-    records = {}
-    where = 'not an .npz file, or a damaged one'
-    # Damaged bytes make zipfile, zlib and NumPy raise a dozen types; all of them mean the same.
-    try:
-        with zipfile.ZipFile(file) as archive:
-            if len(archive.namelist()) != number_of_records(file, archive):
-                raise ValueError('its directory is incomplete')
-            for member in archive.namelist():
-                name = name_of(member)
-                where = f'record {name!r} cannot be read'
-                if name in records:
-                    raise ValueError('there are two of that name')
-                array = io.BytesIO(archive.read(member))
-                records[name] = np.lib.format.read_array(array, allow_pickle=False)
-    except Exception as error:
-        raise damage(path, where, error) from error
-    return records
+def _array(archive, member):
+    """A record's array; its checksum is compared before it is parsed."""
+    return np.lib.format.read_array(io.BytesIO(archive.read(member)), allow_pickle=False)
 
 
 def _collection(records):

@@ -1,6 +1,7 @@
 """The zip archive behind an .npz file: is it whole, and what does it hold, record by record?"""
 
 import contextlib
+import math
 import os
 import shutil
 import tempfile
@@ -38,7 +39,7 @@ class Archive:
         self.path = path
         with open(path, 'rb') as file:
             self._state = _state(file)
-            self.records = _verified(path, file)
+            self.records = records_of(path, file, _verified)
 
     @contextlib.contextmanager
     def readers(self, records):
@@ -96,8 +97,14 @@ def _state(file):
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _verified(path, file):
-    """All records' headers; each record was read to its end, which compares its checksum."""
+def records_of(path, file, read):
+    """What `read(archive, member)` makes of each record, by name; any damage is a ValueError.
+
+    Args:
+      path: Named in errors.
+      file: The open archive.
+      read: Reads a member to its end, which compares its checksum.
+    """
     records = {}
     where = 'not an .npz file, or a damaged one'
     # Damaged bytes make zipfile, zlib and NumPy raise a dozen types; all of them mean the same.
@@ -110,18 +117,21 @@ def _verified(path, file):
                 where = f'record {name!r} cannot be read'
                 if name in records:
                     raise ValueError('there are two of that name')
-                with archive.open(member) as record:
-                    records[name] = found = Record(member, *_header(record))
-                    size = sum(map(len, iter(lambda: record.read(BLOCK), b'')))
-                entries = 1
-                for axis in found.shape:
-                    entries *= axis
-                if min(found.shape, default=0) < 0 or size != entries * found.dtype.itemsize:
-                    raise ValueError(f'it holds {size} bytes, not {found.dtype} of shape '
-                                     f'{found.shape}')
+                records[name] = read(archive, member)
     except Exception as error:
         raise damage(path, where, error) from error
     return records
+
+
+def _verified(archive, member):
+    """A record's header, once all of the record was read."""
+    with archive.open(member) as record:
+        found = Record(member, *_header(record))
+        size = sum(map(len, iter(lambda: record.read(BLOCK), b'')))
+    entries = math.prod(found.shape)
+    if min(found.shape, default=0) < 0 or size != entries * found.dtype.itemsize:
+        raise ValueError(f'it holds {size} bytes, not {found.dtype} of shape {found.shape}')
+    return found
 
 
 def _header(file):
