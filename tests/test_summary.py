@@ -22,7 +22,8 @@ def lines():
                 'valid_loss': 1 / 4},
                {'epoch': 3, 'loss': 0.125, 'seconds': 1.25, 'steps_per_second': 5000, 'skipped': 0,
                 'valid_loss': 1 / 2}]
-    return summary.summary(parts, 7, model, history, 2, 2.75).splitlines()
+    return summary.summary(parts, '7 classes', ('sequences', 'steps'), model, history, 2,
+                           2.75).splitlines()
 
 
 def test_what_it_was_trained_on(lines):

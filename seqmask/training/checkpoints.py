@@ -22,7 +22,7 @@ from absl import logging
 
 from seqmask.training.whole import write_whole
 
-STATE, CHECKSUMS = 'checkpoint', '.sha256'
+STATE, CHECKSUMS, REPLACING = 'checkpoint', '.sha256', 'replacing'
 
 
 class Checkpoints:
@@ -53,6 +53,18 @@ class Checkpoints:
         self._checkpoint.write(prefix)
         _write_checksums(prefix)
 
+    def replace(self, epoch):
+        """As `save`, of an epoch that is needed: a kill leaves the old one or the new one."""
+        if not self._writes:
+            self.save(epoch)
+            return
+        beside = os.path.join(self._folder, REPLACING)
+        shutil.rmtree(beside, ignore_errors=True)
+        os.makedirs(beside)
+        self._checkpoint.write(_prefix(beside, epoch))
+        _write_checksums(_prefix(beside, epoch))
+        finish_replacing(self._folder)
+
     def keep(self, epochs):
         """Records the given epochs, and removes all others' files, half-written ones included."""
         if not self._writes:
@@ -76,6 +88,17 @@ class Checkpoints:
     def restore(self, epoch):
         """Puts an epoch's state back; returns TensorFlow's load status."""
         return self._checkpoint.restore(_prefix(self._folder, epoch))
+
+
+def finish_replacing(folder):
+    """Moves what `Checkpoints.replace` has written whole to its place, or drops what is not."""
+    beside = os.path.join(folder, REPLACING)
+    names = os.listdir(beside) if os.path.isdir(beside) else []
+    if any(name.endswith(CHECKSUMS) for name in names):
+        # Checksums last: while they are here, a kill in between is made up for by the next start.
+        for name in sorted(names, key=lambda name: name.endswith(CHECKSUMS)):
+            os.replace(os.path.join(beside, name), os.path.join(folder, name))
+    shutil.rmtree(beside, ignore_errors=True)
 
 
 def saved_epochs(folder):

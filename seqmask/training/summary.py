@@ -4,12 +4,13 @@ import os
 import statistics
 
 
-def summary(parts, num_classes, model, history, best_epoch, seconds):
+def summary(parts, described, units, model, history, best_epoch, seconds):
     """What was trained on what, for how long, and how well.
 
     Args:
       parts: [train, valid, test] of `data.Sequences`.
-      num_classes: int.
+      described: What else is said of the data, such as '9 classes'; or ''.
+      units: What sequences and steps are called.
       model: `tf.Module`.
       history: List of dicts, as `Trainer.fit` returns it.
       best_epoch: int, from 1.
@@ -25,11 +26,12 @@ def summary(parts, num_classes, model, history, best_epoch, seconds):
     trained = sum(row['seconds'] for row in history)
     speed = statistics.median(row['steps_per_second'] for row in history)
     rows = {
-        'data': f'{len(train):,} sequences to train on, {int(train.lengths.sum()):,} steps; '
-                f'{len(valid):,} to validate, {len(test):,} to test; {num_classes} classes',
+        'data': f'{len(train):,} {units[0]} to train on, {int(train.lengths.sum()):,} {units[1]}; '
+                f'{len(valid):,} to validate, {len(test):,} to test'
+                + (f'; {described}' if described else ''),
         'model': f'{type(model).__name__}, {weights(model):,} weights',
         'training': f'{len(history)} epochs, {trained:.1f} s of training ({seconds:.1f} s in this '
-                    f'start); {speed:,.0f} steps per second (median epoch)',
+                    f'start); {speed:,.0f} {units[1]} per second (median epoch)',
         'best epoch': f'{best_epoch}: ' + ', '.join(f'{name} {value:.4g}'
                                                     for name, value in measured.items())}
     return '\n'.join(f'{name:12}{text}' for name, text in rows.items())

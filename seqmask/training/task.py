@@ -1,7 +1,8 @@
-"""What the training scripts share, from parts to what a run leaves behind."""
+"""What the training scripts share: from parts to a fitted model, as the flags say."""
 
 import os
 import time
+from typing import NamedTuple
 
 import tensorflow as tf
 from absl import flags
@@ -13,16 +14,30 @@ from seqmask.training.board import Board, require_tensorboard
 from seqmask.training.chunks import ChunkLoss
 from seqmask.training.distribute import is_chief, require_same_flags, wait_for_all
 from seqmask.training.flags import claim_workdir, make_optimizer
-from seqmask.training.predictions import (confusion_counts, examples, predict_sequences,
-                                          prediction_rows)
 from seqmask.training.progress import watched
 from seqmask.training.reading import PARTS
 from seqmask.training.record import record_run
-from seqmask.training.summary import files, summary, table, weights
+from seqmask.training.summary import files, summary, weights
 from seqmask.training.trainer import Trainer
-from seqmask.training.workdir import HISTORY, read_rows, write_rows
+from seqmask.training.workdir import HISTORY, read_rows
 
-PREDICTIONS = 'predictions.csv'
+
+class Fitted(NamedTuple):
+    """What `fit_task` leaves.
+
+    Attributes:
+      trainer: `Trainer`, whose model is that of the best epoch.
+      batches: What it was trained on.
+      held_out: dict of 'validation' and 'test' to `data.Batches` in the order of the sequences.
+      history: List of dicts, as `Trainer.fit` returns it.
+      measured: dict of 'validation' and 'test' to what `Trainer.evaluate` returns.
+    """
+
+    trainer: Trainer
+    batches: object
+    held_out: dict
+    history: list
+    measured: dict
 
 
 def make_standardizer(kind, train):
@@ -41,32 +56,36 @@ def make_standardizer(kind, train):
     return data.Standardizer.fit(train, kind) if kind else None
 
 
-def train_and_report(script, make_model, arguments, parts, names, columns, *, labels_per,
-                     monitor='accuracy', mode='max', strategy=None):
-    """Trains as the flags of `define_flags` say, puts the best epoch back, and tells what came out.
+def fit_task(script, make_model, arguments, parts, *, described='', units=('sequences', 'steps'),
+             labels_per=None, names=(), columns=None, monitor='loss', mode='min', optimizer=None,
+             strategy=None, workdir=None):
+    """Trains as the flags of `define_flags` say, puts the best epoch back, and tells how it went.
 
     The workdir receives, beside what `Trainer.fit` writes, model.json and held_out.npz, with which
-    the model can be had again; predictions.csv; tensorboard/ and pictures/ if the flags say so.
+    the model can be had again; and tensorboard/ if the flags say so.
 
     Args:
       script: Module whose flags make the run.
       make_model: () -> model with the methods `loss` and `measure`, as `Trainer` takes them.
       arguments: dict that json can write: what the model's class is called with, but
         `standardizer`.
-      parts: [train, valid, test] of `data.Sequences`, with 'labels'.
-      names: Of the K classes.
-      columns: dict of the names that `measure` gives to the headings of the table.
-      labels_per: 'step' or 'sequence': what each label is of.
+      parts: [train, valid, test] of `data.Sequences`.
+      described: What else the first line says of the data, such as '9 classes'.
+      units: What sequences and steps are called there: ('users', 'ratings').
+      labels_per, names, columns: As of `Run`; by default there are no classes.
       monitor, mode: As of `Trainer`.
+      optimizer: Steps per epoch -> Keras optimizer; by default `make_optimizer`.
       strategy: As `make_strategy` gives it. Of several workers the chief alone writes and tells.
+      workdir: Folder of this model, for a script that trains several; by default that of the flags.
 
     Returns:
-      (`Trainer`, dict of 'validation' and 'test' to `data.Batches` in the order of the sequences).
+      `Fitted`; None to a worker that is not the chief, whose work is done.
 
     Raises:
       UserError: If the flags ask for what is not installed, or do not fit the workdir.
     """
     values = flags.FLAGS
+    workdir = workdir or values.workdir
     if values.tensorboard:
         require_tensorboard()
     if values.plots:
@@ -74,6 +93,7 @@ def train_and_report(script, make_model, arguments, parts, names, columns, *, la
     strategy = strategy or tf.distribute.get_strategy()
     if is_chief(strategy):
         claim_workdir(script)
+        os.makedirs(workdir, exist_ok=True)
     require_same_flags(strategy, script)
     train, *rest = parts
     with user_errors():
@@ -81,7 +101,7 @@ def train_and_report(script, make_model, arguments, parts, names, columns, *, la
     held_out = {name: data.Batches(part, 256) for name, part in zip(PARTS[1:], rest)}
     with user_errors(), strategy.scope():
         model = make_model()
-        optimizer = make_optimizer(-(-len(batches) // values.accumulate))
+        optimizer = (optimizer or make_optimizer)(-(-len(batches) // values.accumulate))
         loss = (ChunkLoss(model, batches.num_lanes) if isinstance(batches, data.Lanes)
                 else type(model).loss)
     trainer = Trainer(
@@ -89,29 +109,32 @@ def train_and_report(script, make_model, arguments, parts, names, columns, *, la
         clip_norm=values.clip_norm or None, monitor=monitor, mode=mode,
         patience=values.patience or None, keep=values.keep_checkpoints, strategy=strategy)
     if not is_chief(strategy):
-        _follow(trainer, batches, held_out, values)
-        return trainer, held_out
-    record_run(values.workdir, model, arguments, parts, labels_per=labels_per, names=names,
-               columns=columns, masked=getattr(values, 'masked', True))
-    print(f'{len(train)} sequences to train on, {int(train.lengths.sum())} steps, of '
-          f'{train.lengths.min()} to {train.lengths.max()}; {len(names)} classes; '
-          f'{weights(model)} weights', flush=True)
+        _follow(trainer, batches, held_out, values.epochs, workdir)
+        return None
+    record_run(workdir, model, arguments, parts, labels_per=labels_per, names=list(names),
+               columns=columns or {}, masked=getattr(values, 'masked', True))
+    steps, of_parts = train.lengths, described and f'; {described}'
+    print(f'{len(train)} {units[0]} to train on, {steps.sum()} {units[1]}, of {steps.min()} to '
+          f'{steps.max()}{of_parts}; {weights(model)} weights', flush=True)
     start = time.monotonic()
     with user_errors():
-        history = _fit(trainer, batches, held_out['validation'], values)
+        history = _fit(trainer, batches, held_out['validation'], values, workdir)
     seconds = time.monotonic() - start
     trainer.restore_best()
-    print('\n' + summary(parts, len(names), model, history, trainer.best_epoch, seconds))
-    print(table({name: trainer.evaluate(part) for name, part in held_out.items()}, columns),
+    print('\n' + summary(parts, described, units, model, history, trainer.best_epoch, seconds),
           flush=True)
-    said = {name: predict_sequences(trainer, part, labels_per=labels_per)
-            for name, part in held_out.items()}
-    _write_predictions(os.path.join(values.workdir, PREDICTIONS), said, rest, names, labels_per)
-    if values.plots:
-        _draw(values, history, trainer.best_epoch, batches, parts, said['test'], names, labels_per)
-    print(files(values.workdir))
-    wait_for_all(strategy)
-    return trainer, held_out
+    measured = {name: trainer.evaluate(part) for name, part in held_out.items()}
+    return Fitted(trainer, batches, held_out, history, measured)
+
+
+def finish(fitted):
+    """The end of a training script, after its own tables and files: tells what the workdir holds.
+
+    Args:
+      fitted: `Fitted`.
+    """
+    print(files(flags.FLAGS.workdir))
+    wait_for_all(fitted.trainer.strategy)
 
 
 def _batches(train, values):
@@ -123,50 +146,28 @@ def _batches(train, values):
                         bucket_boundaries=values.buckets or None, **options)
 
 
-def _follow(trainer, train, held_out, values):
+def _follow(trainer, train, held_out, epochs, workdir):
     """The part of a worker that is not the chief: the same operations on all workers at once."""
     with user_errors():
-        trainer.fit(train, held_out['validation'], epochs=values.epochs, workdir=values.workdir)
+        trainer.fit(train, held_out['validation'], epochs=epochs, workdir=workdir)
     trainer.restore_best()
     for part in held_out.values():
         trainer.evaluate(part)
     wait_for_all(trainer.strategy)
 
 
-def _fit(trainer, train, valid, values):
+def _fit(trainer, train, valid, values, workdir):
     def fit():
-        return trainer.fit(train, valid, epochs=values.epochs, workdir=values.workdir)
+        return trainer.fit(train, valid, epochs=values.epochs, workdir=workdir)
 
     if not values.tensorboard:
         return fit()
-    board = Board(values.workdir)
+    board = Board(workdir)
     try:
         with watched(lambda row: board.write([row])):
             # TensorBoard wants points in their order: those of earlier starts come first.
-            if os.path.exists(os.path.join(values.workdir, HISTORY)):
-                board.write(read_rows(os.path.join(values.workdir, HISTORY)))
+            if os.path.exists(os.path.join(workdir, HISTORY)):
+                board.write(read_rows(os.path.join(workdir, HISTORY)))
             return fit()
     finally:
         board.close()
-
-
-def _write_predictions(path, said, held_out, names, labels_per):
-    rows = []
-    for (part, predictions), sequences in zip(said.items(), held_out):
-        fields = sequences.steps if labels_per == 'step' else sequences.sequences
-        rows += prediction_rows(predictions, names, labels_per=labels_per, labels=fields['labels'],
-                                part=part)
-    write_rows(path, rows)
-
-
-def _draw(values, history, best_epoch, batches, parts, predictions, names, labels_per):
-    train, _, test = parts
-    counts = confusion_counts(predictions, test, len(names), labels_per=labels_per)
-    figures = {
-        'curves': pictures.curves(history, best_epoch),
-        'lengths': pictures.lengths(train.lengths, batches.padding_share(), values.batch_size),
-        'confusion': pictures.confusion(counts, names),
-        'predictions': pictures.predictions(
-            *examples(predictions, test, names, labels_per=labels_per), names)}
-    for name, figure in figures.items():
-        pictures.save(figure, values.workdir, name)

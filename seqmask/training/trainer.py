@@ -8,6 +8,7 @@ import tensorflow as tf
 from seqmask import checks
 from seqmask.masking import crop
 from seqmask.tally import Tally, widen
+from seqmask.training.best import Best
 from seqmask.training.distribute import (all_agree, check_scope, first_result, is_chief, own_rows,
                                          run_on_rows, sum_over_replicas, wait_for_all)
 from seqmask.training.progress import EpochProgress
@@ -68,13 +69,10 @@ class Trainer:
     def __init__(self, model, loss, optimizer, *, measure=None, clip_norm=None, monitor='loss',
                  mode='min', patience=None, max_skipped=10, accumulate=1, progress=True, keep=2,
                  strategy=None):
-        self.model = model
-        self.optimizer = optimizer
-        self._loss = loss
-        self._measure = measure
+        self.model, self.optimizer = model, optimizer
+        self._loss, self._measure = loss, measure
         self._clip_norm = None if clip_norm is None else checks.positive('clip_norm', clip_norm)
-        self._monitor = monitor
-        self._sign = {'min': 1, 'max': -1}[checks.choice('mode', mode, ('min', 'max'))]
+        self._best = Best(monitor, mode)
         self._patience = None if patience is None else checks.size('patience', patience)
         self._max_skipped = checks.size('max_skipped', max_skipped)
         self._accumulate = checks.size('accumulate', accumulate)
@@ -86,8 +84,6 @@ class Trainer:
             optimizer.build(model.trainable_variables)
         self._history = []
         self._finished = _counter()             # epochs
-        self._best_epoch = _counter()           # from 1; 0 before the first
-        self._best_value = tf.Variable(float('inf'), dtype=tf.float64, trainable=False)
         self._skipped_in_a_row = _counter()
         self._files = None
         self._best_weights = None               # where no workdir keeps them
@@ -96,7 +92,7 @@ class Trainer:
     @property
     def best_epoch(self):
         """Number of the best epoch so far, from 1; 0 before the first."""
-        return int(self._best_epoch)
+        return int(self._best.epoch)
 
     def fit(self, train, valid=None, *, epochs, workdir=None):
         """Trains until `epochs` epochs are finished, those of earlier calls counted in.
@@ -122,9 +118,9 @@ class Trainer:
           FloatingPointError: If `max_skipped` steps in a row were not finite.
         """
         checks.size('epochs', epochs)
-        if valid is None and self._monitor != 'loss':
+        if valid is None and self._best.monitor != 'loss':
             raise ValueError(f"monitor must be 'loss' where there is no validation data, got "
-                             f'{self._monitor!r}. Pass valid.')
+                             f'{self._best.monitor!r}. Pass valid.')
         if workdir is not None:
             self._open(workdir)
         while int(self._finished) < epochs and not self._out_of_patience():
@@ -142,13 +138,11 @@ class Trainer:
         Raises:
           ValueError: If there is no batch.
         """
-        measure = self._traced(self._measured, batches)
-        totals = None
+        measure, totals = self._traced(self._measured, batches), {}
         for batch in batches:
-            tallies = {name: _precise(tally) for name, tally in measure(batch).items()}
-            totals = tallies if totals is None else {
-                name: totals[name] + tally for name, tally in tallies.items()}
-        if totals is None:
+            totals = {name: _precise(tally) + totals.get(name, Tally(0.0, 0.0))
+                      for name, tally in measure(batch).items()}
+        if not totals:
             raise ValueError('there must be at least one batch to evaluate, got none. A generator '
                              'is empty after one pass: pass something that can be iterated again.')
         return {name: float(tally.mean()) for name, tally in totals.items()}
@@ -172,8 +166,7 @@ class Trainer:
         Raises:
           ValueError: If no epoch was finished yet.
         """
-        if not self.best_epoch:
-            raise ValueError('there is no best epoch yet: call fit first.')
+        self._require_best()
         if self._files is not None:
             wait_for_all(self.strategy)         # the chief may still be writing it
             self._files.restore_best()
@@ -181,13 +174,25 @@ class Trainer:
             for variable, value in zip(self.model.variables, self._best_weights):
                 variable.assign(value)
 
+    def keep_best(self):
+        """Keeps the variables as they are now as the best epoch's: with a threshold set, say.
+
+        Raises:
+          ValueError: If no epoch was finished yet.
+        """
+        self._require_best()
+        if self._files is not None:
+            self._files.replace_best()
+        else:
+            self._best_weights = _values(self.model)
+
     def _open(self, workdir):
         files = Workdir(workdir, self.model, keep=self._keep, writes=is_chief(self.strategy),
                         optimizer=self.optimizer, finished=self._finished,
-                        best_epoch=self._best_epoch, best_value=self._best_value,
+                        best_epoch=self._best.epoch, best_value=self._best.value,
                         skipped=self._skipped_in_a_row)
         restored = files.restore()
-        if not all_agree(self.strategy, f'{int(self._finished)} {self._best_epoch.numpy()}'):
+        if not all_agree(self.strategy, f'{int(self._finished)} {self.best_epoch}'):
             raise ValueError(f'workdir {workdir!r} must be one folder that all workers see; this '
                              f'one found {int(self._finished)} finished epochs, another did not.')
         if restored:
@@ -226,27 +231,23 @@ class Trainer:
         return row
 
     def _finish_epoch(self, row):
-        measured = {name.removeprefix('valid_'): value for name, value in row.items()
-                    if name.startswith('valid_')} or {'loss': row['loss']}
-        checks.choice('monitor', self._monitor, tuple(measured))
-        epoch, value = row['epoch'], self._sign * measured[self._monitor]
-        value = float('inf') if np.isnan(value) else value
-        is_best = not self.best_epoch or value < float(self._best_value)
+        epoch, is_best = row['epoch'], self._best.update(row)
         self._history.append(row)
         self._finished.assign(epoch)
-        if is_best:
-            self._best_epoch.assign(epoch)
-            self._best_value.assign(value)
         if self._files is not None:
             self._files.save(epoch, is_best, self._history)
         elif is_best:
-            self._best_weights = [variable.numpy() for variable in self.model.variables]
+            self._best_weights = _values(self.model)
+
+    def _require_best(self):
+        if not self.best_epoch:
+            raise ValueError('there is no best epoch yet: call fit first.')
 
     def _out_of_patience(self):
         since = int(self._finished) - self.best_epoch
         out = self._patience is not None and since >= self._patience
         if out:
-            self._print(f'no better {self._monitor} for {since} epochs: stopping')
+            self._print(f'no better {self._best.monitor} for {since} epochs: stopping')
         return out
 
     def _guard(self, applied):
@@ -283,6 +284,10 @@ class Trainer:
     def _print(self, line):
         if self._shown:
             print(line, flush=True)
+
+
+def _values(model):
+    return [variable.numpy() for variable in model.variables]
 
 
 def _precise(tally):

@@ -6,7 +6,8 @@ import os
 import tensorflow as tf
 
 from seqmask import checks
-from seqmask.training.checkpoints import Checkpoints, fault_of, newest_whole, saved_epochs
+from seqmask.training.checkpoints import (Checkpoints, fault_of, finish_replacing, newest_whole,
+                                          saved_epochs)
 from seqmask.training.whole import write_whole
 
 HISTORY, LAST, BEST = 'history.csv', 'checkpoints', 'best'
@@ -89,6 +90,10 @@ class Workdir:
         epoch = _best_epoch(self.path, self._epoch)
         self._best.restore(epoch).assert_existing_objects_matched()
 
+    def replace_best(self):
+        """Keeps the model as it is now in place of the best epoch's."""
+        self._best.replace(_best_epoch(self.path, self._epoch) if self._writes else 0)
+
 
 def restore_best(model, path):
     """Puts the best epoch's variables of a workdir into a model built alike.
@@ -112,6 +117,7 @@ def restore_best(model, path):
 def _best_epoch(path, newest=float('inf')):
     """The best epoch up to `newest`: an epoch that is made again may have left a later one."""
     folder = os.path.join(path, BEST)
+    finish_replacing(folder)
     epoch = next((epoch for epoch in saved_epochs(folder) if epoch <= newest), None)
     if epoch is None:
         raise FileNotFoundError(f'{path!r} holds no trained model: no checkpoint in {folder!r}.')
