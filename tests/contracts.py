@@ -192,6 +192,19 @@ LOSSES = [
     _loss('squared_error', _targets, 'elements', elements=True, per='sequence'),
     _loss('absolute_error', _targets, features='sum'),
     _loss('huber', _targets, delta=0.5, weights='step'),
+    Contract('losses.keras_mean', kinds=('sum', 'sum'),
+             arrays=lambda rng, batch, maxlen, dtype: {
+                 **features(rng, batch, maxlen, dtype),
+                 'weights': rng.uniform(0.5, 2, size=[batch, maxlen]).astype(dtype)},
+             call=lambda _, a, n: list(seqmask.losses.keras_mean(
+                 values=a['inputs'][..., 0], mask=mask_of(a['inputs'], n), weights=a['weights'])),
+             reference=lambda _, a: [np.sum(a['inputs'][:, 0] * a['weights']), len(a['inputs'])]),
+    Contract('losses.weighted_masked_objective', kinds=('sum', 'sum'), arrays=_targets,
+             call=lambda _, a, n: list(
+                 seqmask.losses.weighted_masked_objective(tf.keras.losses.mse)(
+                     a['labels'], a['inputs'], mask=mask_of(a['inputs'], n))),
+             reference=lambda _, a: reference.tally(
+                 reference.squared_error(a['inputs'], a['labels']))),
 ]
 
 

@@ -1,0 +1,114 @@
+"""What Keras divides a masked loss by, version by version: to get old results again.
+
+With values l[b, t], weights w[b, t] and R real steps among B x T, these minimise
+
+  Keras 2.0 to 2.2.4            sum of w l / (R * share of all weights that are not 0)
+  Keras 2.3 to 2.9              sum of w l / (B T), so more padding makes the loss smaller
+  Keras 2.10 to 2.15, Keras 3   sum of w l / R
+  seqmask                       sum of w l / sum of w
+
+each sum over the real steps. Without weights all but the second are the mean over the real steps.
+"""
+
+import tensorflow as tf
+
+from seqmask import checks
+from seqmask.masking import apply_mask
+from seqmask.tally import Tally, real_steps, widen
+
+
+def keras_mean(*, values, mask, weights=None):
+    """The mean that Keras 3 takes of a masked loss, from values of any loss.
+
+    mean = sum of w[b, t] * values[b, t] / number of real steps,   over the real steps
+
+    So weights that are all 2 double it, where the other losses here divide by their sum.
+
+    Args:
+      values: float [B, T], a loss element by element; or any other shape that begins with B.
+      mask: bool, of the shape of values. None says that all is real.
+      weights: number, of the shape of values or [B]; or None. (Keras lines [B] up with the last
+        axis, which is an error there, or wrong numbers if B = T.)
+
+    Returns:
+      `Tally`; its mean is Keras's, and 0 where nothing is real.
+
+    Raises:
+      ValueError: If a shape does not fit.
+      TypeError: If a dtype does not fit.
+
+    Source: `reduce_weighted_values` of Keras 3, with the reduction 'sum_over_batch_size'.
+
+    >>> tally = seqmask.losses.keras_mean(
+    ...     values=tf.constant([[1., 2., 9.]]), mask=tf.constant([[True, True, False]]),
+    ...     weights=[[2., 2., 2.]])
+    >>> float(tally.mean()) == (2 * 1 + 2 * 2) / 2
+    True
+    """
+    values = widen(checks.floating('values', values, 'B, ...'))
+    mask = real_steps(mask, 'values', values, [values.shape.rank])
+    weighted = apply_mask(values, mask)
+    if weights is not None:
+        weighted *= apply_mask(_weights(weights, values), mask)
+    return Tally(tf.reduce_sum(weighted), tf.reduce_sum(tf.cast(mask, values.dtype)))
+
+
+def weighted_masked_objective(fn):
+    """The objective of Keras 2.0 to 2.2.4, made of a loss without weights and mask.
+
+    score[b, t] = fn(y_true, y_pred)[b, t] * mask[b, t] / mean of mask
+    score       = mean of score over the axes that weights lack
+    objective   = mean of score * weights / mean of (weights != 0)
+
+    All means go over all steps, padded ones included. The mean of the mask makes up for that; but
+    weights [B, T] of which some are 0 make the objective depend on the padding where there is a
+    mask as well, and did so in Keras.
+
+    Args:
+      fn: (y_true, y_pred) -> float [B, T], such as `tf.keras.losses.mse`.
+
+    Returns:
+      (y_true, y_pred, weights=None, mask=None) -> `Tally`, whose mean is the objective.
+        y_true, y_pred: As fn takes them, [B, T] or [B, T, ...]. What stands at masked steps is not
+          shown to fn: there Keras multiplied by 0, which left NaN.
+        weights: number [B] or [B, T], or None.
+        mask: bool [B, T]. True = real; None says that all is.
+      The mean is 0 where nothing is real or all weights are 0, which was NaN in Keras. Unlike those
+      of other losses, tallies of several batches do not add up to that of one.
+
+    Source: `weighted_masked_objective` of Keras 2.2.4; `_weighted_masked_objective` before 2.1.4.
+
+    >>> objective = seqmask.losses.weighted_masked_objective(tf.keras.losses.mse)
+    >>> tally = objective(tf.zeros([2, 2, 1]), tf.constant([[[1.], [2.]], [[3.], [float('nan')]]]),
+    ...                   weights=[4., 0.], mask=tf.constant([[True, True], [True, False]]))
+    >>> round(float(tally.mean()), 3) == round(4 * (1 ** 2 + 2 ** 2) / 3 / (1 / 2), 3)
+    True
+    """
+
+    def objective(y_true, y_pred, weights=None, mask=None):
+        y_true = checks.tensor('y_true', y_true, 'B, T, ...')
+        y_pred = checks.floating('y_pred', y_pred, 'B, T, ...')
+        if mask is not None:
+            mask = checks.mask(mask, y_pred, 'y_pred')
+            # Of these, no loss of Keras has a pole: log and divisions are by predictions.
+            y_true, y_pred = apply_mask(y_true, mask), apply_mask(y_pred, mask, fill=1)
+        score = widen(checks.floating('fn(y_true, y_pred)', fn(y_true, y_pred), 'B, ...'))
+        mask = real_steps(mask, 'fn(y_true, y_pred)', score, [score.shape.rank])
+        score = apply_mask(score, mask)
+        divisor = tf.reduce_sum(tf.cast(mask, score.dtype))
+        if weights is not None:
+            weights = _weights(weights, score)
+            score *= apply_mask(weights, mask)
+            divisor *= tf.reduce_mean(tf.cast(weights != 0, score.dtype))
+        return Tally(tf.reduce_sum(score), divisor)
+
+    return objective
+
+
+def _weights(weights, values):
+    """Weights [B] or of the shape of values, as the latter."""
+    weights = checks.tensor('weights', tf.cast(weights, values.dtype), 'B, ...')
+    if weights.shape.rank == 1 < values.shape.rank:
+        weights = tf.reshape(weights, [-1] + [1] * (values.shape.rank - 1))
+        return tf.broadcast_to(weights, tf.shape(values))
+    return checks.same_shape('weights', weights, 'values', values)
