@@ -40,9 +40,12 @@ def main():
                                  'file in --data.')
     path = FLAGS.data or run.held_out
     part, sequences = training.read_part(path, FLAGS.part, run, workdir=FLAGS.workdir)
-    training.labels_of(sequences, labels_per=run.labels_per, num_classes=len(run.names), path=path)
+    if run.labels_per:
+        training.labels_of(sequences, labels_per=run.labels_per, num_classes=len(run.names),
+                           path=path)
     measured = run.trainer.evaluate(data.Batches(sequences, FLAGS.batch_size))
-    print(training.table({part: measured}, {**run.columns, 'loss': 'loss/in nats'}))
+    columns = run.columns if 'loss' in run.columns else {**run.columns, 'loss': 'loss/in nats'}
+    print(training.table({part: measured}, columns))
     training.write_rows(output, [{'data': path, 'part': part, 'sequences': len(sequences),
                                   'steps': int(sequences.lengths.sum()), **measured}])
     print(f'written: {output}')

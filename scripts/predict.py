@@ -1,4 +1,4 @@
-"""Predicts with a trained model: a class for every real step, or for every sequence.
+"""Predicts with a trained model: a class for every real step, or for every sequence; or its code.
 
   python scripts/predict.py --workdir=workdir/labels --data=FILE.npz --output=predictions.csv
 
@@ -9,6 +9,10 @@ written, in the order of the data, cropped to the real steps:
   .npz   the logits as `frames`, [N, K] for N steps in all, or [B, K] for labels per sequence, each
          then of length 1; `lengths`; `predicted`, the class's number; `probability`.
          `seqmask.data.read_npz` reads it.
+
+A detector of events decides by its own threshold; probability is that of an event, and the npz's
+logits are [N, 1]. An autoencoder gives the error and the code of each sequence: .csv has a row a
+sequence, .npz `codes`, `error` and, as `frames`, the reconstructions.
 """
 
 import os
@@ -39,13 +43,17 @@ def main():
     run = training.load_run(FLAGS.workdir)
     _, sequences = training.read_part(FLAGS.data, FLAGS.part, run, workdir=FLAGS.workdir)
     inputs = data.Sequences(sequences.frames, sequences.lengths)
-    predictions = training.predict_sequences(
-        run.trainer, data.Batches(inputs, FLAGS.batch_size), labels_per=run.labels_per)
+    batches = data.Batches(inputs, FLAGS.batch_size)
+    if run.labels_per:
+        predictions = training.predict_sequences(run.trainer, batches, labels_per=run.labels_per)
+        rows = training.prediction_rows(predictions, run.names, labels_per=run.labels_per)
+    else:
+        predictions = training.reconstruct_sequences(run.trainer.model, batches)
+        rows = training.code_rows(predictions)
     if ending == '.npz':
         data.write_npz(FLAGS.output, predictions)
     else:
-        training.write_rows(FLAGS.output, list(training.prediction_rows(
-            predictions, run.names, labels_per=run.labels_per)))
+        training.write_rows(FLAGS.output, list(rows))
     print(f'{len(sequences)} sequences, {sequences.lengths.sum()} steps; '
           f'written: {FLAGS.output}')
 

@@ -214,6 +214,11 @@ def _metric(name, arrays, oracle, variant='', **options):
                   variant=variant, outputs=outputs, **options)
 
 
+def _occasions(rng, batch, maxlen, dtype):
+    return {'inputs': rng.normal(size=[batch, maxlen]).astype(dtype),
+            'labels': rng.integers(0, 2, size=[batch, maxlen]).astype('int32')}
+
+
 def _run_metric(outputs):
     def call(module, a, n):
         module.reset()
@@ -236,6 +241,20 @@ METRICS = [
     _metric('Perplexity', _classes, reference.sparse_softmax_cross_entropy),
     _metric('RMSE', _targets, reference.squared_error, weights='sequence'),
     _metric('MAE', _targets, reference.absolute_error, per='sequence'),
+    *(Contract(f'metrics.{name}', arrays=_occasions, differentiable=False, kinds=('sum', 'sum'),
+               call=lambda _, a, n, name=name: list(getattr(seqmask.metrics, name).tally(
+                   logits=a['inputs'], labels=a['labels'], mask=mask_of(a['inputs'], n),
+                   threshold=-0.5)),
+               reference=lambda _, a, of=of: of(*reference.decisions(
+                   a['inputs'], a['labels'], -0.5)))
+      for name, of in [('Precision', lambda hits, detected, events: [hits, detected]),
+                       ('Recall', lambda hits, detected, events: [hits, events]),
+                       ('F1', lambda hits, detected, events: [2 * hits, detected + events])]),
+    Contract('metrics.matching.find_peaks', arrays=_occasions, differentiable=False,
+             kinds=('steps',),
+             call=lambda _, a, n: [tf.cast(seqmask.metrics.matching.find_peaks(
+                 a['inputs'], mask_of(a['inputs'], n), 1), a['inputs'].dtype)],
+             reference=lambda _, a: [reference.peaks(a['inputs'], 1)]),
     Contract('metrics.ConfusionMatrix', arrays=_classes,
              make=lambda dtype: seqmask.metrics.ConfusionMatrix(3), call=_run_metric('logits'),
              reference=lambda _, a: [reference.confusion_matrix(a['inputs'], a['labels'])],
@@ -559,6 +578,10 @@ def _standardizer(dtype):
 
 
 DATA = [
+    Contract('data.rows_from_matrix', kinds=('steps', 'sequence'),
+             call=lambda _, a, n: _matrix_rows(a['inputs'][:, :, 0], n, a['inputs'][:, :, 1] > 0),
+             reference=lambda _, a: reference.matrix_rows(
+                 a['inputs'][:, 0], a['inputs'][:, 1] > 0)),
     Contract('data.Standardizer', make=_standardizer,
              call=lambda standardizer, a, n: [standardizer(a['inputs'], n)],
              reference=lambda _, a: [(a['inputs'] - MEAN) / SCALE], kinds=('steps',)),
@@ -569,6 +592,14 @@ DATA = [
              call=lambda _, a, n: [seqmask.data.standardize_sequences(a['inputs'], n)],
              reference=lambda _, a: [reference.standardize(a['inputs'])], kinds=('steps',)),
 ]
+
+
+def _matrix_rows(ratings, lengths, rated):
+    mask = mask_of(ratings, lengths) & rated
+    rows = seqmask.data.rows_from_matrix(ratings, mask)
+    unused = tf.shape(ratings)[1] - tf.shape(rows['inputs'])[1]
+    return [tf.pad(rows['inputs'], [[0, 0], [0, unused], [0, 0]]),
+            tf.cast(rows['lengths'], ratings.dtype)]
 
 
 def _labeller(variant, cell, loss=False, **options):
@@ -611,7 +642,127 @@ def _classifier(variant, pool_recurrent, **options):
                     kinds=('sequence',))
 
 
+def _autoencoder(variant, cell='lstm', of='outputs', teacher=False, **options):
+    """A contract of `models.SequenceAutoencoder`: its outputs, codes, or what it measures."""
+    mean = [0.5, -2.0, 0.0]
+
+    def make(dtype):
+        return _with_biases(seqmask.models.SequenceAutoencoder(
+            3, cell=cell, mean=mean, dropout=0.5, step_dropout=0.5, dtype=dtype, seed=0,
+            **{'hidden_size': 2, **options}))
+
+    def call(model, a, n):
+        if of == 'codes':
+            return [model.encode(a['inputs'], n)]
+        if teacher:
+            return [model.decode(model.encode(a['inputs'], n), n, tf.shape(a['inputs'])[1],
+                                 targets=a['inputs'])]
+        if of == 'outputs':
+            return [model(a['inputs'], n)]
+        batch = {'inputs': a['inputs'], 'lengths': n}
+        measured = model.measure(batch)
+        return [*model.loss(batch, training=False), *measured['loss'], *measured['baseline'],
+                *measured['explained']]
+
+    def alone(weights, a):
+        x, oracle = a['inputs'], getattr(reference, cell)
+        if of == 'codes':
+            return [reference.sequence_code(x, weights, oracle)]
+        outputs = reference.autoencoder(
+            x, weights, oracle, options.get('reverse_target', False),
+            options.get('autoregressive', False), teacher)
+        if of == 'outputs':
+            return [outputs]
+        error, baseline = (reference.tally(reference.squared_error(x, predicted))
+                           for predicted in [outputs, mean])
+        return [*error, *error, *baseline, baseline[0] - error[0], baseline[0]]
+
+    return Contract(f'models.SequenceAutoencoder[{variant}]', make=make, call=call, reference=alone,
+                    kinds={'outputs': ('steps',), 'codes': ('sequence',),
+                           'measure': ('sum',) * 8}[of])
+
+
+def _event_detector(variant, network, loss=None, **options):
+    """A contract of `models.EventDetector`, its logits or its loss, with the oracle of that."""
+    def make(dtype):
+        return _with_biases(seqmask.models.EventDetector(
+            3, event_rate=0.25, network=network, hidden_size=2, num_layers=2, dropout=0.5,
+            dtype=dtype, seed=0, **options))
+
+    def call(model, a, n):
+        if loss is None:
+            return [model(a['inputs'], n)]
+        batch = {'inputs': a['inputs'], 'lengths': n, 'labels': a['labels']}
+        return list(model.loss(batch, training=False))
+
+    def alone(weights, a):
+        logits = reference.event_detector(
+            a['inputs'], weights, getattr(reference, network, None),
+            'causal' if options.get('causal', True) else 'same')
+        return [logits] if loss is None else reference.tally(loss(logits, a['labels']))
+
+    return Contract(f'models.EventDetector[{variant}]', make=make, call=call, reference=alone,
+                    arrays=lambda *sizes: {**_occasions(*sizes), **features(*sizes)},
+                    kinds=('steps',) if loss is None else ('sum', 'sum'))
+
+
+def _ratings(rng, batch, maxlen, dtype):
+    return {'inputs': rng.normal(3, 1, size=[batch, maxlen, 1]).astype(dtype),
+            'columns': rng.integers(0, 4, size=[batch, maxlen]).astype('int32'),
+            'given': rng.random([batch, maxlen]) < 0.7}
+
+
+def _rating_autoencoder(variant, of='outputs', **options):
+    """A contract of `models.RatingAutoencoder`: its outputs, for all columns, or its losses."""
+    means = {'mean': 3.1, 'column': [0.5, -0.25, 0.0, 1.0]}
+
+    def make(dtype):
+        model = _with_biases(seqmask.models.RatingAutoencoder(
+            4, dropout=0.0, dtype=dtype, seed=0, **{'hidden_sizes': (2,), **options}))
+        model.decoder.assign(np.random.default_rng(3).normal(size=model.decoder.shape))
+        model.mean.assign(means['mean'])
+        model.column.assign(means['column'])
+        return model
+
+    def call(model, a, n):
+        if of == 'outputs':
+            return [model(lengths=n, **a)]
+        if of == 'all':
+            return [model.decode(*model.encode(a['inputs'], n, a['columns']))]
+        batch = {'lengths': n, **a}
+        measured = model.measure(batch)
+        return [*model.loss(batch, training=False), *measured['loss'], *measured['absolute_error']]
+
+    def alone(weights, a):
+        ratings, given = a['inputs'][:, 0], a['given']
+        if of == 'all':
+            return [reference.rating_autoencoder(
+                ratings, a['columns'], np.ones(len(ratings), bool), np.arange(4), weights, **means)]
+        outputs = reference.rating_autoencoder(
+            ratings, a['columns'], given, a['columns'], weights, **means)
+        if of == 'outputs':
+            return [outputs]
+        squares, errors = (f(outputs, ratings)[~given] for f in [
+            reference.squared_error, reference.absolute_error])
+        return [*reference.tally(squares), *reference.tally(squares), *reference.tally(errors)]
+
+    return Contract(f'models.RatingAutoencoder[{variant}]', make=make, call=call, reference=alone,
+                    arrays=_ratings, kinds={'outputs': ('steps',), 'all': ('sequence',),
+                                            'losses': ('sum',) * 6}[of])
+
+
 MODELS = [
+    _rating_autoencoder('given'),
+    _rating_autoencoder('deep', hidden_sizes=(2, 3)),
+    _rating_autoencoder('all', of='all'),
+    _rating_autoencoder('losses', of='losses'),
+    _autoencoder('deep, reversed, code', num_layers=2, reverse_target=True, code_size=3),
+    _autoencoder('both directions', 'gru', bidirectional=True, bidirectional_decoder=True),
+    _autoencoder('autoregressive, reversed', autoregressive=True, bidirectional=True,
+                 reverse_target=True),
+    _autoencoder('teacher', 'gru', teacher=True, autoregressive=True, num_layers=2),
+    _autoencoder('codes', of='codes', num_layers=2, bidirectional=True, code_size=3),
+    _autoencoder('measure', of='measure'),
     _classifier('last', lambda outputs, hidden, _: hidden),
     _classifier('mean', lambda outputs, *_: reference.pool(np.mean, outputs), pool='mean'),
     _classifier('max', lambda outputs, *_: reference.pool(np.max, outputs), pool='max'),
@@ -621,6 +772,14 @@ MODELS = [
     _labeller('lstm, one direction', 'lstm', num_layers=1, bidirectional=False),
     _labeller('convolution', 'gru', num_layers=1, bidirectional=False, filters=2),
     _labeller('loss', 'gru', loss=True, bidirectional=False),
+    _event_detector('gru', 'gru'),
+    _event_detector('lstm, both directions', 'lstm', causal=False),
+    _event_detector('conv', 'conv'),
+    _event_detector('conv, both sides', 'conv', causal=False, kernel_size=4),
+    _event_detector('weighted', 'gru', pos_weight='balanced', loss=lambda logits, labels:
+                    reference.sigmoid_cross_entropy(logits, labels, pos_weight=0.75 / 0.25)),
+    _event_detector('focal', 'conv', pos_weight=3.0, focal_gamma=1.5, loss=lambda logits, labels:
+                    (1 + 3) * reference.focal(logits, labels, gamma=1.5, alpha=3 / (1 + 3))),
 ]
 
 CONTRACTS = [*MASKING, *LOSSES, *METRICS, *RECURRENT, *LAYERS, *WINDOWED, *DATA, *MODELS]
@@ -629,5 +788,6 @@ CONTRACTS = [*MASKING, *LOSSES, *METRICS, *RECURRENT, *LAYERS, *WINDOWED, *DATA,
 EXEMPT = {
     'sequence_mask': 'makes the mask; tests/test_lengths.py',
     'lengths_from_mask': 'makes the lengths; tests/test_lengths.py',
+    'metrics.AveragePrecision': 'keeps all scores, is no sum; tests/test_event_metrics.py',
     'crop': 'returns a list of NumPy arrays, has no padding; tests/test_masking.py',
 }

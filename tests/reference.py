@@ -153,7 +153,12 @@ def labeller(x, weights, cell):
     if below:
         x = batch_norm(conv1d(x, part(below, '0')), part(below, '1'), mean=0.0, variance=1.0)
         x = np.maximum(x, 0)
-    layers = part(weights, 'recurrent/layers')
+    return dense(recurrent_layers(x, part(weights, 'recurrent'), cell), part(weights, 'to_logits'))
+
+
+def recurrent_layers(x, weights, cell):
+    """The outputs of layers of one cell, one above the other, in one or two directions."""
+    layers = part(weights, 'layers')
     for k in range(len({name.split('/')[0] for name in layers})):
         layer = part(layers, str(k))
         if 'kernel' in layer:
@@ -162,7 +167,39 @@ def labeller(x, weights, cell):
             x, _ = bidirectional(x, *(
                 lambda x, reverse, own=part(layer, way): cell(x, own, reverse=reverse)
                 for way in ['forward', 'backward']))
-    return dense(x, part(weights, 'to_logits'))
+    return x
+
+
+def sequence_code(x, weights, cell):
+    """What each direction puts out after its own last step, through a linear map if there is one.
+    """
+    outputs = recurrent_layers(x, part(weights, 'encoder'), cell)
+    both_ways = any('/forward/' in name for name in part(weights, 'encoder'))
+    forward, backward = np.split(outputs, 2, axis=1) if both_ways else (outputs, outputs[:, :0])
+    code = (np.concatenate([forward[-1], backward[0]]) if len(x)
+            else np.zeros(outputs.shape[1]))
+    to_code = part(weights, 'to_code')
+    return dense(code, to_code) if to_code else code
+
+
+def autoencoder(x, weights, cell, reverse_target=False, autoregressive=False, teacher=False):
+    """A sequence from its code; an autoregressive decoder begins anew for every step it makes."""
+    code = sequence_code(x, weights, cell)
+    target = reverse(x) if reverse_target else x
+
+    def decoded(read):
+        return dense(recurrent_layers(read, part(weights, 'decoder'), cell),
+                     part(weights, 'to_frame'))
+
+    if not autoregressive:
+        outputs = decoded(np.tile(code, [len(x), 1]))
+    else:
+        outputs = np.zeros(x.shape)
+        for t in range(len(x)):
+            before = np.zeros([t + 1, x.shape[1]])
+            before[1:] = (target if teacher else outputs)[:t]
+            outputs[t] = decoded(np.concatenate([np.tile(code, [t + 1, 1]), before], axis=1))[-1]
+    return reverse(outputs) if reverse_target else outputs
 
 
 def classifier(x, weights, pool_recurrent):
@@ -178,6 +215,18 @@ def classifier(x, weights, pool_recurrent):
             x = squeeze_excite(x, part(layers, str(k + 3))) if k < 8 else x
         vectors.append(pool(np.mean, x))
     return dense(np.concatenate(vectors), part(weights, 'to_logits'))
+
+
+def event_detector(x, weights, cell=None, padding='causal'):
+    """Convolutions, each but the first added to its inputs, or recurrent layers; one logit."""
+    convolutions = part(weights, 'convolutions')
+    if not convolutions:
+        return labeller(x, {name.replace('to_logit/', 'to_logits/'): w
+                            for name, w in weights.items()}, cell)[:, 0]
+    for k in range(len({name.split('/')[0] for name in convolutions})):
+        added = conv1d(x, part(convolutions, str(k)), dilation=2 ** k, padding=padding)
+        x = np.maximum(added, 0) + (x if k else 0)
+    return dense(x, part(weights, 'to_logit'))[:, 0]
 
 
 def part(weights, path):
@@ -281,3 +330,40 @@ def confusion_matrix(logits, labels):
     for label, taken in zip(labels, np.argmax(logits, axis=-1)):
         counts[label, taken] += 1
     return counts
+
+
+def decisions(logits, labels, threshold):
+    """(hits, detections, steps of events) of one sequence."""
+    detected, events = logits >= threshold, labels == 1
+    return np.sum(detected & events), np.sum(detected), np.sum(events)
+
+
+def peaks(scores, tolerance):
+    return np.array([all(scores[t] > s for s in scores[max(0, t - tolerance):t])
+                     and all(scores[t] >= s for s in scores[t + 1:t + 1 + tolerance])
+                     for t in range(len(scores))], bool)
+
+
+# Ratings
+
+
+def matrix_rows(ratings, rated):
+    """The ratings of one row of a matrix, as a list, and their number."""
+    return [ratings[rated][:, None], np.sum(rated)]
+
+
+def rating_autoencoder(ratings, columns, given, wanted, weights, mean, column, shrinkage=5.0):
+    """One row's predictions for the columns `wanted`, from the ratings given: term by term."""
+    column = np.asarray(column)
+    above_mean = [ratings[t] - mean - column[columns[t]] for t in np.flatnonzero(given)]
+    above = sum(above_mean) / (len(above_mean) + shrinkage)
+    base = mean + above + column[wanted]
+    if not len(above_mean):
+        return base
+    total = sum((e - above) * weights['encoder'][c] + weights['rated'][c]
+                for e, c in zip(above_mean, columns[given]))
+    code = np.tanh(total / np.sqrt(len(above_mean) + 1) + weights['bias'])
+    for k in range(len(weights)):
+        if f'hidden/{k}/kernel' in weights:
+            code = np.tanh(dense(code, part(weights, f'hidden/{k}')))
+    return base + weights['decoder'][wanted] @ code

@@ -13,6 +13,8 @@ from seqmask.data.lanes import Lanes
 from seqmask.data.long_csv import open_csv
 from seqmask.data.npz import read_npz, write_npz
 from seqmask.data.npz_stream import open_npz
+from seqmask.data.rating_rows import rows_from_matrix, rows_from_sparse
+from seqmask.data.ratings import Ratings, rating_rows, read_ratings, split_ratings
 from seqmask.data.schema import Field, Schema
 from seqmask.data.sequences import Sequences
 from seqmask.data.sources import from_dataset, from_lists, from_ragged
@@ -22,7 +24,8 @@ from seqmask.data.stream import Stream, reason
 from seqmask.data.stream_batches import StreamBatches
 from seqmask.data.tfrecord import open_tfrecord, write_tfrecord
 
-__all__ = ['Batches', 'Field', 'Lanes', 'Schema', 'Sequences', 'Standardizer', 'Stream',
+__all__ = ['Batches', 'Field', 'Lanes', 'Ratings', 'Schema', 'Sequences', 'Standardizer', 'Stream',
            'StreamBatches', 'from_dataset', 'from_lists', 'from_ragged', 'open_csv', 'open_npz',
-           'open_tfrecord', 'read_npz', 'reason', 'split', 'standardize_sequences', 'write_npz',
+           'open_tfrecord', 'rating_rows', 'read_npz', 'read_ratings', 'reason', 'rows_from_matrix',
+           'rows_from_sparse', 'split', 'split_ratings', 'standardize_sequences', 'write_npz',
            'write_tfrecord']

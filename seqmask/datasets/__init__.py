@@ -1,4 +1,4 @@
-"""Real sequences to try things on: small data sets that come with the package.
+"""Sequences to try things on: small data sets that come with the package, real or generated.
 
 Every data set is a dict of NumPy arrays in one layout, N frames of B sequences:
 
@@ -12,5 +12,7 @@ training and test data that it belongs to.
 """
 
 from seqmask.datasets.embedded import japanese_vowels, ocr_letters
+from seqmask.datasets.ratings import low_rank_ratings
+from seqmask.datasets.system_log import system_log
 
-__all__ = ['japanese_vowels', 'ocr_letters']
+__all__ = ['japanese_vowels', 'low_rank_ratings', 'ocr_letters', 'system_log']

@@ -86,15 +86,7 @@ def weighted_masked_objective(fn):
     """
 
     def objective(y_true, y_pred, weights=None, mask=None):
-        y_true = checks.tensor('y_true', y_true, 'B, T, ...')
-        y_pred = checks.floating('y_pred', y_pred, 'B, T, ...')
-        if mask is not None:
-            mask = checks.mask(mask, y_pred, 'y_pred')
-            # Of these, no loss of Keras has a pole: log and divisions are by predictions.
-            y_true, y_pred = apply_mask(y_true, mask), apply_mask(y_pred, mask, fill=1)
-        score = widen(checks.floating('fn(y_true, y_pred)', fn(y_true, y_pred), 'B, ...'))
-        mask = real_steps(mask, 'fn(y_true, y_pred)', score, [score.shape.rank])
-        score = apply_mask(score, mask)
+        score, mask = at_real_steps(fn, y_true, y_pred, mask)
         divisor = tf.reduce_sum(tf.cast(mask, score.dtype))
         if weights is not None:
             weights = _weights(weights, score)
@@ -103,6 +95,30 @@ def weighted_masked_objective(fn):
         return Tally(tf.reduce_sum(score), divisor)
 
     return objective
+
+
+def at_real_steps(fn, y_true, y_pred, mask):
+    """A Keras loss, which sees nothing of what stands at masked steps.
+
+    Args:
+      fn: (y_true, y_pred) -> float [B, ...].
+      y_true, y_pred: As fn takes them.
+      mask: bool, of the shape of what fn returns, or [B] for whole sequences; None says that all
+        is real.
+
+    Returns:
+      (fn(y_true, y_pred), 0 at masked steps; mask, of its shape).
+    """
+    y_true = checks.tensor('y_true', y_true, 'B, ...')
+    y_pred = checks.floating('y_pred', y_pred, 'B, ...')
+    if mask is not None:
+        mask = checks.mask(mask, y_pred, 'y_pred')
+        # Of these, no loss of Keras has a pole: logarithms and divisions are of predictions.
+        y_true, y_pred = apply_mask(y_true, mask), apply_mask(y_pred, mask, fill=1)
+    score = widen(checks.floating('fn(y_true, y_pred)', fn(y_true, y_pred), 'B, ...'))
+    mask = real_steps(mask, 'fn(y_true, y_pred)', score, [score.shape.rank, 1])
+    mask = apply_mask(tf.ones_like(score, tf.bool), mask)
+    return apply_mask(score, mask), mask
 
 
 def _weights(weights, values):

@@ -59,6 +59,7 @@ class SequenceClassifier(tf.Module):
         super().__init__(name=name)
         checks.choice('cell', cell, tuple(CELLS))
         self.pool = checks.choice('pool', pool, POOLS)
+        self.input_size = checks.size('input_size', input_size)
         checks.size('num_classes', num_classes)
         checks.size('num_layers', num_layers, minimum=0)
         if len(filters) != len(kernel_sizes) and filters:

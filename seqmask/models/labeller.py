@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from seqmask import checks, losses, noise
+from seqmask import checks, data, losses, noise
 from seqmask.layers import (GRU, LSTM, Activation, BatchNorm, Bidirectional, Conv1D, Dense, Dropout,
                             Sequential, Stacked)
 from seqmask.lengths import sequence_mask
@@ -49,6 +49,7 @@ class SequenceLabeller(tf.Module):
                  dtype='float32', seed=None, name=None):
         super().__init__(name=name)
         layer = CELLS[checks.choice('cell', cell, tuple(CELLS))]
+        self.input_size = checks.size('input_size', input_size)
         checks.size('num_layers', num_layers)
         checks.size('num_classes', num_classes)
         checks.fraction('input_dropout', input_dropout)
@@ -68,7 +69,8 @@ class SequenceLabeller(tf.Module):
             forward = one_direction(index)
             return Bidirectional(forward, one_direction(index)) if bidirectional else forward
 
-        self._goes_on = not bidirectional and not filters
+        self._goes_on = not (bidirectional or filters
+                             or standardizer is data.standardize_sequences)
         self.standardizer = standardizer
         self.dtype = checks.float_dtype('dtype', dtype)
         self.step_dropout = Dropout(step_dropout, per='step', seed=next(seeds))
@@ -122,15 +124,39 @@ class SequenceLabeller(tf.Module):
         return losses.sparse_softmax_cross_entropy(**_scored(logits, batch))
 
     def initial_state(self, batch):
-        """The state before the first step of `batch` sequences, for `chunk_loss`: zeros.
+        """The state before the first step of `batch` sequences, for `step`, `chunk_loss`: zeros.
 
         Raises:
           ValueError: If the model sees steps to come, so that no state holds all it knows.
         """
         if not self._goes_on:
-            raise ValueError('a model that goes through a sequence chunk by chunk sees no steps to '
-                             'come: bidirectional must be False and filters 0.')
+            raise ValueError('a model that goes through a sequence step by step or chunk by chunk '
+                             'sees no steps to come: bidirectional must be False, filters 0 and '
+                             'standardizer none that sees sequences whole.')
         return self.recurrent.initial_state(batch)
+
+    def step(self, x_t, state):
+        """One step of a stream; step by step equals the whole call.
+
+        Args:
+          x_t: float [B, D].
+          state: `initial_state(batch)`, or as the last step returned it.
+
+        Returns:
+          (logits float [B, K], state).
+
+        Raises:
+          ValueError: If the model sees steps to come, or its standardizer does, or a size does not
+            fit.
+          TypeError: If a dtype does not fit.
+        """
+        self.initial_state(1)           # refuses what sees steps to come
+        x_t = checks.floating('x_t', x_t, 'B, D')
+        one = tf.ones([tf.shape(x_t)[0]], tf.int32)
+        if self.standardizer is not None:
+            x_t = self.standardizer(x_t[:, None], one)[:, 0]
+        output, state = self.recurrent.step(rounded(x_t, self.dtype), state)
+        return self.to_logits(output[:, None], one)[:, 0], state
 
     def chunk_loss(self, batch, state, training):
         """`loss` of the next chunk of each sequence, as `training.ChunkLoss` takes it.

@@ -55,8 +55,7 @@ def define_flags(*, workdir, epochs, batch_size=64, learning_rate=1e-3, schedule
     flags.DEFINE_bool('tensorboard', False,
                       'Write curves for TensorBoard into workdir/tensorboard, epoch by epoch.')
     flags.DEFINE_bool('plots', False,
-                      'Draw pictures into workdir/pictures when training has ended: curves, '
-                      'lengths, confusion of classes, predictions.')
+                      'Draw pictures into workdir/pictures when training has ended.')
 
 
 def make_optimizer(steps_per_epoch):

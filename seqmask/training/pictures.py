@@ -42,12 +42,13 @@ def save(figure, workdir, name):
     return path
 
 
-def curves(history, best_epoch):
+def curves(history, best_epoch, unit='nats'):
     """Loss and metrics over epochs, the best epoch marked.
 
     Args:
       history: List of dicts, as `Trainer.fit` returns it.
       best_epoch: int, from 1.
+      unit: Of the loss.
 
     Returns:
       Figure with one diagram for the loss, and one for each metric; what is always in [0, 1] is
@@ -57,7 +58,7 @@ def curves(history, best_epoch):
                             if name.startswith('valid_') and name != 'valid_loss')
     names = ['loss', *metrics]
     columns = min(2, len(names))
-    figure, axes = _grid(-(-len(names) // columns), columns, width=5, height=3.2)
+    figure, axes = grid(-(-len(names) // columns), columns, width=5, height=3.2)
     for axis in axes.flat[len(names):]:
         axis.set_axis_off()
     for axis, name in zip(axes.flat, names):
@@ -75,7 +76,7 @@ def curves(history, best_epoch):
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
         if name == 'loss':
-            axis.set_ylabel('loss [nats]')
+            axis.set_ylabel(f'loss [{unit}]')
             axis.set_ylim(bottom=min(0, *values))
             axis.legend()
         elif all(0 <= value <= 1 for value in values):
@@ -100,7 +101,7 @@ def lengths(lengths, padding_share, batch_size):
     Returns:
       Figure with a histogram.
     """
-    figure, ((axis,),) = _grid(1, 1, width=7, height=4)
+    figure, ((axis,),) = grid(1, 1, width=7, height=4)
     low, high = int(lengths.min()), int(lengths.max())
     width = -(-(high - low + 1) // 40)      # whole steps, so that no bar covers more than another
     axis.hist(lengths, bins=np.arange(low, high + width + 1, width) - 0.5, color=TRAIN,
@@ -129,7 +130,7 @@ def confusion(counts, names):
     """
     size = len(names)
     side = max(4.5, 0.32 * size + 2)
-    figure, ((axis,),) = _grid(1, 1, width=side + 0.6, height=side)
+    figure, ((axis,),) = grid(1, 1, width=side + 0.6, height=side)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     image = axis.imshow(shares, cmap='Blues', vmin=0, vmax=1)
     figure.colorbar(image, ax=axis, shrink=0.7, format=lambda share, _: f'{100 * share:.0f}',
@@ -166,7 +167,7 @@ def predictions(usual, mistaken, names):
       and titles that are wrong are red.
     """
     columns = [column for column in (usual, mistaken) if column]
-    figure, axes = _grid(max(map(len, columns)), len(columns), width=6.5, height=2.7)
+    figure, axes = grid(max(map(len, columns)), len(columns), width=6.5, height=2.7)
     examples = [example for column in columns for example in column]
     longest = max(len(example['inputs']) for example in examples)
     whole = np.concatenate([example['inputs'] for example in examples])
@@ -196,8 +197,8 @@ def predictions(usual, mistaken, names):
                 colored = _label_steps(axis, example, names, longest) or colored
     if colored and len(names) <= 20:
         from matplotlib.patches import Patch
-        colors = _colors(len(names))
-        figure.legend([Patch(color=colors(k)) for k in range(len(names))], names, fontsize=8,
+        shown = palette(len(names))
+        figure.legend([Patch(color=shown(k)) for k in range(len(names))], names, fontsize=8,
                       loc='outside lower center', ncols=10)
     figure.suptitle('Test sequences: left as they come, right with the most mistakes (red)'
                     if mistaken else 'Test sequences as they come')
@@ -217,7 +218,7 @@ def _label_steps(axis, example, names, longest):
                           fontweight='bold' if wrong[step] and not height else 'normal')
     else:
         band.imshow([example['predicted'], example['labels']], aspect='auto', origin='lower',
-                    cmap=_colors(len(names)), interpolation='nearest', vmin=-0.5,
+                    cmap=palette(len(names)), interpolation='nearest', vmin=-0.5,
                     vmax=len(names) - 0.5, extent=[-0.5, len(wrong) - 0.5, -0.5, 1.5])
     for step in np.flatnonzero(wrong):
         axis.axvspan(step - 0.5, step + 0.5, color=WRONG, alpha=0.15, linewidth=0)
@@ -227,12 +228,12 @@ def _label_steps(axis, example, names, longest):
     return longest > room
 
 
-def _colors(size):
+def palette(size):
     from matplotlib import colormaps
     return colormaps['tab20' if size > 10 else 'tab10'].resampled(size)
 
 
-def _grid(rows, columns, *, width, height):
+def grid(rows, columns, *, width, height):
     """A figure of diagrams, each of a size in inches."""
     from matplotlib.figure import Figure
     figure = Figure(figsize=(columns * width, rows * height), layout='constrained')

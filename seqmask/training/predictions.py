@@ -3,6 +3,7 @@
 import numpy as np
 
 from seqmask import data
+from seqmask.masking import crop
 
 
 def predict_sequences(trainer, batches, *, labels_per):
@@ -16,18 +17,62 @@ def predict_sequences(trainer, batches, *, labels_per):
     Returns:
       `data.Sequences`. Its frames are the logits, float32 [N, K] for labels per step, with the
       lengths of the sequences; [B, K] for labels per sequence, each of length 1. Per step there are
-      'predicted', int32, the class of the largest logit, and 'probability', float32, that of it.
+      'predicted', int32, the class of the largest logit, and 'probability', float32, that of it. A
+      model with a `threshold` has one logit, [N, 1]: predicted is 1 where it reaches that, and
+      probability that of an event.
     """
     outputs = list(trainer.predict(batches, per=labels_per))
-    if labels_per == 'sequence':
-        outputs = [logits[None] for logits in outputs]
+    threshold = getattr(trainer.model, 'threshold', None)
+    if labels_per == 'sequence' or threshold is not None:
+        outputs = [logits[None] if labels_per == 'sequence' else logits[:, None]
+                   for logits in outputs]
     collection = data.Sequences.from_list(outputs)
     logits = collection.frames.astype(np.float64)        # [N, K]
-    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-    predicted = logits.argmax(axis=1).astype(np.int32)
-    probability = (odds.max(axis=1) / odds.sum(axis=1)).astype(np.float32)
+    if threshold is not None:                            # [N, 1]: events, yes or no
+        predicted = logits[:, 0] >= threshold.numpy()
+        probability = 1 / (1 + np.exp(np.log(trainer.model.pos_weight) - logits[:, 0]))
+    else:
+        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+        predicted = logits.argmax(axis=1)
+        probability = odds.max(axis=1) / odds.sum(axis=1)
     return data.Sequences(collection.frames.astype(np.float32), collection.lengths,
-                          steps={'predicted': predicted, 'probability': probability})
+                          steps={'predicted': predicted.astype(np.int32),
+                                 'probability': probability.astype(np.float32)})
+
+
+def reconstruct_sequences(model, batches):
+    """What an autoencoder makes of sequences, as one collection, in the order of the batches.
+
+    Args:
+      model: `models.SequenceAutoencoder`.
+      batches: `data.Batches`, not shuffled.
+
+    Returns:
+      `data.Sequences`. Its frames are the reconstructions, float32 [N, D], in the units of the data
+      where the standardizer can be undone, else in its own. Per sequence there are 'codes',
+      float32 [B, C], and 'error', float32 [B], the mean squared error in the standardizer's units.
+    """
+    undone = model.standardizer is None or hasattr(model.standardizer, 'inverse')
+    outputs, codes, errors = [], [], []
+    for batch in batches:
+        inputs, lengths = batch['inputs'], batch['lengths']
+        shown = crop(model(inputs, lengths), lengths)
+        for frames, target in zip(shown, crop(model.targets(inputs, lengths), lengths)):
+            squares = np.square(np.float32(frames) - np.float32(target))    # NumPy lacks bfloat16
+            errors.append(squares.mean() if len(squares) else 0.0)
+        outputs += crop(model.reconstruct(inputs, lengths), lengths) if undone else shown
+        codes.append(np.float32(model.encode(inputs, lengths)))
+    return data.Sequences(
+        np.concatenate(outputs).astype(np.float32), [len(frames) for frames in outputs],
+        sequences={'codes': np.concatenate(codes), 'error': np.array(errors, np.float32)})
+
+
+def code_rows(predictions):
+    """What `reconstruct_sequences` gives as rows of a table: a dict for each sequence."""
+    for k, (code, error) in enumerate(zip(*(predictions.sequences[name]
+                                            for name in ('codes', 'error')))):
+        yield {'sequence': k, 'steps': predictions.lengths[k], 'error': f'{error:.6g}',
+               **{f'code_{c}': f'{value:.6g}' for c, value in enumerate(code)}}
 
 
 def prediction_rows(predictions, names, *, labels_per, labels=None, **first):

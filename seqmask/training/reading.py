@@ -96,11 +96,30 @@ def read_parts(path, *, labels_per, num_classes, seed):
     """
     whole = read_sequences(path)
     _, num_classes = labels_of(whole, labels_per=labels_per, num_classes=num_classes, path=path)
+    return divided(whole, seed=seed), [str(k) for k in range(num_classes)]
+
+
+def divided(whole, *, seed):
+    """The parts of sequences read from a file.
+
+    Args:
+      whole: `data.Sequences`, optionally with `split` [B]: 0 train, 1 validation, 2 test; otherwise
+        a tenth each is drawn for validation and test.
+      seed: int, of the draw.
+
+    Returns:
+      [train, valid, test] of `data.Sequences`.
+
+    Raises:
+      UserError: If a sequence is of none of these.
+    """
     if 'split' in whole.sequences:
-        parts = [whole.select(whole.sequences['split'] == part) for part in range(3)]
-    else:
-        parts = list(data.split(whole, [0.8, 0.1, 0.1], seed=seed))
-    return parts, [str(k) for k in range(num_classes)]
+        split = whole.sequences['split']
+        for sequence in np.flatnonzero(~np.isin(split, range(len(PARTS)))):
+            raise UserError(f'`split` must be 0 (train), 1 (validation) or 2 (test); that of '
+                            f'sequence {sequence} is {split[sequence]}.')
+        return [whole.select(split == part) for part in range(len(PARTS))]
+    return list(data.split(whole, [0.8, 0.1, 0.1], seed=seed))
 
 
 def limited(parts, limit):

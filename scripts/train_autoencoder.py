@@ -1,0 +1,159 @@
+"""Trains a sequence autoencoder: each sequence, of whatever length, through one vector and back.
+
+Without flags it learns to code how nine speakers say two Japanese vowels, from the data that comes
+with seqmask: 270 utterances of 7 to 29 frames to train on, every tenth of which validates instead,
+and 370 to test. It prints the squared error of the reconstruction over real steps only, beside that
+of predicting the mean.
+
+Your own data: --data=FILE.npz with `frames` [N, D] (all sequences one after the other) and
+`lengths` [B]; optionally `split` [B]: 0 train, 1 validation, 2 test (otherwise a tenth each is
+drawn for validation and test), and `labels` [B], which go into codes.npz and colour the picture.
+
+The workdir receives codes.npz, history.csv, checkpoints/ and best/, and what is needed to load the
+model: model.json and held_out.npz. codes.npz holds, for the sequences of all parts: `codes` [B, C];
+`lengths`; `split`; `number`, the sequence's place in the file, from 0; and `labels`, if there are
+any. A run that was killed goes on when started again with the same flags.
+"""
+
+import os
+import sys
+
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')      # before TensorFlow is imported
+
+import numpy as np
+from absl import flags
+
+from seqmask import data, datasets, models, training
+
+flags.DEFINE_string('data', '', 'File to learn from (.npz, .tfrecord, .csv); by default the '
+                    'embedded vowels.')
+flags.DEFINE_integer('limit', 0, 'Sequences used of each part; 0 for all. For a quick look.', 0)
+flags.DEFINE_enum('cell', 'gru', ['lstm', 'gru'], 'Recurrent cell.')
+flags.DEFINE_integer('hidden_size', 128, 'Units of each recurrent layer and direction.', 1)
+flags.DEFINE_integer('code_size', 32, 'Numbers in the code of a sequence; 0 to take the last '
+                     'outputs of the encoder as they are.', 0)
+flags.DEFINE_integer('num_layers', 1, 'Recurrent layers of the encoder, and of the decoder.', 1)
+flags.DEFINE_bool('bidirectional', True, 'Whether the encoder reads in both directions.')
+flags.DEFINE_bool('bidirectional_decoder', None, 'Whether the decoder runs in both directions; by '
+                  'default, unless it is autoregressive.')
+flags.DEFINE_bool('reverse_target', False, 'Whether the decoder runs from the last step to the '
+                  'first.')
+flags.DEFINE_bool('autoregressive', False, 'Whether the decoder reads the frame before: the true '
+                  'one in training, its own otherwise.')
+flags.DEFINE_float('dropout', 0.1, 'Share of the features dropped below the outputs and between '
+                   'layers.', 0.0, 0.99)
+flags.DEFINE_float('step_dropout', 0.0, 'Share of the steps that the encoder does not get to see '
+                   'in training, and an autoregressive decoder neither.', 0.0, 0.99)
+flags.DEFINE_enum('standardize', 'standard', ['standard', 'minmax', 'sequence', 'none'],
+                  'Scale features by mean and deviation of the training data, by their range '
+                  'there, each sequence by its own mean and deviation, or not at all.')
+flags.DEFINE_enum('implementation', 'auto', ['auto', 'kernel', 'graph'],
+                  'How the recurrence runs.')
+training.define_flags(workdir='workdir/autoencoder', epochs=80, batch_size=16, learning_rate=3e-3)
+
+FLAGS = flags.FLAGS
+
+
+def main():
+    strategy = training.make_strategy()     # first of all, as TensorFlow demands
+    with training.user_errors():
+        parts, labels = load()
+        parts = training.limited(parts, FLAGS.limit)
+    train, _, test = parts
+    size = train.frames.shape[1]
+
+    both_ways = FLAGS.bidirectional_decoder
+    arguments = dict(
+        input_size=size, cell=FLAGS.cell, hidden_size=FLAGS.hidden_size,
+        code_size=FLAGS.code_size or None, num_layers=FLAGS.num_layers,
+        bidirectional=FLAGS.bidirectional,
+        bidirectional_decoder=not FLAGS.autoregressive if both_ways is None else both_ways,
+        reverse_target=FLAGS.reverse_target, autoregressive=FLAGS.autoregressive,
+        dropout=FLAGS.dropout, step_dropout=FLAGS.step_dropout,
+        implementation=FLAGS.implementation, dtype=FLAGS.precision, seed=FLAGS.seed)
+
+    def make_model():
+        kind = None if FLAGS.standardize == 'none' else FLAGS.standardize
+        standardizer = training.make_standardizer(kind, train)
+        return models.SequenceAutoencoder(**arguments, standardizer=standardizer,
+                                          mean=mean_step(standardizer, train))
+
+    fitted = training.fit_task(
+        sys.modules[__name__], make_model, arguments, parts, described=f'{size} features',
+        columns={'loss': 'squared/error', 'explained': 'share/explained'}, strategy=strategy)
+    if fitted is None:
+        return
+    model = fitted.trainer.model
+    print(f'{"codes":12}{model.code_size} numbers each, for sequences of '
+          f'{np.mean(test.lengths):.1f} x {size} on average\n')
+    print(table(fitted.measured))
+    codes = [codes_of(model, part) for part in parts]
+    fields = {'codes': np.concatenate(codes),
+              'lengths': np.concatenate([part.lengths for part in parts]),
+              'split': np.repeat(np.arange(3, dtype=np.int32), [len(part) for part in parts]),
+              'number': np.concatenate([part.sequences['number'] for part in parts])}
+    if labels is not None:
+        fields['labels'] = labels[fields['number']]
+    write_arrays(os.path.join(FLAGS.workdir, 'codes.npz'), fields)
+    if FLAGS.plots:
+        training.draw_codes(
+            FLAGS.workdir, fitted, train, codes[2], batch_size=FLAGS.batch_size,
+            labels=None if labels is None else labels[test.sequences['number']])
+    training.finish(fitted)
+
+
+def load():
+    """([train, valid, test], labels of all sequences by their `number`, or None)."""
+    if FLAGS.data:
+        whole = training.read_sequences(FLAGS.data)
+        if not whole.frames.shape[1]:
+            raise training.UserError(f'{FLAGS.data!r} holds frames without features, of shape '
+                                     f'{whole.frames.shape}.')
+        split, labels = whole.sequences.get('split'), whole.sequences.get('labels')
+    else:
+        vowels = datasets.japanese_vowels()
+        whole = data.Sequences(vowels['frames'], vowels['lengths'])
+        tenth = np.arange(len(whole)) % 10 == 0
+        split = np.where(tenth & (vowels['split'] == 0), 1, vowels['split'])
+        labels = vowels['label_names'][vowels['labels']]
+    fields = {'number': np.arange(len(whole))} | ({} if split is None else {'split': split})
+    numbered = data.Sequences(whole.frames, whole.lengths, sequences=fields)
+    return training.divided(numbered, seed=FLAGS.seed), labels
+
+
+def mean_step(standardizer, train):
+    """The mean of the real steps, in the units that the model sees."""
+    total = np.zeros(train.frames.shape[1])
+    for batch in data.Batches(train, 256):
+        frames = batch['inputs']        # 0 in the padding
+        if standardizer is not None:
+            frames = standardizer(frames, batch['lengths'])
+        total += np.sum(frames, axis=(0, 1), dtype=np.float64)
+    return (total / train.lengths.sum()).astype(np.float32)
+
+
+def codes_of(model, part):
+    """float32 [B, C]; NumPy has no bfloat16."""
+    return np.concatenate([np.float32(model.encode(batch['inputs'], batch['lengths']))
+                           for batch in data.Batches(part, 256)])
+
+
+def table(measured):
+    lines = [f'{"":12}{"squared":>16}{"error":>16}{"share":>16}',
+             f'{"":12}{"error":>16}{"of the mean":>16}{"explained":>16}']
+    for part, values in measured.items():
+        lines.append(f'{part:12}{values["loss"]:16.4f}{values["baseline"]:16.4f}'
+                     f'{values["explained"]:16.2%}')
+    return '\n'.join(lines)
+
+
+def write_arrays(path, arrays):
+    """Writes an npz file that appears at once and whole."""
+    unfinished = f'{path}.tmp'
+    with open(unfinished, 'wb') as file:
+        np.savez(file, **arrays)
+    os.replace(unfinished, path)
+
+
+if __name__ == '__main__':
+    training.run(main)

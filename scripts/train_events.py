@@ -1,0 +1,244 @@
+"""Trains a detector of rare events: yes or no at every step of sequences of unequal length.
+
+Without flags it learns to foresee the requests in a generated log of a mostly idle system, about
+1% of the steps (`seqmask.datasets.system_log`). It then trains the same network as people train it
+at first, with an unweighted loss from a bias of 0, and shows what both find beside a model that
+always says no.
+
+The threshold is chosen on the validation data, by F1 or by --min_precision, and kept with the
+model. Events are counted with a tolerance: a peak of the probability stands for an event at most
+--tolerance steps away, one for one. The last row of the tables, 'causes known', ranks the steps of
+the generated log by their true probabilities, at the best threshold for the test data: but for
+chance, no detector does better.
+
+Your own data: --data=FILE.npz with `frames` [N, D] (all sequences one after the other),
+`lengths` [B] and `labels` [N], 1 at the steps of events and 0 elsewhere; optionally `split` [B]:
+0 train, 1 validation, 2 test (otherwise a tenth each is drawn for validation and test).
+
+The workdir receives history.csv, events.csv (every detection, hit or false alarm), checkpoints/ and
+best/; unweighted/ holds the second model. A run that was killed goes on when started again with
+the same flags.
+"""
+
+import os
+import sys
+
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')      # before TensorFlow is imported
+
+import numpy as np
+from absl import flags
+
+from seqmask import data, datasets, metrics, models, training
+
+flags.DEFINE_string('data', '', 'File to learn from (.npz, .tfrecord, .csv); by default the '
+                    'generated log.')
+flags.DEFINE_integer('limit', 0, 'Sequences used of each part; 0 for all. For a quick look.', 0)
+flags.DEFINE_enum('network', 'gru', ['gru', 'lstm', 'conv'], 'Recurrent cell, or convolutions.')
+flags.DEFINE_bool('causal', True, 'Whether a step sees only what came before it, as a stream '
+                  'demands.')
+flags.DEFINE_integer('hidden_size', 32, 'Units of each layer and direction.', 1)
+flags.DEFINE_integer('num_layers', 0, 'Layers; 0 for 2 recurrent ones, or 5 convolutions.', 0)
+flags.DEFINE_integer('kernel_size', 3, 'Steps in the window of each convolution.', 1)
+flags.DEFINE_string('pos_weight', '1', 'What a step of an event weighs in the loss: a number, or '
+                    'balanced.')
+flags.DEFINE_float('focal_gamma', 0.0, 'How much less what is predicted well counts.', 0.0)
+flags.DEFINE_float('dropout', 0.0, 'Share of the features dropped between layers.', 0.0, 0.99)
+flags.DEFINE_integer('tolerance', 5, 'Steps that a detection may lie off its event.', 0)
+flags.DEFINE_float('min_precision', 0.0, 'Choose the threshold of the highest recall with this '
+                   'precision, event by event; 0 for that of the highest F1.', 0.0, 1.0)
+flags.DEFINE_integer('chunk_size', 0, 'Cut long sequences into chunks of so many steps: the state '
+                     'goes on from chunk to chunk, the gradient does not; 0 for whole sequences. '
+                     'Needs --causal and a recurrent network.', 0)
+flags.DEFINE_enum('standardize', 'standard', ['none', 'standard', 'minmax', 'sequence'],
+                  'Scale features by mean and deviation of the training data, by their range '
+                  'there, or each sequence by its own mean and deviation (needs --nocausal).')
+flags.DEFINE_enum('implementation', 'auto', ['auto', 'kernel', 'graph'],
+                  'How the recurrence runs.')
+training.define_flags(workdir='workdir/events', epochs=20, batch_size=16, learning_rate=4e-3)
+
+FLAGS = flags.FLAGS
+UNWEIGHTED = 'unweighted'
+MEASURED = {name: f'steps/{name}' for name in ('accuracy', 'precision', 'recall', 'f1')}
+COLUMNS = {'accuracy': 10, 'precision': 12, 'recall': 10, 'F1': 10, 'average precision': 20}
+
+
+def main():
+    if FLAGS.strategy == 'multiworker':
+        raise training.UserError('two models are trained, one after the other, on one machine: '
+                                 '--strategy must be none or mirrored.')
+    if FLAGS.chunk_size and FLAGS.network == 'conv':
+        raise training.UserError('only a recurrent network goes on from chunk to chunk: '
+                                 '--chunk_size needs --network=gru or lstm.')
+    strategy = training.make_strategy()     # before anything else of TensorFlow
+    with training.user_errors():
+        parts = training.limited(load(), FLAGS.limit)
+    arguments = dict(
+        input_size=parts[0].frames.shape[1], event_rate=rate_of(parts[0]), network=FLAGS.network,
+        causal=FLAGS.causal, hidden_size=FLAGS.hidden_size,
+        num_layers=FLAGS.num_layers or (5 if FLAGS.network == 'conv' else 2),
+        kernel_size=FLAGS.kernel_size, pos_weight=number_or_balanced(FLAGS.pos_weight),
+        focal_gamma=FLAGS.focal_gamma, dropout=FLAGS.dropout,
+        implementation=FLAGS.implementation, dtype=FLAGS.precision, seed=FLAGS.seed)
+    detector = fit(arguments, parts, strategy)
+    print('\nthe same network, with an unweighted loss and from a bias of 0:', flush=True)
+    usual = fit({**arguments, 'event_rate': 0.5, 'pos_weight': 1.0, 'focal_gamma': 0.0}, parts,
+                strategy, os.path.join(FLAGS.workdir, UNWEIGHTED))
+
+    model, test = detector.trainer.model, parts[2]
+    logits = {part: predicted(detector, batches) for part, batches in detector.held_out.items()}
+    model.threshold.assign(choose(detector, logits['validation'], parts))
+    detector.trainer.keep_best()
+    threshold = float(model.threshold.numpy())
+    compared = {'always zero': ([np.zeros(n) for n in test.lengths], np.inf),
+                f'{UNWEIGHTED}, at 50%': (predicted(usual, usual.held_out['test']), 0.0),
+                f'detector, at {probability(model, threshold):.0%}': (logits['test'], threshold)}
+    if not FLAGS.data:
+        compared['causes known'] = causes_known(test), None
+    print('\n' + '\n'.join(table(compared, test)), flush=True)
+
+    found = {part: [detections(model, i, of_steps, sequences.sequence(i)['labels'])
+                    for i, of_steps in enumerate(logits[part])]
+             for part, sequences in zip(logits, parts[1:])}
+    rows = [row for part in found for one in found[part] for row in rows_of(part, one)]
+    training.write_rows(os.path.join(FLAGS.workdir, 'events.csv'), rows)
+    if FLAGS.plots:
+        curves = {name.split(',')[0]: curve(scores, test)
+                  for name, (scores, _) in compared.items() if name != 'always zero'}
+        chosen = curve(logits['test'], test).at(threshold)
+        training.draw_events(FLAGS.workdir, detector, parts[0], curves, chosen, found['test'],
+                             batch_size=FLAGS.batch_size)
+    training.finish(detector)
+
+
+def load():
+    """[train, valid, test]."""
+    if FLAGS.data:
+        return training.read_parts(FLAGS.data, labels_per='step', num_classes=2,
+                                   seed=FLAGS.seed)[0]
+    log = datasets.system_log(FLAGS.seed)
+    sequences = data.Sequences(log['frames'], log['lengths'], steps={
+        'labels': log['labels'], 'probability': log['probability']})
+    return [sequences.select(log['split'] == part) for part in range(3)]
+
+
+def rate_of(train):
+    """Share of the steps that are events."""
+    steps, events = len(train.frames), np.count_nonzero(train.steps['labels'])
+    if events in (0, steps):
+        raise training.UserError(
+            f'{"each" if events else "none"} of the {steps} steps to train on is an event (label '
+            f'1): there is nothing to tell apart. Train on sequences with both labels.')
+    return events / steps
+
+
+def number_or_balanced(text):
+    try:
+        return text if text == 'balanced' else float(text)
+    except ValueError as error:
+        raise training.UserError(f'--pos_weight must be a number or balanced, got '
+                                 f'{text}.') from error
+
+
+def fit(arguments, parts, strategy, workdir=None):
+    def make_model():
+        kind = None if FLAGS.standardize == 'none' else FLAGS.standardize
+        return models.EventDetector(**arguments,
+                                    standardizer=training.make_standardizer(kind, parts[0]))
+
+    return training.fit_task(sys.modules[__name__], make_model, arguments, parts,
+                             described=f'{rate_of(parts[0]):.2%} of the steps are events',
+                             labels_per='step', names=['nothing', 'event'], columns=MEASURED,
+                             strategy=strategy, workdir=workdir)
+
+
+def predicted(fitted, batches):
+    """Logits, an array a sequence."""
+    return list(fitted.trainer.predict(batches))
+
+
+def probability(model, logits):
+    """As of `models.EventDetector.probabilities`."""
+    return 1 / (1 + np.exp(np.log(model.pos_weight) - np.float64(logits)))
+
+
+def curve(scores, sequences, *, events=True):
+    """`metrics.events.PrecisionRecall` of scores, an array a sequence."""
+    metric = metrics.AveragePrecision(FLAGS.tolerance if events else None)
+    for i, of_steps in enumerate(scores):
+        metric.update(logits=of_steps[None], labels=sequences.sequence(i)['labels'][None],
+                      mask=None)
+    return metric.curve()
+
+
+def choose(fitted, logits, parts):
+    """The threshold, a logit; says what it was chosen by."""
+    where, found = 'validation', curve(logits, parts[1])
+    if not found.events:
+        print('\nthere is no event in the validation data: the threshold is chosen on the training '
+              'data, where it looks better than it is.')
+        where, found = 'training', curve(predicted(fitted, data.Batches(parts[0], 256)), parts[0])
+    by, threshold = 'the highest F1', found.best_f1()
+    if FLAGS.min_precision:
+        by = f'the highest recall at a precision of {FLAGS.min_precision:.0%}'
+        try:
+            threshold = found.for_precision(FLAGS.min_precision)
+        except ValueError:
+            best = found.precision.max()
+            print(f'\nno threshold has a precision of {FLAGS.min_precision:.0%} on the {where} '
+                  f'data: the highest is {best:.2%}, and is taken.')
+            by, threshold = 'the highest precision', found.for_precision(best)
+    scores = found.at(threshold)
+    print(f'\nthreshold   {probability(fitted.trainer.model, threshold):.1%}, the one of {by} on '
+          f'the {where} data, event by event: precision {scores.precision:.2%}, recall '
+          f'{scores.recall:.2%}, F1 {scores.f1:.2%}', flush=True)
+    return threshold
+
+
+def causes_known(test):
+    """Logits of the true probabilities; equal ones in no order, as those of a model are."""
+    noise = np.random.default_rng(0).uniform(0, 1e-6, len(test.frames))
+    p = np.float64(test.steps['probability'])
+    ends = np.cumsum(test.lengths)[:-1]
+    return np.split(np.log(p / (1 - p)) + noise, ends)
+
+
+def table(compared, test):
+    """Lines: what is found step by step, and event by event."""
+    labels = test.steps['labels']
+    for events in (False, True):
+        title = f'events, to {FLAGS.tolerance} steps' if events else 'test, step by step'
+        yield f'{title:22}' + ''.join(f'{heading:>{width}}' for heading, width in COLUMNS.items())
+        for name, (scores, threshold) in compared.items():
+            found = curve(scores, test, events=events)
+            if threshold is None:           # of the highest F1 on the very data: the best there is
+                threshold = found.best_f1() if found.events else np.inf
+            at = found.at(threshold)
+            right = np.mean((np.concatenate(scores) >= threshold) == labels)
+            shown = [np.nan if events else right, *at, found.average_precision]
+            yield f'{name:22}' + ''.join(
+                f'{"-" if np.isnan(value) else format(value, ".2%"):>{width}}'
+                for value, width in zip(shown, COLUMNS.values()))
+
+
+def detections(model, number, logits, labels):
+    """What is detected in one sequence, and of which event it is."""
+    peaks = metrics.matching.find_peaks(logits[None], None, FLAGS.tolerance).numpy()[0]
+    threshold = model.threshold.numpy()
+    steps = np.flatnonzero(peaks & (logits >= threshold))
+    events = metrics.matching.find_events(labels)
+    return {'number': number, 'probability': probability(model, logits),
+            'threshold': probability(model, threshold), 'events': events, 'steps': steps,
+            'matched': metrics.matching.match_events(steps, logits[steps], events, FLAGS.tolerance)}
+
+
+def rows_of(part, one):
+    """Rows of events.csv: when, how sure, and the event's first step or none."""
+    for step, event in zip(one['steps'], one['matched']):
+        yield {'part': part, 'sequence': one['number'], 'step': step,
+               'probability': f'{one["probability"][step]:.4f}',
+               'outcome': 'false alarm' if event < 0 else 'hit',
+               'event_step': '' if event < 0 else one['events'][event, 0]}
+
+
+if __name__ == '__main__':
+    training.run(main)

@@ -1,0 +1,267 @@
+"""Trains autoencoders that predict ratings which are missing from those that are there.
+
+Without flags it learns from generated ratings, 1 to 5, of 1,682 films by 943 people, tests on a
+fifth of them, and prints the noise floor beside the result: no prediction is better on average.
+
+Your own data: --ratings=FILE with a line `user,item,rating[,timestamp]` each, separated by commas,
+tabs, semicolons or `::`, with or without a header. A part of it, drawn at random, is for testing,
+or all of a second file, --test_ratings=FILE.
+
+By default two models take users as lists of what they rated, two take items as lists of who rated
+them, and their predictions are averaged. A tenth of the training ratings, another one for each
+pair, chooses the best epoch. What is tested never enters a model: it gets a list's training ratings
+and predicts the others.
+
+The workdir receives predictions.csv, of the test ratings, recommendations.csv, the best unrated
+items of each user, and a folder for each model. A run that was killed goes on when started again
+with the same flags.
+"""
+
+import os
+import sys
+
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')      # before TensorFlow is imported
+
+import numpy as np
+import tensorflow as tf
+from absl import flags
+
+from seqmask import data, datasets, models, training
+
+flags.DEFINE_string('ratings', '', 'File to learn from; by default generated ratings.')
+flags.DEFINE_string('test_ratings', '', 'File to test on; by default a part of --ratings.')
+flags.DEFINE_float('test_fraction', 0.2, 'That part.', 0.0, 1.0)
+flags.DEFINE_list('rating_range', None, 'Lowest and highest rating, such as 1,5; by default those '
+                  'of the training ratings.')
+flags.DEFINE_enum('based', 'both', ['both', 'user', 'item'], 'Whose lists the models take.')
+flags.DEFINE_integer('models', 2, 'Models of each kind, whose predictions are averaged.', 1)
+flags.DEFINE_list('hidden_sizes', ['64'], 'Width of the code, and of each layer on it.')
+flags.DEFINE_enum('activation', 'tanh', ['tanh', 'sigmoid', 'relu', 'linear'], 'Of those layers.')
+flags.DEFINE_float('dropout', 0.3, 'Share of the ratings hidden in training, which are predicted.',
+                   0.0, 0.99)
+flags.DEFINE_float('decay', 0.25, 'Weight of the squares of the weights that a batch needs.', 0.0)
+flags.DEFINE_float('shrinkage', 5.0, 'As many average ratings are added to those of each user and '
+                   'item before its mean is taken.', 0.0)
+flags.DEFINE_integer('recommend', 10, 'Unrated items recommended to each user; 0 for none.', 0)
+training.define_flags(workdir='workdir/ratings', epochs=30, learning_rate=3e-3)
+
+FLAGS = flags.FLAGS
+SIDES = {'both': ['user', 'item'], 'user': ['user'], 'item': ['item']}
+VALIDATION = 0.1
+FACTOR_DECAYS = (8.0, 14.0, 24.0)       # of matrix factorisation, to choose from
+BLOCK = 256                             # users that are recommended to at a time
+
+
+def main():
+    strategy = training.make_strategy()     # first of all, as TensorFlow demands
+    if FLAGS.precision != 'float32' or FLAGS.plots:
+        raise training.UserError('train_ratings.py computes in float32 and draws no pictures: '
+                                 'leave out --precision and --plots.')
+    with training.user_errors():
+        ratings, tested, expected = load()
+        limits = limits_of(ratings.values[~tested])
+        sizes = widths(FLAGS.hidden_sizes)
+    found, encoded = {}, []
+    for k in range(FLAGS.models):
+        for by in SIDES[FLAGS.based]:
+            name = f'{by}-{k + 1}'
+            print(f'{name}: {k + 1} of {FLAGS.models} that take lists of {by}s', flush=True)
+            fitted = fit(name, by, k, ratings, tested, limits, sizes, strategy)
+            if fitted is not None:
+                found[name] = predictions(fitted, ratings)
+                if FLAGS.recommend:
+                    encoded.append(encode(fitted.trainer.model, by, ratings, tested))
+            print()
+    if not found:                           # a worker that is not the chief
+        return
+    predicted = np.mean(list(found.values()), axis=0)
+    report(ratings, tested, found, predicted, limits, expected)
+    write(ratings, tested, predicted)
+    if FLAGS.recommend:
+        recommend(ratings, encoded)
+    training.finish(fitted)
+
+
+# Data
+
+
+def load():
+    """(`data.Ratings`, bool [N] of those to test on, what is expected of them if it is known)."""
+    wanted, expected = None, None
+    if FLAGS.rating_range is not None:
+        wanted = range_of(FLAGS.rating_range)
+    if FLAGS.ratings:
+        ratings = data.read_ratings(FLAGS.ratings, rating_range=wanted)
+    elif FLAGS.test_ratings:
+        raise training.UserError('--test_ratings goes with --ratings, the file to train on.')
+    else:
+        made = datasets.low_rank_ratings(FLAGS.seed)
+        users, items = np.arange(len(made['lengths'])), np.arange(made['columns'].max() + 1)
+        ratings = data.Ratings(np.repeat(users, made['lengths']).astype(np.int32), made['columns'],
+                               made['frames'][:, 0], users.astype(str).tolist(),
+                               items.astype(str).tolist())
+        expected = made['expected']
+    if not FLAGS.test_ratings:
+        tested = data.split_ratings(len(ratings.values), FLAGS.test_fraction, FLAGS.seed)
+        return ratings, tested, expected
+    test = data.read_ratings(FLAGS.test_ratings, rating_range=wanted, after=ratings)
+    tested = np.repeat([False, True], [len(ratings.values), len(test.values)])
+    joined = (np.concatenate(pair) for pair in zip(ratings[:3], test[:3]))
+    return data.Ratings(*joined, test.user_names, test.item_names), tested, None
+
+
+def range_of(texts):
+    try:
+        low, high = map(float, texts)
+    except ValueError:
+        low = high = 0
+    if not low < high:
+        raise training.UserError(f'--rating_range must be the lowest and the highest rating, such '
+                                 f'as 1,5, got {",".join(texts)}.')
+    return low, high
+
+
+def limits_of(values):
+    """The range of ratings: what the flag says, or what occurs."""
+    if FLAGS.rating_range is not None:
+        return range_of(FLAGS.rating_range)
+    low, high = float(values.min()), float(values.max())
+    if low == high:
+        raise training.UserError(f'all training ratings are {low:g}: there is nothing to learn. '
+                                 f'Ratings must differ.')
+    return low, high
+
+
+def widths(texts):
+    if not texts or not all(text.isdigit() and int(text) for text in texts):
+        raise training.UserError(f'--hidden_sizes must be widths, such as 64 or 64,32, got '
+                                 f'{",".join(texts)}.')
+    return [int(text) for text in texts]
+
+
+# Models
+
+
+def fit(name, by, k, ratings, tested, limits, sizes, strategy):
+    """Trains one model; as `training.fit_task`."""
+    with training.user_errors():
+        valid = data.split_ratings(~tested, VALIDATION, [FLAGS.seed, k])
+        train = ~tested & ~valid
+        parts = [data.rating_rows(ratings, train, by=by),
+                 data.rating_rows(ratings, train, valid, by=by),
+                 data.rating_rows(ratings, ~tested, tested, by=by)]
+    others = 'item' if by == 'user' else 'user'
+    number = len(ratings.item_names if by == 'user' else ratings.user_names)
+    arguments = dict(num_columns=number, hidden_sizes=sizes, activation=FLAGS.activation,
+                     dropout=FLAGS.dropout, decay=FLAGS.decay, shrinkage=FLAGS.shrinkage,
+                     rating_range=limits, seed=FLAGS.seed + k)
+
+    def make_model():
+        return models.RatingAutoencoder(**arguments).fit_means(parts[0])
+
+    def make_optimizer(steps_per_epoch):
+        adam = training.make_optimizer(steps_per_epoch)
+        return training.LazyAdam.from_config(adam.get_config())
+
+    return training.fit_task(
+        sys.modules[__name__], make_model, arguments, parts, described=f'{number} {others}s',
+        units=(f'{by}s', 'ratings'), optimizer=make_optimizer, strategy=strategy,
+        workdir=os.path.join(FLAGS.workdir, name))
+
+
+def predictions(fitted, ratings):
+    """What a model says of the test ratings: float [N], 0 for all others."""
+    predicted = np.zeros(len(ratings.values))
+    for batch in fitted.held_out['test']:
+        outputs = fitted.trainer.model(
+            batch['inputs'], batch['lengths'], batch['columns'], batch['given']).numpy()
+        scored = ~batch['given'].numpy() & (
+            np.arange(outputs.shape[1]) < batch['lengths'].numpy()[:, None])
+        predicted[batch['number'].numpy()[scored]] = outputs[scored]
+    return predicted
+
+
+def encode(model, by, ratings, tested):
+    """Function: int [B] users -> predictions for all items, float [B, items]."""
+    lists = data.Batches(data.rating_rows(ratings, ~tested, by=by), BLOCK)
+    codes, bases = zip(*(model.encode(batch['inputs'], batch['lengths'], batch['columns'])
+                         for batch in lists))
+    code, base = tf.concat(codes, axis=0), tf.concat(bases, axis=0)
+    if by == 'user':
+        return lambda users: model.decode(tf.gather(code, users), tf.gather(base, users)).numpy()
+    return lambda users: model.decode(code, base, columns=users).numpy().T
+
+
+# What is told and written
+
+
+def report(ratings, tested, found, predicted, limits, expected):
+    """Prints how far off each is on the test ratings."""
+    rows, columns, wanted = (part[tested] for part in ratings[:3])
+    known = [part[~tested] for part in ratings[:3]]
+    shape = len(ratings.user_names), len(ratings.item_names)
+    mean, user, item = models.rating_biases(*known, shape, shrinkage=FLAGS.shrinkage)
+    table = {
+        'global mean': np.full(len(wanted), mean),
+        'user means': mean_of_each(known[0], known[2], shape[0], mean)[rows],
+        'item means': mean_of_each(known[1], known[2], shape[1], mean)[columns],
+        'user and item biases': mean + user[rows] + item[columns],
+        'matrix factorisation': factorized(ratings, tested, shape)(rows, columns),
+        **{f'autoencoder {name}': values[tested] for name, values in found.items()}}
+    if len(found) > 1:
+        table['autoencoders, averaged'] = predicted[tested]
+    if expected is not None:
+        table['noise floor'] = expected[tested]
+    print(f'{len(wanted):,} test ratings{"RMSE":>20}{"MAE":>10}')
+    for name, values in table.items():
+        errors = np.clip(values, *limits) - wanted
+        print(f'{name:28}{np.sqrt(np.mean(errors ** 2)):10.4f}{np.mean(np.abs(errors)):10.4f}')
+
+
+def mean_of_each(groups, values, number, otherwise):
+    counts = np.bincount(groups, minlength=number)
+    return np.divide(np.bincount(groups, values, number), counts, where=counts > 0,
+                     out=np.full(number, otherwise))
+
+
+def factorized(ratings, tested, shape):
+    """Matrix factorisation, its decay chosen on the ratings that validate the first models."""
+    valid = data.split_ratings(~tested, VALIDATION, [FLAGS.seed, 0])
+
+    def fit(part, decay):
+        return models.factorize_ratings(*(values[part] for values in ratings[:3]), shape,
+                                        decay=decay, seed=FLAGS.seed)
+
+    def error(decay):
+        predict = fit(~tested & ~valid, decay)
+        return np.mean((predict(ratings.users[valid], ratings.items[valid])
+                        - ratings.values[valid]) ** 2)
+
+    return fit(~tested, min(FACTOR_DECAYS, key=error))
+
+
+def write(ratings, tested, predicted):
+    training.write_rows(os.path.join(FLAGS.workdir, 'predictions.csv'), [
+        {'user': ratings.user_names[ratings.users[k]], 'item': ratings.item_names[ratings.items[k]],
+         'rating': f'{ratings.values[k]:g}', 'predicted': f'{predicted[k]:.4f}'}
+        for k in np.flatnonzero(tested)])
+
+
+def recommend(ratings, encoded):
+    """Writes the items with the highest predictions among those that each user has not rated."""
+    rows = []
+    for start in range(0, len(ratings.user_names), BLOCK):
+        users = np.arange(start, min(start + BLOCK, len(ratings.user_names)))
+        scores = np.mean([predict(users) for predict in encoded], axis=0)
+        inside = np.isin(ratings.users, users)
+        scores[ratings.users[inside] - start, ratings.items[inside]] = -np.inf
+        best = np.argsort(-scores, axis=1, kind='stable')[:, :FLAGS.recommend]
+        rows += [{'user': ratings.user_names[start + user], 'rank': rank,
+                  'item': ratings.item_names[item], 'predicted': f'{scores[user, item]:.4f}'}
+                 for user, items in enumerate(best) for rank, item in enumerate(items, 1)
+                 if np.isfinite(scores[user, item])]
+    training.write_rows(os.path.join(FLAGS.workdir, 'recommendations.csv'), rows)
+
+
+if __name__ == '__main__':
+    training.run(main)

@@ -1,0 +1,82 @@
+"""Tables of ratings, sparse or dense, as lists of unequal length: what a model takes."""
+
+import tensorflow as tf
+
+from seqmask import checks
+
+
+def rows_from_matrix(ratings, mask):
+    """Lists of the ratings that are real in a matrix, row by row.
+
+    inputs[b] = ratings[b, c] of the columns c where mask[b, c],   columns[b] = those c, ascending
+
+    Args:
+      ratings: float [B, columns]. Values where mask is False are ignored, NaN included.
+      mask: bool [B, columns]. True = rated. It alone says so: a rating of 0 is one.
+
+    Returns:
+      dict: 'inputs' float [B, T, 1], 'lengths' int32 [B], 'columns' int32 [B, T]; T is the largest
+      number of ratings in a row, and there are zeros after each row's end.
+
+    Raises:
+      TypeError: If mask is not bool, or ratings not floating-point.
+      ValueError: If the shapes do not fit.
+
+    >>> rows = seqmask.data.rows_from_matrix(tf.constant([[0., 3., 0.]]),
+    ...                                      mask=tf.constant([[True, False, True]]))
+    >>> rows['inputs'][:, :, 0].numpy().tolist(), rows['columns'].numpy().tolist()
+    ([[0.0, 0.0]], [[0, 2]])
+    """
+    ratings = checks.floating('ratings', ratings, 'B, columns')
+    mask = checks.same_shape('mask', checks.mask_tensor(mask), 'ratings', ratings)
+    places = tf.where(mask)
+    return _rows(tf.boolean_mask(ratings, mask), places, tf.shape(ratings, tf.int64)[0])
+
+
+def rows_from_sparse(ratings):
+    """Lists of the ratings of a sparse matrix, row by row.
+
+    Args:
+      ratings: float `tf.SparseTensor` [B, columns], in the order of rows and then columns, as
+        `tf.sparse.reorder` gives it. What it holds is rated, also a 0.
+
+    Returns:
+      As `rows_from_matrix`.
+
+    Raises:
+      TypeError: If ratings is not sparse, or not floating-point.
+      ValueError: If it is not a matrix.
+      tf.errors.InvalidArgumentError: If the indices do not ascend, or a place comes twice.
+
+    >>> ratings = tf.SparseTensor(indices=[[0, 1], [2, 0]], values=[3., 5.], dense_shape=[3, 2])
+    >>> rows = seqmask.data.rows_from_sparse(ratings)
+    >>> rows['columns'].numpy().tolist(), rows['lengths'].numpy().tolist()
+    ([[1], [0], [0]], [1, 0, 1])
+    """
+    if not isinstance(ratings, tf.SparseTensor):
+        raise TypeError(f'ratings must be a tf.SparseTensor, got {type(ratings).__name__}. A '
+                        f'matrix goes to rows_from_matrix, with its mask.')
+    values, places = checks.floating('ratings', ratings.values, 'N'), ratings.indices
+    if ratings.shape.rank not in (2, None):
+        raise ValueError(f'ratings must have rank 2 [B, columns], got shape '
+                         f'{checks.shown(ratings.shape)}.')
+    later, earlier = places[1:], places[:-1]
+    ascending = (later[:, 0] > earlier[:, 0]) | (
+        (later[:, 0] == earlier[:, 0]) & (later[:, 1] > earlier[:, 1]))
+    wrong = tf.where(~ascending)[:1, 0]
+    places = checks.after([checks.require(
+        tf.reduce_all(ascending), 'the indices of ratings must ascend, each place once, as '
+        'tf.sparse.reorder leaves them; a place and the one after it are',
+        tf.gather(earlier, wrong), tf.gather(later, wrong))], places)
+    return _rows(values, places, ratings.dense_shape[0])
+
+
+def _rows(values, places, batch):
+    def padded(flat):
+        return tf.RaggedTensor.from_value_rowids(flat, places[:, 0], batch,
+                                                 validate=False).to_tensor()
+
+    lengths = tf.math.bincount(tf.cast(places[:, 0], tf.int32),
+                               minlength=tf.cast(batch, tf.int32))
+    return {'inputs': padded(values)[:, :, None], 'lengths': lengths,
+            'columns': padded(tf.cast(places[:, 1], tf.int32))}

@@ -1,0 +1,74 @@
+"""Generated ratings of films by people: who rates what, and how, is known to the last digit."""
+
+import math
+
+import numpy as np
+
+USERS, ITEMS = 943, 1682
+FEWEST, MEDIAN, MOST = 20, 65, 737      # ratings of a user
+MEAN = 3.10
+USER_DEVIATION, ITEM_DEVIATION = 0.42, 0.52
+QUALITY = 0.5                           # correlation of how good and how well known a film is
+STEPS = (1, 2, 3, 4, 5)
+
+
+def low_rank_ratings(seed=0, *, rank=16, variance=0.32, noise=0.88, choice=0.8):
+    """Ratings from 1 to 5 of 1,682 films by 943 people, 100,000 or so: a list for each person.
+
+    rating = mean + user + item + sum over f < rank of p_f q_f + noise, rounded, within 1 to 5
+
+    Taste has `rank` dimensions, each of less weight than the one before: 1, 1/2, 1/3, ... Each
+    person rates at least 20 films. A few films are rated often and many hardly ever, those rated
+    often are better, and people rather watch what they will like.
+
+    'expected' is the mean of the rating for somebody who knows all but the noise. On average no
+    prediction has a lower squared error: so the best possible score can be computed.
+
+    Args:
+      seed: int >= 0. Another seed is another set of people and films.
+      rank: int. Dimensions of taste.
+      variance: Of what taste adds to a rating.
+      noise: Its deviation.
+      choice: By how much taste, in deviations, moves the logarithm of the odds of watching.
+
+    Returns:
+      Dict of NumPy arrays, B = 943 people, N ratings:
+        'frames': float32 [N, 1]. The ratings.
+        'lengths': int32 [B]. Of each person.
+        'columns': int32 [N]. The films, ascending within a person.
+        'expected': float32 [N].
+
+    >>> ratings = seqmask.datasets.low_rank_ratings()
+    >>> len(ratings['lengths']), np.unique(ratings['frames']).tolist()
+    (943, [1.0, 2.0, 3.0, 4.0, 5.0])
+    """
+    rng = np.random.default_rng([seed, 26])
+    weights = 1 / np.arange(1, rank + 1)
+    weights *= math.sqrt(variance / np.sum(weights ** 2))
+    taste = rng.normal(size=[USERS, rank]) * weights @ rng.normal(size=[rank, ITEMS])
+    popularity = rng.normal(size=ITEMS)
+    quality = ITEM_DEVIATION * (QUALITY * popularity
+                                + math.sqrt(1 - QUALITY ** 2) * rng.normal(size=ITEMS))
+    user = USER_DEVIATION * rng.normal(size=[USERS, 1])
+    wanted = 1.55 * popularity + choice * taste / math.sqrt(variance)
+    # The first n of so disturbed preferences are a draw of n without replacement.
+    order = np.argsort(-(wanted + rng.gumbel(size=wanted.shape)), axis=1)
+    lengths = FEWEST + rng.lognormal(math.log(MEDIAN - FEWEST), 1.15, USERS)
+    lengths = np.minimum(lengths, MOST).astype(np.int32)
+    columns = np.concatenate([np.sort(films[:n]) for films, n in zip(order, lengths)])
+    rows = np.repeat(np.arange(USERS), lengths)
+    noiseless = (MEAN + user + quality + taste)[rows, columns]
+    ratings = np.clip(np.rint(noiseless + noise * rng.normal(size=len(rows))), STEPS[0], STEPS[-1])
+    return {'frames': ratings.astype(np.float32)[:, None], 'lengths': lengths,
+            'columns': columns.astype(np.int32),
+            'expected': _expected(noiseless, noise).astype(np.float32)}
+
+
+def _expected(noiseless, noise):
+    """Mean of noiseless + noise, rounded and clipped: 1 + sum of P(rating > step)."""
+    above = [_normal_above((step + 0.5 - noiseless) / noise) for step in STEPS[:-1]]
+    return STEPS[0] + np.sum(above, axis=0)
+
+
+def _normal_above(x):
+    return np.array([math.erfc(value / math.sqrt(2)) / 2 for value in x])

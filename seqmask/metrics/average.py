@@ -1,0 +1,50 @@
+"""What becomes of tallies of many batches: their mean."""
+
+import tensorflow as tf
+
+from seqmask import checks
+from seqmask.tally import Tally, real_steps, tally_up, widen
+
+
+class Average(tf.Module):
+    """The mean of all tallies added so far, through `_finish`."""
+
+    _finish = staticmethod(tf.identity)
+
+    def __init__(self, per='step', name=None):
+        super().__init__(name=name)
+        self.per = checks.choice('per', per, ['step', 'sequence'])
+        self.total = tf.Variable(0, trainable=False, dtype=tf.float64, name='total')
+        self.count = tf.Variable(0, trainable=False, dtype=tf.float64, name='count')
+
+    def add(self, tally):
+        """Adds a `seqmask.Tally`, as `tally(...)` or the sum of several gave it."""
+        self.total.assign_add(tf.cast(tally.total, tf.float64))
+        self.count.assign_add(tf.cast(tally.count, tf.float64))
+
+    def result(self):
+        return tf.cast(self._finish(Tally(self.total, self.count).mean()), tf.float32)
+
+    def reset(self):
+        self.total.assign(0)
+        self.count.assign(0)
+
+
+class Mean(Average):
+    """Average of a value [B, T], or [B, T, D], which is averaged over D first.
+
+    >>> mean = seqmask.metrics.Mean()
+    >>> mean.update(values=tf.constant([[0.]]), mask=None)
+    >>> mean.update(values=tf.ones([1, 9]), mask=None)
+    >>> round(float(mean.result()), 5)
+    0.9
+    """
+
+    def update(self, *, values, mask, weights=None):
+        self.add(self.tally(values=values, mask=mask, weights=weights, per=self.per))
+
+    @staticmethod
+    def tally(*, values, mask, weights=None, per='step'):
+        """`Tally` of values."""
+        values = widen(checks.floating('values', values, 'B, ...'))
+        return tally_up(values, real_steps(mask, 'values', values), weights, per)

@@ -1,0 +1,190 @@
+"""How well are rare events found, over all thresholds? Step by step, or event by event."""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from seqmask import checks
+from seqmask.lengths import lengths_from_mask
+from seqmask.metrics.matching import find_events, find_peaks, match_events
+from seqmask.tally import real_steps
+
+
+class Scores(NamedTuple):
+    """Precision, recall and F1 at a threshold; NaN where they are not defined."""
+    precision: float
+    recall: float
+    f1: float
+
+
+class PrecisionRecall(NamedTuple):
+    """What can be had at each threshold.
+
+    Attributes:
+      thresholds: float64 [P]. The different scores, falling; a detection has at least that score.
+      hits: int64 [P]. Detections that are right, at each.
+      detections: int64 [P]. All of them.
+      events: int. What is to be found.
+    """
+    thresholds: np.ndarray
+    hits: np.ndarray
+    detections: np.ndarray
+    events: int
+
+    @property
+    def precision(self):
+        """float64 [P]: hits / detections."""
+        return self.hits / self.detections
+
+    @property
+    def recall(self):
+        """float64 [P]: hits / events; NaN if there is no event."""
+        return _ratio(self.hits, self.events)
+
+    @property
+    def average_precision(self):
+        """sum over n of (recall[n] - recall[n - 1]) precision[n]; NaN if there is no event.
+
+        The area under the curve as a sum of steps, without the straight lines between its points,
+        which would be too kind.
+        """
+        return float(np.sum(np.diff(self.recall, prepend=0.0) * self.precision)
+                     if self.events else np.nan)
+
+    def at(self, threshold):
+        """`Scores` at a threshold of one's own. Without any detection there is no precision."""
+        above = np.count_nonzero(self.thresholds >= threshold)
+        hits, detections = (
+            (int(self.hits[above - 1]), int(self.detections[above - 1])) if above else (0, 0))
+        return Scores(float(_ratio(hits, detections)), float(_ratio(hits, self.events)),
+                      float(_ratio(2 * hits, detections + self.events)))
+
+    def best_f1(self):
+        """The threshold of the highest F1; of equal ones the highest.
+
+        Raises:
+          ValueError: If there is no event, or nothing to choose from.
+        """
+        self._require_events()
+        return self._just_below(np.argmax(2 * self.hits / (self.detections + self.events)))
+
+    def for_precision(self, precision):
+        """The threshold of the highest recall whose precision is at least `precision`.
+
+        Args:
+          precision: number in (0, 1].
+
+        Raises:
+          ValueError: If there is no event, or no threshold has that precision with any recall; the
+            message says what can be had.
+        """
+        self._require_events()
+        if not 0 < precision <= 1:
+            raise ValueError(f'precision must be in (0, 1], got {precision}.')
+        enough = np.flatnonzero((self.precision >= precision) & (self.hits > 0))
+        if not enough.size:
+            raise ValueError(f'no threshold has a precision of {precision:g}: the highest is '
+                             f'{self.precision.max():.3g}.')
+        # Of the same recall, the one with the fewest false alarms.
+        most = enough[self.hits[enough] == self.hits[enough].max()]
+        return self._just_below(most[0])
+
+    def _require_events(self):
+        if not self.events or not len(self.thresholds):
+            raise ValueError(f'there must be events and scores to choose a threshold by, got '
+                             f'{self.events} events and {len(self.thresholds)} different scores.')
+
+    def _just_below(self, k):
+        # Half-way to the next score, so that rounding in another batch does not lose this one.
+        here, lower = self.thresholds[k], self.thresholds[min(k + 1, len(self.thresholds) - 1)]
+        return float((here + lower) / 2 if np.isfinite(lower) else here)
+
+
+class AveragePrecision(tf.Module):
+    """Area under the curve of precision over recall, and the curve itself.
+
+    AP = sum over n of (recall[n] - recall[n - 1]) precision[n],   from the highest score down
+
+    Step by step (tolerance=None) each real step is a detection with its score, right if its label
+    is 1. With a tolerance, in steps, events are counted: an event is a run of labels 1, a detection
+    a peak of the score (`find_peaks`), and each belongs to one of the other at most
+    (`match_events`); what is left over is a false alarm or missed. Each row is a whole sequence
+    then: an event cut in two would count twice.
+
+    It is NaN as long as there is no event, never 0 as if nothing had been found. Scores are kept in
+    NumPy until `result()`, because the curve needs all of them: `update` works eagerly only.
+    `Precision`, `Recall` and `F1` work in a graph, at one threshold.
+
+    Args:
+      tolerance: int, steps; None for step by step.
+
+    >>> metric = seqmask.metrics.AveragePrecision()
+    >>> metric.update(logits=tf.constant([[3., 2., 1.]]), labels=[[1, 0, 1]], mask=None)
+    >>> round(float(metric.result()), 5) == round(1 / 2 * 1 / 1 + 1 / 2 * 2 / 3, 5)
+    True
+    >>> metric.curve().at(1.5)
+    Scores(precision=0.5, recall=0.5, f1=0.5)
+    """
+
+    def __init__(self, tolerance=None, name=None):
+        super().__init__(name=name)
+        self.tolerance = (None if tolerance is None
+                          else checks.size('tolerance', tolerance, minimum=0))
+        self.reset()
+
+    def update(self, *, logits, labels, mask):
+        """Adds a batch.
+
+        Args:
+          logits: float [B, T], or any other scores; not NaN at real steps.
+          labels: number [B, T]. 0 or 1 at real steps.
+          mask: bool [B, T], True = real; None says that every step is. With a tolerance each row's
+            real steps come first, as those of `sequence_mask` do.
+        """
+        logits = checks.floating('logits', logits, 'B, T')
+        labels = checks.tensor('labels', tf.cast(labels, logits.dtype), 'B, T')
+        labels = checks.same_shape('labels', labels, 'logits', logits)
+        mask = real_steps(mask, 'logits', logits, [2])
+        if not tf.executing_eagerly():
+            raise TypeError('AveragePrecision keeps scores in NumPy: call update outside of '
+                            'tf.function. Precision, Recall and F1 work inside.')
+        real, scores = mask.numpy(), logits.numpy().astype(np.float64)
+        checks.require(not np.isnan(scores[real]).any(), 'logits must not be NaN at real steps;'
+                       ' the rows that are:', np.flatnonzero((np.isnan(scores) & real).any(axis=1)))
+        positive = labels.numpy()
+        checks.require(np.isin(positive[real], (0, 1)).all(), 'labels must be 0 or 1 at real '
+                       'steps, got', np.unique(positive[real].astype(np.float64)))
+        if self.tolerance is None:
+            self._add(scores[real], positive[real] > 0, np.count_nonzero(positive[real]))
+            return
+        peaks = find_peaks(logits, mask, self.tolerance).numpy()
+        for b, length in enumerate(lengths_from_mask(mask).numpy()):
+            events, steps = find_events(positive[b, :length]), np.flatnonzero(peaks[b])
+            matched = match_events(steps, scores[b, steps], events, self.tolerance)
+            self._add(scores[b, steps], matched >= 0, len(events))
+
+    def _add(self, scores, right, events):
+        self._scores.append(scores)
+        self._right.append(right)
+        self._events += int(events)
+
+    def result(self):
+        """float32 scalar; NaN if there was no event."""
+        return tf.constant(self.curve().average_precision, tf.float32)
+
+    def curve(self):
+        """`PrecisionRecall` of all batches so far."""
+        scores, right = np.concatenate(self._scores), np.concatenate(self._right)
+        order = np.argsort(-scores, kind='stable')
+        scores, hits = scores[order], np.cumsum(right[order])
+        # Equal scores are above a threshold all together.
+        last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True)[:len(scores)])
+        return PrecisionRecall(scores[last], hits[last], last + 1, self._events)
+
+    def reset(self):
+        self._scores, self._right, self._events = [np.zeros(0)], [np.zeros(0, bool)], 0
+
+
+def _ratio(part, whole):
+    return part / whole if whole else np.full(np.shape(part), np.nan)

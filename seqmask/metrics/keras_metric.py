@@ -1,0 +1,55 @@
+"""A Keras metric that is shown the real steps only."""
+
+import tensorflow as tf
+
+from seqmask import checks
+from seqmask.tally import real_steps
+
+
+class KerasMetric(tf.Module):
+    """Any Keras metric, shown the real steps only.
+
+    keras_metric.update_state(labels[mask], predictions[mask], sample_weight=weights[mask])
+
+    >>> metric = seqmask.metrics.KerasMetric(tf.keras.metrics.MeanAbsoluteError())
+    >>> metric.update(predictions=tf.constant([[[1.], [float('nan')]]]),
+    ...               labels=tf.zeros([1, 2, 1]), mask=tf.constant([[True, False]]))
+    >>> float(metric.result())
+    1.0
+    """
+
+    def __init__(self, keras_metric, name=None):
+        super().__init__(name=name)
+        if not isinstance(keras_metric, tf.keras.metrics.Metric):
+            raise TypeError(f'keras_metric must be a Keras metric, got {keras_metric!r}.')
+        self.keras_metric = keras_metric
+        self._track()
+
+    def update(self, *, predictions, labels, mask, weights=None):
+        """Adds a batch; predictions and labels [B, T, ...] as the Keras metric wants them."""
+        predictions = checks.tensor('predictions', predictions, 'B, ...')
+        labels = checks.tensor('labels', labels, 'B, ...')
+        rank = labels.shape.rank
+        mask = real_steps(mask, 'labels', labels, [min(2, rank), *range(1, rank + 1)])
+        mask = checks.prefix('mask', mask, 'predictions', predictions)
+        places = tf.where(mask)
+        if weights is not None:
+            weights = checks.prefix('weights', checks.tensor('weights', weights, 'B, ...'),
+                                    'mask', mask)
+            weights = tf.gather_nd(weights, places[:, :weights.shape.rank])
+        if predictions.shape.rank == mask.shape.rank:
+            # Keras averages over the last axis, and would take all steps for one.
+            predictions, labels = predictions[..., None], labels[..., None]
+        self.keras_metric.update_state(tf.gather_nd(labels, places),
+                                       tf.gather_nd(predictions, places), sample_weight=weights)
+        self._track()
+
+    def result(self):
+        return self.keras_metric.result()
+
+    def reset(self):
+        self.keras_metric.reset_state()
+
+    def _track(self):
+        # Keras metrics are no tf.Modules, and some make their variables at the first update.
+        self.state = [variable.value for variable in self.keras_metric.variables]

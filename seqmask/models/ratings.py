@@ -1,0 +1,273 @@
+"""Ratings that are missing, from those that are there."""
+
+import numpy as np
+import tensorflow as tf
+
+from seqmask import checks, losses, noise
+from seqmask.layers import Dense
+from seqmask.masking import apply_mask
+from seqmask.metrics import MAE
+from seqmask.models.rating_baselines import rating_biases
+from seqmask.operands import real_only
+from seqmask.tally import Tally
+
+
+class RatingAutoencoder(tf.Module):
+    """Predicts the ratings of a row, a person say, in any columns from those that are given.
+
+    above   = sum over given j of (r[j] - mean - column[j]) / (n + shrinkage)
+    e[j]    = r[j] - mean - column[j] - above
+    code    = activation(sum over given j of (e[j] encoder[j] + rated[j]) / sqrt(n + 1) + bias)
+    out[c]  = mean + column[c] + above + code . decoder[c],   within rating_range
+
+    n being the number of ratings given; further layers of hidden_sizes stand on the code. A row is
+    the list of its ratings, not a vector with zeros for what was not rated: the tables' gradients
+    are sparse, of the columns that occur, and the cost is that of the ratings that there are. What
+    was not observed is nowhere in the computation. A row without a given rating has the code 0,
+    and a column that was never trained on the decoder 0: they fall back to the means.
+
+    In training each rating is hidden from the encoder with probability `dropout`, and the hidden
+    ones are predicted: so the model learns to predict what it does not see. With dropout 0 every
+    rating is both seen and predicted.
+
+    Variables: `encoder`, `rated`, `decoder` [columns, H], `bias` [H], and those of `hidden`, a list
+    of Dense layers; not trained, but set by `fit_means`, `mean` [] and `column` [columns].
+
+    Args:
+      num_columns: int. Columns that may occur: items, where rows are users.
+      hidden_sizes: Widths of the code and of further layers on it. The first is that of encoder
+        and rated, the last that of decoder.
+      activation: Name, or function that tf.keras.activations.get knows.
+      dropout: Share of the ratings hidden in training.
+      decay: Weight of the squares of the tables' rows that occur in a batch, in its loss.
+      shrinkage: As of `rating_biases`.
+      rating_range: (lowest, highest) rating, to which predictions are clipped; None for neither.
+      dtype: Of weights and predictions.
+      seed: int; the same seed gives the same weights and the same dropout.
+
+    Source: Sedhain, Menon, Sanner, Xie. AutoRec: autoencoders meet collaborative filtering. WWW
+      2015; which columns were rated, as in Koren. Factorization meets the neighborhood. KDD 2008.
+
+    >>> model = seqmask.models.RatingAutoencoder(num_columns=4, rating_range=(1, 5), seed=0)
+    >>> people = seqmask.data.rows_from_matrix(
+    ...     tf.constant([[5., 0., 4., 0.], [0., 0., 0., 0.]]),
+    ...     mask=tf.constant([[True, False, True, False], [False] * 4]))
+    >>> model.mean.assign(3.0).shape, model(**people).shape
+    (TensorShape([]), TensorShape([2, 2]))
+    >>> code, base = model.encode(**people)         # 3 + ((5 - 3) + (4 - 3)) / (2 + 5), and 3
+    >>> model.decode(code, base)[:, 3].numpy().round(2)
+    array([3.43, 3.  ], dtype=float32)
+    """
+
+    def __init__(self, num_columns, *, hidden_sizes=(64,), activation='tanh', dropout=0.25,
+                 decay=0.25, shrinkage=5.0, rating_range=None, dtype='float32', seed=None,
+                 name=None):
+        super().__init__(name=name)
+        self.num_columns = checks.size('num_columns', num_columns)
+        sizes = [checks.size('each of hidden_sizes', size) for size in hidden_sizes]
+        if not sizes:
+            raise ValueError('hidden_sizes must hold at least one width, got none.')
+        self.rating_range = None
+        if rating_range is not None:
+            self.rating_range = low, high = tuple(float(bound) for bound in rating_range)
+            if not low < high:
+                raise ValueError(f'rating_range must be (lowest, highest), got {rating_range}.')
+        self.activation = tf.keras.activations.get(activation)
+        self.dropout = checks.fraction('dropout', dropout)
+        self.decay = checks.positive('decay', decay, or_zero=True)
+        self.shrinkage = checks.positive('shrinkage', shrinkage, or_zero=True)
+        self.dtype = checks.float_dtype('dtype', dtype)
+        seeds = iter(noise.seeds(seed, len(sizes) + 2))
+        rng = np.random.default_rng(next(seeds))
+
+        def table(name, width, deviation):
+            drawn = rng.normal(0, deviation, [num_columns, width])
+            return tf.Variable(tf.cast(drawn, self.dtype), name=name)
+
+        self.encoder = table('encoder', sizes[0], 0.05)
+        self.rated = table('rated', sizes[0], 0.05)
+        self.decoder = table('decoder', sizes[-1], 0.0)
+        self.bias = tf.Variable(tf.zeros([sizes[0]], self.dtype), name='bias')
+        self.hidden = [Dense(below, size, dtype=dtype, seed=next(seeds))
+                       for below, size in zip(sizes, sizes[1:])]
+        self.mean = tf.Variable(tf.zeros([], self.dtype), trainable=False, name='mean')
+        self.column = tf.Variable(tf.zeros([num_columns], self.dtype), trainable=False,
+                                  name='column')
+        self._noise = noise.generator(next(seeds))
+
+    def fit_means(self, rows):
+        """Sets the mean and the columns' biases to those of training data.
+
+        Args:
+          rows: `data.Sequences` of ratings, with 'columns' per step.
+
+        Returns:
+          The model.
+        """
+        numbers = np.repeat(np.arange(len(rows)), rows.lengths)
+        mean, _, column = rating_biases(numbers, rows.steps['columns'], rows.frames[:, 0],
+                                        (len(rows), self.num_columns), shrinkage=self.shrinkage)
+        self.mean.assign(mean)
+        self.column.assign(column)
+        return self
+
+    def __call__(self, inputs, lengths, columns, given=None):
+        """Predicts a rating at every step, from those given.
+
+        Args:
+          inputs: float [B, T, 1]. Ratings; what stands at steps that are not given, or padded, is
+            ignored, NaN included.
+          lengths: int32 [B]. Ratings of each row, 0 <= lengths <= T.
+          columns: int32 [B, T]. What was rated.
+          given: bool [B, T]. False where the rating is not to be seen; None where all are.
+
+        Returns:
+          float [B, T], 0 at padded steps.
+
+        Raises:
+          ValueError: If a rank or a static size does not fit.
+          TypeError: If a dtype does not fit.
+          tf.errors.InvalidArgumentError: If a length or a column is out of range.
+        """
+        inputs, mask, columns = self._checked(inputs, lengths, columns)
+        code, base, _ = self._encode(inputs, columns, _given(given, mask))
+        outputs, _ = self._decode(code, base, columns, mask)
+        return apply_mask(self._clipped(outputs), mask)
+
+    def encode(self, inputs, lengths, columns):
+        """All that the model keeps of rows of ratings.
+
+        Args:
+          inputs, lengths, columns: As of a call.
+
+        Returns:
+          (code, float [B, H]; base, float [B], the mean and how far the row lies above it).
+        """
+        inputs, mask, columns = self._checked(inputs, lengths, columns)
+        code, base, _ = self._encode(inputs, columns, mask)
+        return code, base
+
+    def decode(self, code, base, columns=None):
+        """Predicts a rating of each row in each column, which takes memory for all of them.
+
+        Args:
+          code, base: As `encode` returns them.
+          columns: int [C], which ones; None for all.
+
+        Returns:
+          float [B, C].
+        """
+        column, decoder = self.column, self.decoder
+        if columns is not None:
+            column, decoder = tf.gather(column, columns), tf.gather(decoder, columns)
+        return self._clipped(base[:, None] + column + tf.matmul(code, decoder, transpose_b=True))
+
+    def loss(self, batch, training):
+        """Squared error of the ratings that are predicted, as `training.Trainer` takes it.
+
+        total = sum of (r - out)^2 + decay * sum over the tables' rows that occur of their squares
+
+        in training, before clipping; without the second term otherwise.
+
+        Args:
+          batch: dict with 'inputs' [B, T, 1], 'lengths' [B], 'columns' [B, T]; optionally 'given'
+            [B, T]: then what is given is seen and only the rest predicted.
+          training: Whether ratings are hidden at random, where the batch has no 'given'.
+
+        Returns:
+          `seqmask.Tally`.
+        """
+        inputs, mask, columns = self._checked(batch['inputs'], batch['lengths'], batch['columns'])
+        if 'given' not in batch and training and self.dropout:
+            kept = noise.dropout_mask(self._noise, tf.shape(mask), self.dropout, self.dtype) > 0
+            batch = {**batch, 'given': kept}
+        given, scored = _seen_and_scored(batch, mask)
+        code, base, rows = self._encode(inputs, columns, given)
+        outputs, more_rows = self._decode(code, base, columns, scored)
+        tally = losses.squared_error(predictions=outputs, labels=inputs[:, :, 0], mask=scored)
+        if not training or not self.decay:
+            return tally
+        squares = tf.add_n([tf.reduce_sum(tf.square(r)) for r in [*rows, *more_rows]])
+        return tally + Tally(tf.cast(self.decay * squares, tally.total.dtype), 0.0)
+
+    def measure(self, batch):
+        """What `training.Trainer` measures: `RatingAutoencoder.measure`.
+
+        Args:
+          batch: As `loss` takes it.
+
+        Returns:
+          dict of `seqmask.Tally`: 'loss', the squared error of the clipped predictions, whose root
+          is the RMSE; 'absolute_error', whose mean is the MAE.
+        """
+        names = ('inputs', 'lengths', 'columns', 'given')
+        predictions = self(**{name: batch[name] for name in names if name in batch})
+        inputs, _, mask = real_only(batch['inputs'], batch['lengths'], 1, self.dtype)
+        _, scored = _seen_and_scored(batch, mask)
+        compared = {'predictions': predictions, 'labels': inputs[:, :, 0], 'mask': scored}
+        return {'loss': losses.squared_error(**compared), 'absolute_error': MAE.tally(**compared)}
+
+    def _checked(self, inputs, lengths, columns):
+        inputs, _, mask = real_only(inputs, lengths, 1, self.dtype)
+        columns = checks.same_shape('columns', checks.tensor('columns', columns, 'B, T'),
+                                    'inputs[:, :, 0]', inputs[:, :, 0])
+        if not columns.dtype.is_integer:
+            raise TypeError(f'columns must be integers, got {columns.dtype.name}.')
+        columns = tf.where(mask, columns, 0)
+        return inputs, mask, checks.after([checks.require(
+            tf.reduce_all((columns >= 0) & (columns < self.num_columns)),
+            f'columns must be in [0, {self.num_columns}) at real steps; the lowest and the highest '
+            f'are', tf.reduce_min(columns), tf.reduce_max(columns))], columns)
+
+    def _encode(self, inputs, columns, given):
+        """Code [B, H] and base [B] of each row, and the rows of the tables that occurred."""
+        batch = tf.shape(given, tf.int64)[0]
+        count = tf.reduce_sum(tf.cast(given, self.dtype), axis=1)                    # [B]
+        # A list of the given ratings alone: what follows costs what they cost.
+        row = tf.where(given)[:, 0]                                                  # [N]
+        column = tf.boolean_mask(columns, given)
+        rating = tf.boolean_mask(inputs[:, :, 0], given)
+        above_mean = rating - self.mean - tf.gather(self.column, column)
+        above = tf.math.divide_no_nan(tf.math.unsorted_segment_sum(above_mean, row, batch),
+                                      count + self.shrinkage)
+        residual = above_mean - tf.gather(above, row)
+        occurring, place = tf.unique(column)
+        encoder, rated = tf.gather(self.encoder, occurring), tf.gather(self.rated, occurring)
+        # Sparse times dense, so that no [N, H] is made.
+        places = tf.stack([row, tf.cast(place, tf.int64)], axis=1)
+        shape = [batch, tf.size(occurring, tf.int64)]
+        residuals = tf.SparseTensor(places, residual, shape)
+        ones = tf.SparseTensor(places, tf.ones_like(residual), shape)
+        total = (tf.sparse.sparse_dense_matmul(residuals, encoder)
+                 + tf.sparse.sparse_dense_matmul(ones, rated))                       # [B, H]
+        code = self.activation(total / tf.sqrt(count + 1)[:, None] + self.bias)
+        one = tf.cast(count > 0, tf.int32)
+        for layer in self.hidden:
+            code = self.activation(layer(code[:, None], one)[:, 0])
+        return apply_mask(code, count > 0), self.mean + above, [encoder, rated]
+
+    def _decode(self, code, base, columns, scored):
+        """Predictions [B, T] where scored, and the rows of the table that occurred."""
+        row = tf.where(scored)[:, 0]
+        column = tf.boolean_mask(columns, scored)
+        occurring, place = tf.unique(column)
+        decoder = tf.gather(self.decoder, occurring)
+        outputs = (tf.gather(base, row) + tf.gather(self.column, column)
+                   + tf.reduce_sum(tf.gather(code, row) * tf.gather(decoder, place), axis=1))
+        return tf.scatter_nd(tf.where(scored), outputs, tf.shape(scored, tf.int64)), [decoder]
+
+    def _clipped(self, outputs):
+        return outputs if self.rating_range is None else tf.clip_by_value(
+            outputs, *self.rating_range)
+
+
+def _given(given, mask):
+    return mask if given is None else mask & checks.mask(given, mask, 'lengths')
+
+
+def _seen_and_scored(batch, mask):
+    """Which steps the encoder sees, and which are predicted."""
+    if 'given' not in batch:
+        return mask, mask
+    given = _given(batch['given'], mask)
+    return given, mask & ~given

@@ -1,0 +1,157 @@
+"""What an autoencoder made of the test data, in pictures. Needs matplotlib."""
+
+import numpy as np
+
+from seqmask.masking import crop
+from seqmask.training import pictures
+
+
+def draw_codes(workdir, fitted, train, codes, labels=None, *, batch_size):
+    """Draws a run into workdir/pictures: curves, lengths, reconstructions, codes.
+
+    Args:
+      workdir: Folder.
+      fitted: `Fitted`, of a `models.SequenceAutoencoder`.
+      train: `data.Sequences` it was trained on.
+      codes: float [B, C], those of the test part.
+      labels: [B], theirs; or None.
+      batch_size: int; named in a title.
+    """
+    # What the mean would give is the same in all epochs.
+    history = [{name: value for name, value in row.items() if name != 'valid_baseline'}
+               for row in fitted.history]
+    figures = {
+        'curves': pictures.curves(history, fitted.trainer.best_epoch,
+                                  unit='squared error of a feature'),
+        'lengths': pictures.lengths(train.lengths, fitted.batches.padding_share(), batch_size),
+        'reconstructions': reconstructions(*examples(fitted.trainer.model,
+                                                     fitted.held_out['test'])),
+        'codes': projection(codes, labels)}
+    for name, figure in figures.items():
+        pictures.save(figure, workdir, name)
+
+
+def examples(model, batches, number=3):
+    """Sequences to look at: some as they come, then those with the largest error.
+
+    Args:
+      model: `models.SequenceAutoencoder`.
+      batches: Batches in the order of the sequences.
+      number: int. How many of each kind at most; sequences without steps are not shown.
+
+    Returns:
+      (usual, worst), as `reconstructions` takes them.
+    """
+    found = []
+    for batch in batches:
+        inputs, lengths = batch['inputs'], batch['lengths']
+        # NumPy has no bfloat16.
+        for target, output in zip(*(crop(values, lengths) for values in (
+                model.targets(inputs, lengths), model(inputs, lengths)))):
+            target, output = np.float32(target), np.float32(output)
+            found.append({'number': len(found), 'inputs': target, 'outputs': output,
+                          'error': np.mean((target - output) ** 2) if len(target) else None})
+    filled = [example for example in found if example['error'] is not None]
+    usual = [filled[i] for i in np.unique(np.linspace(0, len(filled) - 1, number).astype(int))]
+    shown = {example['number'] for example in usual}
+    rest = sorted((example for example in filled if example['number'] not in shown),
+                  key=lambda example: -example['error'])
+    return usual, rest[:number]
+
+
+def reconstructions(usual, worst):
+    """A few sequences, each up to its own end, beside what came of them.
+
+    Args:
+      usual: List of dicts, one a sequence: 'number'; 'inputs' and 'outputs' [length, D]; 'error'.
+      worst: The same, of sequences with large errors, for a second column; or [].
+
+    Returns:
+      Figure with two diagrams for each sequence, the features over time: as lines if they are few,
+      else as images of one scale.
+    """
+    columns = [column for column in (usual, worst) if column]
+    rows = max(map(len, columns))
+    figure, axes = pictures.grid(rows, 2 * len(columns), width=3.6, height=2.5)
+    whole = np.concatenate([example['inputs'] for column in columns for example in column])
+    longest = max(len(example['inputs']) for column in columns for example in column)
+    low, high = whole.min(), max(whole.max(), whole.min() + 1e-6)
+    image = None
+    for k, column in enumerate(columns):
+        for axis in axes[len(column):, 2 * k:2 * k + 2].flat:
+            axis.set_axis_off()
+        for row, example in enumerate(column):
+            for axis, values in zip(axes[row, 2 * k:2 * k + 2],
+                                    [example['inputs'], example['outputs']]):
+                image = _features(axis, values, low, high) or image
+                axis.set_xlim(-0.5, longest - 0.5)
+                axis.axvline(len(values) - 0.5, color='grey', linestyle=':')
+                axis.xaxis.get_major_locator().set_params(integer=True)
+                axis.set_xlabel('time step')
+            original, made = axes[row, 2 * k:2 * k + 2]
+            original.set_ylabel('feature number' if image else 'features')
+            original.set_title(f'sequence {example["number"]}', fontsize=10, loc='left')
+            made.set_title(f'reconstructed, error {example["error"]:.3g}', fontsize=10, loc='left',
+                           color=pictures.WRONG if k else 'black')
+    if image is not None:
+        figure.colorbar(image, ax=axes, shrink=0.6, label='feature, as the model sees it')
+    figure.suptitle('Test sequences: left as they come, right with the largest errors (red)'
+                    if worst else 'Test sequences as they come')
+    return figure
+
+
+def _features(axis, values, low, high):
+    if values.shape[1] > 4:
+        return axis.imshow(values.T, aspect='auto', cmap='viridis', interpolation='nearest',
+                           vmin=low, vmax=high)
+    axis.set_prop_cycle(color=['black', 'tab:blue', 'tab:orange', 'darkgrey'])
+    axis.plot(values, marker='.' if len(values) < 40 else None)
+    margin = 0.05 * (high - low)
+    axis.set_ylim(low - margin, high + margin)
+    return None
+
+
+def projection(codes, labels=None):
+    """Codes in the two directions in which they vary most.
+
+    Args:
+      codes: float [B, C].
+      labels: [B], for colours if there are 20 different ones at most; or None.
+
+    Returns:
+      Figure with a point for each code.
+    """
+    figure, ((axis,),) = pictures.grid(1, 1, width=7, height=5.5)
+    points, shares = principal_components(codes)
+    names = np.unique(labels) if np.ndim(labels) == 1 else []
+    if 0 < len(names) <= 20:
+        for k, name in enumerate(names):
+            of_name = points[labels == name]
+            axis.scatter(*of_name.T, s=18, color=pictures.palette(len(names))(k), label=str(name))
+        figure.legend(loc='outside right center', title='label', frameon=False)
+    else:
+        axis.scatter(*points.T, s=18, color=pictures.TRAIN)
+    axis.set_xlabel(f'first principal component, {shares[0]:.0%} of the variance')
+    axis.set_ylabel(f'second principal component, {shares[1]:.0%} of the variance')
+    axis.set_aspect('equal', adjustable='datalim')
+    axis.grid(alpha=0.3)
+    axis.set_title(f'Test part: the codes of {len(codes)} sequences, {codes.shape[1]} numbers each')
+    return figure
+
+
+def principal_components(codes):
+    """The first two principal components of codes [B, C].
+
+    u s v^T = codes - mean (singular value decomposition);   points = (codes - mean) v[:, :2]
+
+    Returns:
+      (points [B, 2], shares of the variance [2]); 0 where C or B leaves no second direction.
+    """
+    centred = codes - np.mean(codes, axis=0)
+    _, scales, directions = np.linalg.svd(centred, full_matrices=False)
+    points, shares = np.zeros([len(codes), 2]), np.zeros(2)
+    count = min(2, len(scales))
+    points[:, :count] = centred @ directions[:count].T
+    if scales.any():
+        shares[:count] = (scales ** 2 / np.sum(scales ** 2))[:count]
+    return points, shares
