@@ -1,0 +1,149 @@
+"""Times a step of the rating autoencoder beside the dense Keras model of people's questions.
+
+Both have --hidden_size units and train on the same users. Keras's takes rows of zeros with some
+ratings in them, items -> Dense -> items, and a masked mean squared error; seqmask's takes lists of
+the ratings that there are. Both are run at --users, --items and --density, then with twice the
+ratings and with twice the items among which they lie: the cost of the one follows the ratings, that
+of the other users x items.
+
+Each measurement is a process of its own: the median of --steps steps after the first two, times the
+steps of an epoch, and how far the peak of memory rose above where it stood before the model was
+built. The processes take turns, --repeats times; medians are shown.
+"""
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')      # before TensorFlow is imported
+
+import numpy as np
+import tensorflow as tf
+from absl import flags
+
+from seqmask import data, models, training
+
+flags.DEFINE_integer('users', 10_000, 'Users in an epoch.', 1)
+flags.DEFINE_integer('items', 20_000, 'Items.', 1)
+flags.DEFINE_float('density', 0.005, 'Share of the items that a user has rated.', 0.0, 1.0)
+flags.DEFINE_integer('hidden_size', 128, 'Units of both models, H.', 1)
+flags.DEFINE_integer('batch_size', 256, 'Users in a batch.', 1)
+flags.DEFINE_integer('steps', 10, 'Steps that are timed in a process.', 1)
+flags.DEFINE_integer('repeats', 3, 'Processes of each measurement.', 1)
+flags.DEFINE_string('measure', '', 'Of the processes that this script starts: what to measure.')
+
+FLAGS = flags.FLAGS
+MEGABYTE = 2**20
+WARM_UP = 2     # steps
+
+
+def main():
+    if FLAGS.measure:
+        print(json.dumps(measure(*json.loads(FLAGS.measure))))
+        return
+    each = max(1, round(FLAGS.items * FLAGS.density))
+    sizes = [(FLAGS.items, each), (FLAGS.items, 2 * each), (2 * FLAGS.items, each)]
+    if 2 * each > FLAGS.items:
+        raise training.UserError(f'--density must be at most 0.5, because it is doubled, got '
+                                 f'{FLAGS.density:g}.')
+    print(f'{FLAGS.users:,} users, H = {FLAGS.hidden_size}, {FLAGS.batch_size} users in a batch')
+    print(f'{"items":>10}{"ratings":>12}{"":4}{"":12}{"ms a step":>12}{"s an epoch":>12}'
+          f'{"memory MB":>12}', flush=True)
+    cases = [(kind, *size) for size in sizes for kind in KINDS]
+    found = {case: [] for case in cases}
+    for _ in range(FLAGS.repeats):
+        for case in cases:
+            found[case].append(in_a_process(case))
+    steps = -(-FLAGS.users // FLAGS.batch_size)
+    for (kind, items, ratings), runs in found.items():
+        seconds, memory = (statistics.median(values) for values in zip(*runs))
+        print(f'{items:10,}{ratings * FLAGS.users:12,}{"":4}{kind:12}{seconds * 1e3:12.1f}'
+              f'{seconds * steps:12.2f}{memory / MEGABYTE:12.0f}', flush=True)
+
+
+def in_a_process(case):
+    own = [f'--{name}={FLAGS[name].value}' for name in ('hidden_size', 'batch_size', 'steps')]
+    done = subprocess.run([sys.executable, os.path.abspath(__file__), *own,
+                           f'--measure={json.dumps(case)}'], capture_output=True, text=True)
+    if done.returncode:
+        raise training.UserError(f'{case[0]}: {done.stderr.strip().splitlines()[-1]}')
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure(kind, items, ratings):
+    """[seconds of a step, bytes]."""
+    batches = made_up(items, ratings)
+    before = peak_memory()
+    step, seconds = KINDS[kind](items, batches.element_spec), []
+    for batch in batches:
+        start = time.perf_counter()
+        float(step(batch))
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[WARM_UP:]), peak_memory() - before
+
+
+def made_up(items, ratings):
+    """Users with `ratings` random ratings each, as many as the steps need."""
+    rng = np.random.default_rng(0)
+    users = (FLAGS.steps + WARM_UP) * FLAGS.batch_size
+    columns = [np.sort(rng.choice(items, ratings, replace=False)) for _ in range(users)]
+    return data.Batches(data.Sequences(
+        rng.integers(1, 6, [users * ratings, 1]).astype(np.float32),
+        np.full(users, ratings, np.int32),
+        steps={'columns': np.concatenate(columns).astype(np.int32)}), FLAGS.batch_size)
+
+
+def seqmask_step(items, spec):
+    # Keras's model has no decay of weights either.
+    model = models.RatingAutoencoder(items, hidden_sizes=(FLAGS.hidden_size,), decay=0.0, seed=0)
+    optimizer = training.LazyAdam(1e-3)
+    optimizer.build(model.trainable_variables)
+
+    @tf.function(input_signature=[spec])
+    def step(batch):
+        return training.train_step(model, models.RatingAutoencoder.loss, optimizer, batch).norm
+
+    return step
+
+
+def keras_step(items, spec):
+    model = tf.keras.Sequential([
+        tf.keras.Input([items]), tf.keras.layers.Dense(FLAGS.hidden_size, 'sigmoid'),
+        tf.keras.layers.Dense(items)])
+    optimizer = tf.keras.optimizers.Adam(1e-3)
+    optimizer.build(model.trainable_variables)
+
+    @tf.function(input_signature=[spec])
+    def step(batch):
+        users = tf.repeat(tf.range(tf.size(batch['lengths'])), batch['lengths'])
+        places = tf.stack([users, tf.reshape(batch['columns'], [-1])], axis=1)
+        shape = [tf.size(batch['lengths']), items]
+        rows = tf.scatter_nd(places, tf.reshape(batch['inputs'], [-1]), shape)
+        mask = tf.cast(rows != 0, tf.float32)
+        with tf.GradientTape() as tape:
+            errors = mask * tf.square(rows - model(rows, training=True))
+            loss = tf.reduce_sum(errors) / tf.reduce_sum(mask)
+        optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+        return loss
+
+    return step
+
+
+def peak_memory():
+    """Bytes. On Linux getrusage would count what the parent had before it started this process."""
+    try:
+        with open('/proc/self/status', encoding='ascii') as file:
+            line, = (line for line in file if line.startswith('VmHWM:'))
+        return int(line.split()[1]) * 1024
+    except FileNotFoundError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss       # of macOS, in bytes
+
+
+KINDS = {'seqmask': seqmask_step, 'Keras': keras_step}
+
+if __name__ == '__main__':
+    training.run(main)
