@@ -30,7 +30,8 @@ class RatingAutoencoder(tf.Module):
     ones are predicted: so the model learns to predict what it does not see. With dropout 0 every
     rating is both seen and predicted.
 
-    Variables: `encoder`, `rated`, `decoder` [columns, H], `bias` [H], and those of `hidden`, a list
+    Variables: `encoder`, `rated` (if implicit), `decoder` [columns, H], `bias` [H], and those of
+    `hidden`, a list
     of Dense layers; not trained, but set by `fit_means`, `mean` [] and `column` [columns].
 
     Args:
@@ -41,6 +42,7 @@ class RatingAutoencoder(tf.Module):
       dropout: Share of the ratings hidden in training.
       decay: Weight of the squares of the tables' rows that occur in a batch, in its loss.
       shrinkage: As of `rating_biases`.
+      implicit: Whether it also counts what was rated, however: the table `rated`.
       rating_range: (lowest, highest) rating, to which predictions are clipped; None for neither.
       dtype: Of weights and predictions.
       seed: int; the same seed gives the same weights and the same dropout.
@@ -60,8 +62,8 @@ class RatingAutoencoder(tf.Module):
     """
 
     def __init__(self, num_columns, *, hidden_sizes=(64,), activation='tanh', dropout=0.25,
-                 decay=0.25, shrinkage=5.0, rating_range=None, dtype='float32', seed=None,
-                 name=None):
+                 decay=0.25, shrinkage=5.0, implicit=True, rating_range=None, dtype='float32',
+                 seed=None, name=None):
         super().__init__(name=name)
         self.num_columns = checks.size('num_columns', num_columns)
         sizes = [checks.size('each of hidden_sizes', size) for size in hidden_sizes]
@@ -85,7 +87,7 @@ class RatingAutoencoder(tf.Module):
             return tf.Variable(tf.cast(drawn, self.dtype), name=name)
 
         self.encoder = table('encoder', sizes[0], 0.05)
-        self.rated = table('rated', sizes[0], 0.05)
+        self.rated = table('rated', sizes[0], 0.05) if implicit else None
         self.decoder = table('decoder', sizes[-1], 0.0)
         self.bias = tf.Variable(tf.zeros([sizes[0]], self.dtype), name='bias')
         self.hidden = [Dense(below, size, dtype=dtype, seed=next(seeds))
@@ -232,19 +234,17 @@ class RatingAutoencoder(tf.Module):
                                       count + self.shrinkage)
         residual = above_mean - tf.gather(above, row)
         occurring, place = tf.unique(column)
-        encoder, rated = tf.gather(self.encoder, occurring), tf.gather(self.rated, occurring)
-        # Sparse times dense, so that no [N, H] is made.
-        places = tf.stack([row, tf.cast(place, tf.int64)], axis=1)
-        shape = [batch, tf.size(occurring, tf.int64)]
-        residuals = tf.SparseTensor(places, residual, shape)
-        ones = tf.SparseTensor(places, tf.ones_like(residual), shape)
-        total = (tf.sparse.sparse_dense_matmul(residuals, encoder)
-                 + tf.sparse.sparse_dense_matmul(ones, rated))                       # [B, H]
+        rows = [tf.gather(self.encoder, occurring)]
+        terms = tf.gather(rows[0], place) * residual[:, None]                        # [N, H]
+        if self.rated is not None:
+            rows.append(tf.gather(self.rated, occurring))
+            terms += tf.gather(rows[1], place)
+        total = tf.math.unsorted_segment_sum(terms, row, batch)                      # [B, H]
         code = self.activation(total / tf.sqrt(count + 1)[:, None] + self.bias)
         one = tf.cast(count > 0, tf.int32)
         for layer in self.hidden:
             code = self.activation(layer(code[:, None], one)[:, 0])
-        return apply_mask(code, count > 0), self.mean + above, [encoder, rated]
+        return apply_mask(code, count > 0), self.mean + above, rows
 
     def _decode(self, code, base, columns, scored):
         """Predictions [B, T] where scored, and the rows of the table that occurred."""

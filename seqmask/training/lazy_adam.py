@@ -65,10 +65,11 @@ class LazyAdam(tf.keras.optimizers.Adam):
         velocity = self._moved(self._velocities[index], rows, tf.square(gradient), self.beta_2)
         step = tf.cast(self.iterations, variable.dtype) + 1
         corrected = rate * tf.sqrt(1 - self.beta_2 ** step) / (1 - self.beta_1 ** step)
+        now = tf.gather(variable, rows)
         change = corrected * moment / (tf.sqrt(velocity) + self.epsilon)
         if decays:
-            change += rate * self.weight_decay * tf.gather(variable, rows)
-        self.assign_sub(variable, tf.IndexedSlices(change, rows))
+            change += rate * self.weight_decay * now
+        self.assign(variable, tf.IndexedSlices(now - change, rows))     # faster than subtracting
 
     def _moved(self, slot, rows, towards, beta):
         """Takes the rows of a slot a step towards what came; returns them."""

@@ -99,6 +99,9 @@ def load_run(workdir):
     except ValueError as error:
         raise UserError(f'{path!r} is not readable: {error}. Start the training script again with '
                         f'the same flags: it writes it anew.') from error
+    if 'input_size' not in values.get('arguments', {}):
+        raise UserError(f'{workdir!r} holds a {values.get("model")}, which does not take sequences '
+                        f'of features. Start its training script again for what it has to tell.')
     try:
         model_class, size = getattr(models, values['model']), values['arguments']['input_size']
         standardizer = {None: None, 'sequence': data.standardize_sequences,

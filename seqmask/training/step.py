@@ -143,7 +143,9 @@ def _sum_rows(gradient):
     if not isinstance(gradient, tf.IndexedSlices):
         return gradient
     rows, places = tf.unique(gradient.indices)
-    values = tf.math.unsorted_segment_sum(gradient.values, places, tf.size(rows))
+    values = tf.cond(
+        tf.size(rows) == tf.size(places), lambda: gradient.values,
+        lambda: tf.math.unsorted_segment_sum(gradient.values, places, tf.size(rows)))
     return tf.IndexedSlices(values, rows, gradient.dense_shape)
 
 
