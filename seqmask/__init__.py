@@ -4,9 +4,38 @@ Every operation that takes `lengths` or `mask` equals running each sequence alon
 and padding the results with zeros; so do its gradients.
 
 In all shapes: B sequences, T padded time steps, D features, H hidden units, K classes.
+
+Which steps are real?
+  lengths_from_features, lengths_from_mask, count_used_frames, sequence_mask, move_padding_right
+What stands at a padded step?
+  apply_mask, mask_gradient, last_relevant, reverse, repeat, concat_time, crop, to_ragged,
+  from_ragged; pack, unpack, Packed: real steps alone
+Layers
+  recurrent     GRU, LSTM, LSTMState, Bidirectional, Stacked, unroll, reset_rows
+  step by step  Dense, Activation, Dropout, LayerNorm, BatchNorm
+  over time     Conv1D, average_pool1d, max_pool1d, mean_pool, max_pool, SqueezeExcite
+  attention     masked_softmax, AttentionPool, SelfAttention
+  together      Sequential, Residual
+Losses and metrics
+  Tally         a sum and its number of terms, divided last
+  losses        cross-entropies, squared and absolute errors; as Keras divided
+  metrics       averages, accuracy, confusion; precision and recall of rare events
+Data, models, training
+  data          files, batches, scaling, ratings
+  datasets      embedded and generated data
+  models        SequenceLabeller, SequenceClassifier, SequenceAutoencoder, EventDetector,
+                RatingAutoencoder
+  training      train_step, Trainer, LazyAdam, and what scripts share
+In and out
+  keras         Keras layers around these functions; weights from and to Keras, from PyTorch
+  export        SavedModel and TensorFlow Lite, without seqmask
+  kernels       the C++ recurrence: `python -m seqmask.kernels`
+
+`help(seqmask.GRU)` and the like give the equation, the shapes, the errors and an example. The
+version is `__version__`.
 """
 
-from seqmask import data, datasets, losses, metrics, models, training
+from seqmask import data, datasets, export, keras, losses, metrics, models, training
 from seqmask.layers import (GRU, LSTM, Activation, AttentionPool, BatchNorm, Bidirectional, Conv1D,
                             Dense, Dropout, LayerNorm, LSTMState, Residual, SelfAttention,
                             Sequential, SqueezeExcite, Stacked, average_pool1d, masked_softmax,
@@ -23,8 +52,9 @@ __all__ = [
     'Activation', 'AttentionPool', 'BatchNorm', 'Bidirectional', 'Conv1D', 'Dense', 'Dropout',
     'GRU', 'LSTM', 'LSTMState', 'LayerNorm', 'Packed', 'Residual', 'SelfAttention', 'Sequential',
     'SqueezeExcite', 'Stacked', 'Tally', '__version__', 'apply_mask', 'average_pool1d',
-    'concat_time', 'count_used_frames', 'crop', 'data', 'datasets', 'from_ragged', 'last_relevant',
-    'lengths_from_features', 'lengths_from_mask', 'losses', 'mask_gradient', 'masked_softmax',
-    'max_pool', 'max_pool1d', 'mean_pool', 'metrics', 'models', 'move_padding_right', 'pack',
-    'repeat', 'reset_rows', 'reverse', 'sequence_mask', 'to_ragged', 'training', 'unpack', 'unroll',
+    'concat_time', 'count_used_frames', 'crop', 'data', 'datasets', 'export', 'from_ragged',
+    'keras', 'last_relevant', 'lengths_from_features', 'lengths_from_mask', 'losses',
+    'mask_gradient', 'masked_softmax', 'max_pool', 'max_pool1d', 'mean_pool', 'metrics', 'models',
+    'move_padding_right', 'pack', 'repeat', 'reset_rows', 'reverse', 'sequence_mask', 'to_ragged',
+    'training', 'unpack', 'unroll',
 ]

@@ -5,11 +5,21 @@ traced; what only the values show raises `tf.errors.InvalidArgumentError` when t
 A legend such as 'B, T, D' names the axes; one that ends in '...' allows any number of further axes.
 """
 
+from __future__ import annotations
+
+import os
+import typing
+from collections.abc import Collection
+
 import numpy as np
 import tensorflow as tf
 
+# What an operation takes for a tensor (tensors, arrays, numbers, lists of these), and for a path.
+TensorLike = tf.types.experimental.TensorLike
+PathLike = typing.Union[str, os.PathLike]
 
-def require(condition, message, *values):
+
+def require(condition: TensorLike, message: str, *values: TensorLike) -> tf.Operation | None:
     """Raises InvalidArgumentError unless `condition`, a bool scalar, holds; values are shown.
 
     In a graph it returns the operation that raises, for `after`; eagerly it raises at once.
@@ -22,7 +32,7 @@ def require(condition, message, *values):
     return tf.debugging.Assert(condition, [message, *values], summarize=8)
 
 
-def after(requirements, value):
+def after(requirements: list[tf.Operation | None], value: tf.Tensor) -> tf.Tensor:
     """`value`, once all of `requirements` hold; else a graph may use it before it is checked."""
     if tf.executing_eagerly():
         return value
@@ -30,7 +40,8 @@ def after(requirements, value):
         return tf.identity(value)
 
 
-def tensor(name, value, legend, dtype=None):
+def tensor(name: str, value: TensorLike, legend: str,
+           dtype: str | tf.DType | None = None) -> tf.Tensor:
     """`value` as a tensor of the rank that `legend` spells, e.g. 'B, T, D' or 'B, T, ...'."""
     value = tf.convert_to_tensor(value, dtype=dtype)
     axes = [axis for axis in legend.split(', ') if axis != '...']
@@ -46,7 +57,8 @@ def tensor(name, value, legend, dtype=None):
     return value
 
 
-def floating(name, value, legend, dtype=None):
+def floating(name: str, value: TensorLike, legend: str,
+             dtype: tf.DType | None = None) -> tf.Tensor:
     """`value` as a floating-point tensor of that rank, and of `dtype` if given; never cast."""
     value = tensor(name, value, legend)
     if not value.dtype.is_floating:
@@ -59,7 +71,7 @@ def floating(name, value, legend, dtype=None):
     return value
 
 
-def float_dtype(name, value):
+def float_dtype(name: str, value: str | tf.DType) -> tf.DType:
     """`value` as a floating-point `tf.DType`."""
     value = tf.as_dtype(value)
     if not value.is_floating:
@@ -67,7 +79,8 @@ def float_dtype(name, value):
     return value
 
 
-def lengths(value, batch=None, maxlen=None):
+def lengths(value: TensorLike, batch: TensorLike | None = None,
+            maxlen: TensorLike | None = None) -> tf.Tensor:
     """`lengths` as int32 [B], checked: 0 <= lengths <= maxlen, one for each of `batch` rows."""
     if not tf.is_tensor(value):
         value = np.asarray(value)
@@ -102,12 +115,12 @@ def lengths(value, batch=None, maxlen=None):
     return tf.cast(after(requirements, value), tf.int32)
 
 
-def mask(value, values, name='values'):
+def mask(value: TensorLike, values: tf.Tensor, name: str = 'values') -> tf.Tensor:
     """`mask` as bool whose shape is that of the leading axes of `values`."""
     return prefix('mask', mask_tensor(value), name, values)
 
 
-def mask_tensor(value):
+def mask_tensor(value: TensorLike) -> tf.Tensor:
     """`mask` as a bool tensor."""
     if not tf.is_tensor(value):
         value = np.asarray(value)
@@ -118,7 +131,7 @@ def mask_tensor(value):
     return tf.convert_to_tensor(value)
 
 
-def broadcast_mask(value, values, name):
+def broadcast_mask(value: TensorLike, values: tf.Tensor, name: str) -> tf.Tensor:
     """`mask` as bool of the rank of `values`; an axis of size 1 applies to all."""
     value = mask_tensor(value)
     known_rank('mask', value)
@@ -135,7 +148,7 @@ def broadcast_mask(value, values, name):
                           sizes, of_sizes)], value)
 
 
-def prefix(name, value, of_name, of):
+def prefix(name: str, value: tf.Tensor, of_name: str, of: tf.Tensor) -> tf.Tensor:
     """`value`, whose shape must be that of the leading axes of `of`."""
     known_rank(name, value)
     known_rank(of_name, of)
@@ -150,14 +163,14 @@ def prefix(name, value, of_name, of):
                           tf.shape(value), tf.shape(of))], value)
 
 
-def known_rank(name, value):
+def known_rank(name: str, value: tf.Tensor) -> None:
     """Sizes may be unknown while a graph is traced, the number of axes may not."""
     if value.shape.rank is None:
         raise ValueError(f'{name} must have a known rank, got shape {shown(value.shape)}. '
                          f'Set it with tf.ensure_shape({name}, [None, None, ...]).')
 
 
-def same_shape(name, value, of_name, of):
+def same_shape(name: str, value: tf.Tensor, of_name: str, of: tf.Tensor) -> tf.Tensor:
     """`value`, whose shape must be that of `of`."""
     if value.shape.rank != of.shape.rank:
         raise ValueError(f'{name} must have the shape of {of_name}, got {name} '
@@ -165,7 +178,7 @@ def same_shape(name, value, of_name, of):
     return prefix(name, value, of_name, of)
 
 
-def class_labels(value, logits, real):
+def class_labels(value: TensorLike, logits: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
     """`value` as int64 of the shape of `logits` but its last axis, 0 where `real` is False.
 
     At real steps it must be in [0, K), K the size of that last axis.
@@ -186,7 +199,7 @@ def class_labels(value, logits, real):
         num_classes, tf.reduce_min(value), tf.reduce_max(value))], value)
 
 
-def axis_size(name, value, axis, expected, meaning):
+def axis_size(name: str, value: tf.Tensor, axis: int, expected: int, meaning: str) -> None:
     """The static size of one axis must be `expected`."""
     size = value.shape[axis]
     if size is not None and size != expected:
@@ -194,7 +207,7 @@ def axis_size(name, value, axis, expected, meaning):
                          f'got shape {shown(value.shape)}.')
 
 
-def size(name, value, minimum=1):
+def size(name: str, value: int, minimum: int = 1) -> int:
     """`value` as a Python int of at least `minimum`."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f'{name} must be an int, got {value!r}.')
@@ -203,7 +216,7 @@ def size(name, value, minimum=1):
     return int(value)
 
 
-def fraction(name, value):
+def fraction(name: str, value: float) -> float:
     """`value` as a Python float in [0, 1)."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
         raise TypeError(f'{name} must be a number, got {value!r}.')
@@ -212,7 +225,7 @@ def fraction(name, value):
     return float(value)
 
 
-def positive(name, value, or_zero=False):
+def positive(name: str, value: float, or_zero: bool = False) -> float:
     """`value` as a finite Python float above 0, or of at least 0."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
         raise TypeError(f'{name} must be a number, got {value!r}.')
@@ -222,13 +235,13 @@ def positive(name, value, or_zero=False):
     return float(value)
 
 
-def choice(name, value, options):
+def choice(name: str, value: str, options: Collection[str]) -> str:
     """`value` must be one of `options`."""
     if value not in options:
         raise ValueError(f'{name} must be one of {", ".join(map(repr, options))}, got {value!r}.')
     return value
 
 
-def shown(shape):
+def shown(shape: tf.TensorShape) -> str:
     """A shape as people write it: (4, None, 7)."""
     return 'of unknown rank' if shape.rank is None else str(tuple(shape.as_list()))

@@ -1,13 +1,16 @@
 """Which steps are real?"""
 
+from __future__ import annotations
+
 import math
 
 import tensorflow as tf
 
 from seqmask import checks
+from seqmask.checks import TensorLike
 
 
-def lengths_from_features(features, padding_value=0.0):
+def lengths_from_features(features: TensorLike, padding_value: float = 0.0) -> tf.Tensor:
     """Length of each sequence, from features padded on the right.
 
     lengths[b] = 1 + the last t at which any of features[b, t] differs from padding_value;
@@ -35,7 +38,7 @@ def lengths_from_features(features, padding_value=0.0):
     return tf.maximum(last, 0)      # of no steps at all (T = 0) the maximum is the lowest int
 
 
-def count_used_frames(features, padding_value=0.0):
+def count_used_frames(features: TensorLike, padding_value: float = 0.0) -> tf.Tensor:
     """Number of frames of each sequence that hold anything but padding.
 
     count[b] = number of t at which any of features[b, t] differs from padding_value
@@ -61,7 +64,7 @@ def count_used_frames(features, padding_value=0.0):
     return tf.reduce_sum(tf.cast(_used_frames(features, padding_value), tf.int32), axis=1)
 
 
-def lengths_from_mask(mask):
+def lengths_from_mask(mask: TensorLike) -> tf.Tensor:
     """Length of each sequence, from a mask that is True at its first steps only.
 
     lengths[b] = number of True in mask[b]
@@ -91,7 +94,8 @@ def lengths_from_mask(mask):
     return lengths
 
 
-def sequence_mask(lengths, maxlen, dtype=tf.bool):
+def sequence_mask(lengths: TensorLike, maxlen: TensorLike,
+                  dtype: str | tf.DType = tf.bool) -> tf.Tensor:
     """Which steps are real.
 
     mask[b, t] = t < lengths[b]
@@ -117,7 +121,7 @@ def sequence_mask(lengths, maxlen, dtype=tf.bool):
     return tf.sequence_mask(lengths, maxlen, dtype=dtype)
 
 
-def move_padding_right(inputs, mask):
+def move_padding_right(inputs: TensorLike, mask: TensorLike) -> tuple[tf.Tensor, tf.Tensor]:
     """Moves each sequence's real steps to the front, in their order; the rest is zero.
 
     outputs[b, k] = inputs[b, the k-th t at which mask[b, t] is True]

@@ -1,12 +1,16 @@
 """What stands at a padded step?"""
 
+from __future__ import annotations
+
+import numpy as np
 import tensorflow as tf
 
 from seqmask import checks
+from seqmask.checks import TensorLike
 from seqmask.lengths import move_padding_right, sequence_mask
 
 
-def apply_mask(values, mask, fill=0):
+def apply_mask(values: TensorLike, mask: TensorLike, fill: TensorLike = 0) -> tf.Tensor:
     """Selects: values where the mask is True, `fill` elsewhere.
 
     out = values where mask else fill
@@ -34,7 +38,7 @@ def apply_mask(values, mask, fill=0):
     return tf.where(mask, values, tf.cast(fill, values.dtype))
 
 
-def mask_gradient(values, mask):
+def mask_gradient(values: TensorLike, mask: TensorLike) -> tf.Tensor:
     """The identity, without a gradient where the mask is False.
 
     out = values;   d out / d values = mask
@@ -61,7 +65,7 @@ def mask_gradient(values, mask):
     return tf.where(mask, values, tf.stop_gradient(values))
 
 
-def last_relevant(outputs, lengths):
+def last_relevant(outputs: TensorLike, lengths: TensorLike) -> tf.Tensor:
     """Output of each sequence's own last step.
 
     out[b] = outputs[b, lengths[b] - 1];   0 where lengths[b] = 0
@@ -87,7 +91,7 @@ def last_relevant(outputs, lengths):
     return tf.reduce_sum(apply_mask(outputs, is_last), axis=1)
 
 
-def reverse(inputs, lengths):
+def reverse(inputs: TensorLike, lengths: TensorLike) -> tf.Tensor:
     """Each sequence from its own last step to its first; the padding stays on the right.
 
     out[b, t] = inputs[b, lengths[b] - 1 - t] for t < lengths[b];   0 after it
@@ -112,7 +116,7 @@ def reverse(inputs, lengths):
     return apply_mask(mirrored, sequence_mask(lengths, maxlen))
 
 
-def crop(outputs, lengths):
+def crop(outputs: TensorLike, lengths: TensorLike) -> list[np.ndarray]:
     """Each sequence's real steps as an array of its own. Eager only.
 
     Args:
@@ -134,7 +138,7 @@ def crop(outputs, lengths):
     return [row[:length] for row, length in zip(outputs.numpy(), lengths.numpy())]
 
 
-def to_ragged(inputs, lengths):
+def to_ragged(inputs: TensorLike, lengths: TensorLike) -> tf.RaggedTensor:
     """The real steps as a `tf.RaggedTensor`.
 
     Args:
@@ -158,7 +162,8 @@ def to_ragged(inputs, lengths):
     return tf.RaggedTensor.from_row_lengths(real, lengths)
 
 
-def from_ragged(ragged, maxlen=None):
+def from_ragged(ragged: tf.RaggedTensor,
+                maxlen: TensorLike | None = None) -> tuple[tf.Tensor, tf.Tensor]:
     """A ragged batch as a zero-padded one.
 
     Args:
@@ -191,7 +196,7 @@ def from_ragged(ragged, maxlen=None):
     return tf.ensure_shape(inputs, mask.shape.concatenate(ragged.values.shape[1:])), lengths
 
 
-def repeat(vectors, lengths, maxlen):
+def repeat(vectors: TensorLike, lengths: TensorLike, maxlen: TensorLike) -> tf.Tensor:
     """Each vector at every step of its sequence: the `RepeatVector` of unequal lengths.
 
     out[b, t] = vectors[b] for t < lengths[b];   0 after it
@@ -218,7 +223,8 @@ def repeat(vectors, lengths, maxlen):
     return tf.where(mask, vectors[:, None], tf.zeros([], vectors.dtype))
 
 
-def concat_time(first, first_lengths, second, second_lengths):
+def concat_time(first: TensorLike, first_lengths: TensorLike, second: TensorLike,
+                second_lengths: TensorLike) -> tuple[tf.Tensor, tf.Tensor]:
     """Joins two batches in time: each sequence's second part follows its own first part.
 
     out[b] = first[b, :first_lengths[b]], then second[b, :second_lengths[b]], then zeros

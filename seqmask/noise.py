@@ -1,20 +1,25 @@
 """Which random numbers, from which seed?"""
 
+from __future__ import annotations
+
 import numpy as np
 import tensorflow as tf
 
+from seqmask.checks import TensorLike
 
-def seeds(seed, count):
+
+def seeds(seed: int | None, count: int) -> list[int]:
     """`count` independent seeds from one; from fresh entropy where seed is None."""
     return [int(s) for s in np.random.SeedSequence(seed).generate_state(count, np.uint32) >> 1]
 
 
-def generator(seed):
+def generator(seed: int) -> tf.random.Generator:
     """A random stream whose state lives in a variable, so that a checkpoint goes on with it."""
     return tf.random.Generator.from_seed(seed)
 
 
-def dropout_mask(stream, shape, rate, dtype):
+def dropout_mask(stream: tf.random.Generator, shape: TensorLike, rate: float,
+                 dtype: str | tf.DType) -> tf.Tensor:
     """Multiplier of dropout: 0 with probability `rate`, else 1 / (1 - rate)."""
     if tf.distribute.has_strategy():
         # Replicas have rows of different numbers, but a checkpoint keeps one state for all of them:

@@ -1,12 +1,16 @@
 """What does a layer get to see? Its inputs checked, with zeros for whatever the padding held."""
 
+from __future__ import annotations
+
 import tensorflow as tf
 
 from seqmask import checks
+from seqmask.checks import TensorLike
 from seqmask.lengths import sequence_mask
 
 
-def real_only(inputs, lengths, input_size=None, dtype=None):
+def real_only(inputs: TensorLike, lengths: TensorLike, input_size: int | None = None,
+              dtype: tf.DType | None = None) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """A layer's operands, checked.
 
     Args:
@@ -33,14 +37,14 @@ def real_only(inputs, lengths, input_size=None, dtype=None):
     return tf.where(mask[:, :, None], inputs, tf.zeros([], inputs.dtype)), lengths, mask
 
 
-def mean_over_time(inputs, lengths):
+def mean_over_time(inputs: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
     """Average of real steps [B, D], of inputs that `real_only` returned; summed in float32."""
     wide = tf.cast(inputs, tf.float32) if inputs.dtype.size < 4 else inputs
     count = tf.cast(lengths[:, None], wide.dtype)
     return tf.cast(tf.math.divide_no_nan(tf.reduce_sum(wide, axis=1), count), inputs.dtype)
 
 
-def rounded(inputs, dtype):
+def rounded(inputs: TensorLike, dtype: str | tf.DType) -> tf.Tensor:
     """Float32 inputs as a half-precision model's dtype takes them; any others as they are."""
     inputs = tf.convert_to_tensor(inputs)
     half = inputs.dtype == tf.float32 and tf.as_dtype(dtype) in (tf.bfloat16, tf.float16)

@@ -1,10 +1,13 @@
 """Where do only real steps stand? Time-major, longest sequence first, no padding."""
 
+from __future__ import annotations
+
 import typing
 
 import tensorflow as tf
 
 from seqmask import checks
+from seqmask.checks import TensorLike
 
 
 class Packed(typing.NamedTuple):
@@ -29,7 +32,7 @@ class Packed(typing.NamedTuple):
     maxlen: tf.Tensor
 
 
-def pack(inputs, lengths, *, reverse=False):
+def pack(inputs: TensorLike, lengths: TensorLike, *, reverse: bool = False) -> Packed:
     """Gathers the real steps of a padded batch.
 
     Args:
@@ -68,7 +71,7 @@ def pack(inputs, lengths, *, reverse=False):
     return Packed(values, batch_sizes, order, positions, lengths, maxlen)
 
 
-def unpack(packed):
+def unpack(packed: Packed) -> tf.Tensor:
     """Puts packed steps back into a padded batch; padded steps are 0.
 
     unpack(pack(inputs, lengths)) = apply_mask(inputs, sequence_mask(lengths, T))
@@ -90,7 +93,7 @@ def unpack(packed):
     return tf.ensure_shape(outputs, static + packed.values.shape[1:].as_list())
 
 
-def take_rows(values, rows):
+def take_rows(values: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
     """values[rows], with a dense gradient; that of tf.gather is a sparse slice.
 
     Args:

@@ -1,10 +1,13 @@
 """A sum and its number of terms, divided as late as possible."""
 
+from __future__ import annotations
+
 import typing
 
 import tensorflow as tf
 
 from seqmask import checks
+from seqmask.checks import TensorLike
 
 
 class Tally(typing.NamedTuple):
@@ -23,23 +26,23 @@ class Tally(typing.NamedTuple):
     >>> round(float((one + nine).mean()), 3), float(seqmask.Tally(0.0, 0.0).mean())
     (0.9, 0.0)
     """
-    total: typing.Any
-    count: typing.Any
+    total: TensorLike
+    count: TensorLike
 
     # Without these a tuple or an array would take the tally for a tuple, and add to its count too.
     __array_ufunc__ = None
 
-    def __add__(self, other):
+    def __add__(self, other: Tally) -> Tally:
         if not isinstance(other, Tally):
             raise TypeError(_refusal(type(other).__name__))
         return Tally(self.total + other.total, self.count + other.count)
 
-    def __radd__(self, other):
+    def __radd__(self, other: int) -> Tally:
         if type(other) is not int or other != 0:        # sum() starts from the integer 0
             raise TypeError(_refusal(type(other).__name__))
         return self
 
-    def mean(self):
+    def mean(self) -> tf.Tensor:
         """total / count as a float scalar tensor; 0 where count is 0."""
         return tf.math.divide_no_nan(tf.convert_to_tensor(self.total), self.count)
 
@@ -56,7 +59,8 @@ def _not_a_tensor(tally, dtype=None, name=None, as_ref=False):
 tf.register_tensor_conversion_function(Tally, _not_a_tensor, priority=0)
 
 
-def tally_up(values, mask, weights=None, per='step', features='mean'):
+def tally_up(values: tf.Tensor, mask: tf.Tensor, weights: TensorLike | None = None,
+             per: str = 'step', features: str = 'mean') -> Tally:
     """Sums what one loss or metric gives at the real steps of a batch.
 
     per='step':      total = sum of w[b, t] * values[b, t],  count = sum of w[b, t],  at real steps
@@ -103,7 +107,8 @@ def tally_up(values, mask, weights=None, per='step', features='mean'):
     return Tally(tf.reduce_sum(of_sequences * totals), tf.reduce_sum(of_sequences * counts))
 
 
-def real_steps(mask, name, values, ranks=None):
+def real_steps(mask: TensorLike | None, name: str, values: tf.Tensor,
+               ranks: list[int] | None = None) -> tf.Tensor:
     """`mask` as bool of one of `ranks`; where it is None all True, of the first of them.
 
     By default the mask has all axes of `values`, or all but the last; the latter if it is None and
@@ -122,6 +127,6 @@ def real_steps(mask, name, values, ranks=None):
     return mask
 
 
-def widen(values):
+def widen(values: tf.Tensor) -> tf.Tensor:
     """Values in the dtype of their sum: float32 for half precision, else their own."""
     return tf.cast(values, tf.float32) if values.dtype.size < 4 else values

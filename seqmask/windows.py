@@ -9,12 +9,17 @@ A window of `size` steps, `dilation` apart, moves over each sequence by `stride`
 Steps before the sequence's start and after its own end are not there (zeros, for a convolution).
 """
 
+from __future__ import annotations
+
 import tensorflow as tf
+
+from seqmask.checks import TensorLike
 
 PADDINGS = ('same', 'valid', 'causal')
 
 
-def window_lengths(lengths, size, *, stride=1, dilation=1, padding='same'):
+def window_lengths(lengths: tf.Tensor | int, size: int, *, stride: int = 1, dilation: int = 1,
+                   padding: str = 'same') -> tf.Tensor | int:
     """The number of windows of each sequence.
 
     ceil(length / stride)                                  for 'same' and 'causal'
@@ -35,7 +40,8 @@ def window_lengths(lengths, size, *, stride=1, dilation=1, padding='same'):
     return tf.maximum((lengths - (size - 1) * dilation - 1) // stride + 1, 0)
 
 
-def windows(values, size, *, stride=1, dilation=1, padding='same', fill=0):
+def windows(values: tf.Tensor, size: int, *, stride: int = 1, dilation: int = 1,
+            padding: str = 'same', fill: TensorLike = 0) -> tf.Tensor:
     """The steps of each window, side by side.
 
     out[b, k, j] = values[b, k stride + j dilation - before],  `fill` outside [0, T)
@@ -58,7 +64,8 @@ def windows(values, size, *, stride=1, dilation=1, padding='same', fill=0):
     return tf.stack(taps, axis=2)
 
 
-def surround(values, size, *, stride=1, dilation=1, padding='same', fill=0):
+def surround(values: tf.Tensor, size: int, *, stride: int = 1, dilation: int = 1,
+             padding: str = 'same', fill: TensorLike = 0) -> tuple[tf.Tensor, tf.Tensor]:
     """The values with room for all windows, and for one if there is none.
 
     Args:

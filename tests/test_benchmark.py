@@ -34,7 +34,7 @@ BAD = {
     '--peers=keras,theano': '--peers must be some of seqmask_kernel, seqmask_graph, keras, '
                             'keras_xla, pytorch_packed, pytorch_padded, flax; got theano.',
     '--epoch=both --peers=keras': '--peers must be some of seqmask_buckets, seqmask_mixed, '
-                                  'keras_fit; got keras.',
+                                  'seqmask_in_keras_fit, keras_fit; got keras.',
     '--python=pytorch=/nowhere/python':
         "--python=pytorch=/nowhere/python: '/nowhere/python' cannot be run.",
     '--python=python3': '--python=python3: must be FRAMEWORK=PATH, with one of tensorflow, '
@@ -146,8 +146,8 @@ def test_scaling_varies_one_size_after_the_other(done, folder):
 def test_whole_epochs(done, folder):
     *parts, = blocks(done['epoch'])
     rows = rows_of(folder / 'epoch.csv')
-    peers = ['seqmask buckets', 'seqmask mixed', 'Keras fit']
-    for source, found in zip(['handwriting', 'log-normal'], [parts[:5], parts[5:]]):
+    peers = ['seqmask buckets', 'seqmask mixed', 'seqmask in Keras fit', 'Keras fit']
+    for source, found in zip(['handwriting', 'log-normal'], [parts[:6], parts[6:]]):
         (title,), _, epochs, *ratios = found
         steps = re.match(rf'{source}: 7 sequences of \d+ to \d+ steps, (\d+) in all; '
                          '1 bidirectional lstm, H=4, B=3; ', title)[1]
@@ -155,10 +155,9 @@ def test_whole_epochs(done, folder):
             '', 'epoch s', 'min - max', 'steps/s', 'padding', 'memory MB']
         assert names(epochs[1:]) == peers
         assert [names(lines) for lines in ratios] == [
-            ['seqmask buckets /', 'seqmask mixed', 'Keras fit'],
-            ['seqmask mixed /', 'seqmask buckets', 'Keras fit']]
+            [f'{peer} /', *(other for other in peers if other != peer)] for peer in peers[:3]]
         padding = [int(re.search(r'(\d+)%', line)[1]) for line in epochs[1:]]
-        assert padding[0] <= padding[1] == padding[2]
+        assert padding[0] <= padding[1] == padding[2] == padding[3]
         kept = {(row['peer'], row['quantity']): row for row in rows if row['data'] == source}
         for peer in peers:
             assert kept[peer, 'epoch_seconds']['real_steps'] == steps

@@ -4,6 +4,8 @@ import doctest
 import importlib
 import inspect
 import pkgutil
+import re
+import tempfile
 
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ def failures(module):
     report = []
     runner = doctest.DocTestRunner(verbose=False)
     for test in doctest.DocTestFinder().find(
-            module, extraglobs={'tf': tf, 'np': np, 'seqmask': seqmask}):
+            module, extraglobs={'tf': tf, 'np': np, 'seqmask': seqmask, 'tempfile': tempfile}):
         runner.run(test, out=report.append)
     return ''.join(report)
 
@@ -111,3 +113,9 @@ def test_a_wrong_example_is_found():
     found = failures(module)
     assert 'Expected:\n    3' in found
     assert 'Got:\n    2' in found
+
+
+def test_help_of_the_package_is_a_table_of_contents():
+    named = set(re.findall(r'\w+', seqmask.__doc__))
+    assert set(seqmask.__all__) <= named
+    assert set(seqmask.models.__all__) - {'factorize_ratings', 'rating_biases'} <= named

@@ -184,10 +184,12 @@ def test_whole_sequences_give_the_models_own_loss():
     np.testing.assert_array_equal(found, model.loss(whole, training=False))
 
 
-@pytest.mark.parametrize('options', [{'bidirectional': True}, {'filters': 2}])
+@pytest.mark.parametrize('options', [
+    {'bidirectional': True}, {'filters': 2},
+    {'standardizer': seqmask.data.standardize_sequences}], ids=lambda options: next(iter(options)))
 def test_a_model_that_sees_steps_to_come_is_refused(options):
     model = seqmask.models.SequenceLabeller(2, 3, **{'bidirectional': False, **options})
-    with pytest.raises(ValueError, match='bidirectional must be False and filters 0'):
+    with pytest.raises(ValueError, match='bidirectional must be False, filters 0 and standardizer'):
         training.ChunkLoss(model, 2)
 
 

@@ -32,6 +32,7 @@ FLOOR = Peer('GEMM floor', 'tensorflow', 'tensorflow_layers')
 EPOCHS = [
     Peer('seqmask buckets', 'tensorflow', 'epochs'),
     Peer('seqmask mixed', 'tensorflow', 'epochs'),
+    Peer('seqmask in Keras fit', 'tensorflow', 'epochs'),
     Peer('Keras fit', 'tensorflow', 'epochs'),
 ]
 FRAMEWORKS = ('tensorflow', 'pytorch', 'flax')

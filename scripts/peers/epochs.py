@@ -1,8 +1,11 @@
-"""Peers that train for whole epochs: seqmask's Trainer, and Keras's Model.fit on the same network.
+"""Peers that train for whole epochs: seqmask's Trainer, and Keras's Model.fit on the same network,
+once of Keras's layers and once of those in seqmask.keras.
 
 A labeller: recurrent layers and a linear map of each step, cross-entropy, Adam. Keras's has a
 Masking layer in front, which its layers and its loss follow.
 """
+
+import functools
 
 import tensorflow as tf
 
@@ -24,7 +27,9 @@ def build(peer, data, settings):
         sequences, settings['batch_size'], shuffle=True, seed=0,
         bucket_boundaries=BUCKETS if peer == 'seqmask_buckets' else None)
     first = next(iter(sequence_data.Batches(sequences, settings['batch_size'])))
-    train = {'keras_fit': fit_keras}.get(peer, fit_ours)
+    train = {'keras_fit': functools.partial(fit_keras, tf.keras.layers),
+             'seqmask_in_keras_fit': functools.partial(fit_keras, seqmask.keras)
+             }.get(peer, fit_ours)
     epoch, logits, loss = train(sequences, batches, first, int(data['classes']), weights, settings)
     real = tf.sequence_mask(first['lengths'])
     values = {'logits': logits[real].numpy(), 'loss': float(loss)}
@@ -55,14 +60,14 @@ def fit_ours(sequences, batches, first, classes, weights, settings):
     return epoch, logits, loss(model, first, training=False).mean()
 
 
-def fit_keras(sequences, batches, first, classes, weights, settings):
-    """The same of `keras.Model.fit`."""
+def fit_keras(room, sequences, batches, first, classes, weights, settings):
+    """The same of `keras.Model.fit`, its recurrent layers from `room`."""
     layers = tf.keras.layers
-    make = {'lstm': layers.LSTM, 'gru': layers.GRU}[settings['cell']]
+    make = {'lstm': room.LSTM, 'gru': room.GRU}[settings['cell']]
     recurrent = [make(settings['hidden_size'], return_sequences=True)
                  for _ in range(settings['num_layers'])]
     if settings['bidirectional']:
-        recurrent = [layers.Bidirectional(layer) for layer in recurrent]
+        recurrent = [room.Bidirectional(layer) for layer in recurrent]
     model = tf.keras.Sequential([
         layers.Input([None, sequences.frames.shape[1]]), layers.Masking(), *recurrent,
         layers.Dense(classes)])

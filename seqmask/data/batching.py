@@ -1,5 +1,9 @@
 """Zero-padded batches in an order that is a function of seed and epoch alone."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import tensorflow as tf
 
@@ -62,9 +66,12 @@ class Batches:
     '2 batches of 1 to 2 sequences, 1 to 3 steps; 14.3% of the steps are padding'
     """
 
-    def __init__(self, sequences, batch_size=None, *, shuffle=False, seed=0, bucket_boundaries=None,
-                 overflow='error', drop_remainder=False, max_steps=None, count='padded', multiple=1,
-                 shard=None):
+    def __init__(self, sequences: Sequences, batch_size: int | None = None, *,
+                 shuffle: bool = False, seed: int = 0,
+                 bucket_boundaries: int | str | Iterable[int] | None = None,
+                 overflow: str = 'error', drop_remainder: bool = False,
+                 max_steps: int | None = None, count: str = 'padded', multiple: int = 1,
+                 shard: tuple[int, int] | None = None):
         if not isinstance(sequences, Sequences):
             raise TypeError(f'sequences must be a Sequences, got {type(sequences).__name__}.')
         self._size = planning.BatchSize(batch_size, max_steps, count, multiple)
@@ -87,7 +94,7 @@ class Batches:
                               for name, values in
                               {'inputs': sequences.frames, **sequences.steps}.items()}
 
-    def __len__(self):
+    def __len__(self) -> int:
         """Number of batches in epoch 0; with `batch_size` every epoch has as many.
 
         With a budget and shuffling it depends on which sequences meet, so it differs by a few.
@@ -96,20 +103,20 @@ class Batches:
             self._number = len(self.plan(0))
         return self._number
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[dict[str, tf.Tensor]]:
         return iter(self.at_epoch(0))
 
     @property
-    def dataset(self):
+    def dataset(self) -> tf.data.Dataset:
         """Epoch 0 as a `tf.data.Dataset`."""
         return self.at_epoch(0)
 
     @property
-    def element_spec(self):
+    def element_spec(self) -> dict[str, tf.TensorSpec]:
         """`tf.TypeSpec` of a batch, B and T unknown: `tf.function(input_signature=[...])`."""
         return self.dataset.element_spec
 
-    def at_epoch(self, epoch):
+    def at_epoch(self, epoch: int) -> tf.data.Dataset:
         """The batches of one epoch.
 
         Args:
@@ -130,7 +137,7 @@ class Batches:
         options.experimental_optimization.apply_default_optimizations = False
         return dataset.with_options(options)
 
-    def plan(self, epoch=0):
+    def plan(self, epoch: int = 0) -> list[np.ndarray]:
         """Which sequences stand in which batch, of this worker's part.
 
         Args:
@@ -145,7 +152,7 @@ class Batches:
             self._lengths, self._buckets, self._size, rng=rng, shuffle=self.shuffle,
             drop_remainder=self.drop_remainder)]
 
-    def padding_share(self, epoch=0):
+    def padding_share(self, epoch: int = 0) -> float:
         """Padded steps as a fraction of all steps in an epoch's batches, of this worker's part.
 
         share = sum over batches of (B * T - sum of lengths) / sum over batches of B * T
@@ -158,7 +165,7 @@ class Batches:
         """
         return planning.padding_share([self._lengths[batch] for batch in self.plan(epoch)])
 
-    def report(self, epoch=0):
+    def report(self, epoch: int = 0) -> str:
         """One line on an epoch's batches, of this worker's part: how many, how long, how padded.
 
         Args:

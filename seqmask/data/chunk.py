@@ -4,23 +4,29 @@ A dict: 'lengths' int32 [b]; each field per step [n, ...], n = sum of lengths, o
 the other; each field per sequence [b, ...]. Strings are arrays of str or bytes, as they came.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import tensorflow as tf
 
+from seqmask.checks import TensorLike
+from seqmask.data.schema import Schema
 from seqmask.data.sequences import Sequences
 
 MOST_SEQUENCES = 256
 MOST_BYTES = 1 << 21
 
 
-def most_steps(schema):
+def most_steps(schema: Schema) -> int:
     """How many steps a chunk should hold at most; one sequence alone may hold more."""
     size = sum(field.dtype.size * int(np.prod(field.shape)) for field in schema.fields.values()
                if field.per == 'step')
     return max(1, MOST_BYTES // max(1, size))
 
 
-def cuts(lengths, steps):
+def cuts(lengths: np.ndarray, steps: int) -> Iterator[tuple[int, int]]:
     """Where to cut some sequences into chunks: (first, last + 1) of each, in order.
 
     Args:
@@ -40,14 +46,14 @@ def cuts(lengths, steps):
         first = last
 
 
-def empty(schema):
+def empty(schema: Schema) -> dict[str, np.ndarray]:
     """A chunk without sequences."""
     chunk = {name: np.zeros((0, *field.shape), _array_dtype(field))
              for name, field in schema.fields.items()}
     return {**chunk, 'lengths': np.zeros([0], np.int32)}
 
 
-def fitted(chunk, schema):
+def fitted(chunk: dict[str, np.ndarray], schema: Schema) -> dict[str, np.ndarray]:
     """A chunk in the schema's dtypes, strings as objects of bytes: what becomes tensors."""
     return {'lengths': chunk['lengths'],
             **{name: _bytes(chunk[name]) if field.dtype == tf.string
@@ -55,7 +61,7 @@ def fitted(chunk, schema):
                for name, field in schema.fields.items()}}
 
 
-def joined(chunks, schema, source):
+def joined(chunks: Iterable[dict[str, np.ndarray]], schema: Schema, source: str) -> Sequences:
     """`Sequences` of all chunks."""
     parts = {name: [] for name in ['lengths', *schema.fields]}
     for chunk in chunks:
@@ -73,7 +79,7 @@ def joined(chunks, schema, source):
                      {name: arrays[name] for name in schema.sequences})
 
 
-def readable(name, values, source):
+def readable(name: str, values: TensorLike, source: str) -> np.ndarray:
     """Strings as NumPy's str where they are objects of bytes; anything else as it is."""
     values = np.asarray(values)
     if values.dtype.kind != 'O':
@@ -86,7 +92,7 @@ def readable(name, values, source):
     return np.array(flat, dtype=str).reshape(values.shape)
 
 
-def not_finite(frames, lengths):
+def not_finite(frames: np.ndarray, lengths: np.ndarray) -> tuple[int, int, float] | None:
     """The first value that is not finite among the frames of a chunk.
 
     Args:

@@ -1,7 +1,10 @@
 """Lines of a CSV file as columns, some hundred at a time, and which line is wrong."""
 
+from __future__ import annotations
+
 import csv
-from typing import NamedTuple, Optional
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -13,10 +16,10 @@ class Column(NamedTuple):
     """A column: its name, and what its fields are; None is not looked at."""
 
     name: str
-    dtype: Optional[tf.DType]
+    dtype: tf.DType | None
 
 
-def blocks(path):
+def blocks(path: str) -> Iterator[list[tuple[int, bytes]]]:
     """The lines of a file.
 
     Args:
@@ -51,7 +54,7 @@ def blocks(path):
                              f'have been cut short. End it with one if it is whole.')
 
 
-def fields_of(path, number, line, count=None):
+def fields_of(path: str, number: int, line: bytes, count: int | None = None) -> list[str]:
     """The fields of one line, of which there must be `count`."""
     try:
         fields = next(csv.reader([line.decode()], strict=True), [])
@@ -63,7 +66,8 @@ def fields_of(path, number, line, count=None):
     return fields
 
 
-def decoded(path, rows, columns):
+def decoded(path: str, rows: list[tuple[int, bytes]],
+            columns: list[Column]) -> dict[str, np.ndarray]:
     """The columns of some rows.
 
     Args:

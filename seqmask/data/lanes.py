@@ -1,5 +1,9 @@
 """Long sequences in chunks, one after the other in the lanes of a batch."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+
 import numpy as np
 import tensorflow as tf
 
@@ -40,7 +44,8 @@ class Lanes:
     [2 1] [False  True]
     """
 
-    def __init__(self, sequences, num_lanes, chunk_size, *, shuffle=False, seed=0):
+    def __init__(self, sequences: Sequences, num_lanes: int, chunk_size: int, *,
+                 shuffle: bool = False, seed: int = 0):
         if not isinstance(sequences, Sequences):
             raise TypeError(f'sequences must be a Sequences, got {type(sequences).__name__}.')
         self.num_lanes = checks.size('num_lanes', num_lanes)
@@ -55,19 +60,19 @@ class Lanes:
             self._per_sequence = {name: tf.constant(values) for name, values
                                   in sequences.sequences.items()}
 
-    def __len__(self):
+    def __len__(self) -> int:
         """Number of batches in epoch 0; another order may fill the lanes a little differently."""
         return len(self.plan(0)[0])
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[dict[str, tf.Tensor]]:
         return iter(self.at_epoch(0))
 
     @property
-    def element_spec(self):
+    def element_spec(self) -> dict[str, tf.TensorSpec]:
         """`tf.TypeSpec` of a batch, T unknown: `tf.function(input_signature=[...])`."""
         return self.at_epoch(0).element_spec
 
-    def at_epoch(self, epoch):
+    def at_epoch(self, epoch: int) -> tf.data.Dataset:
         """The batches of one epoch, a `tf.data.Dataset` of dicts, cut in the background."""
         sequences, offsets, lengths = self.plan(epoch)
         with tf.device('CPU'):
@@ -76,7 +81,7 @@ class Lanes:
                 (offsets == 0) & (lengths > 0)))
             return dataset.map(self._batch).prefetch(2)
 
-    def plan(self, epoch=0):
+    def plan(self, epoch: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What stands in each lane of each batch.
 
         Args:
@@ -108,7 +113,7 @@ class Lanes:
         lengths[at] = np.minimum(self._lengths[sequences[at]] - offsets[at], self.chunk_size)
         return sequences, offsets, lengths
 
-    def padding_share(self, epoch=0):
+    def padding_share(self, epoch: int = 0) -> float:
         """Padded steps as a fraction of all steps in an epoch's batches; 0 where there are none."""
         lengths = self.plan(epoch)[2]
         steps = int(lengths.max(axis=1, initial=0).sum()) * self.num_lanes

@@ -1,5 +1,7 @@
 """Sequences in one long table: a CSV file with a row for each step."""
 
+from __future__ import annotations
+
 import itertools
 import os
 import re
@@ -7,6 +9,7 @@ import re
 import numpy as np
 import tensorflow as tf
 
+from seqmask.checks import PathLike
 from seqmask.data import chunk as chunking
 from seqmask.data.csv_rows import Column, blocks, decoded, fields_of
 from seqmask.data.schema import Field, Schema
@@ -15,7 +18,8 @@ from seqmask.data.stream import Stream
 SAMPLE = 1000       # rows that say which columns are numbers
 
 
-def open_csv(path, *, sequence='sequence', time=None, labels=None, features=None):
+def open_csv(path: PathLike, *, sequence: str = 'sequence', time: str | None = None,
+             labels: str | None = None, features: list[str] | None = None) -> Stream:
     """Opens a table with a row for each step for reading chunk by chunk.
 
     UTF-8 with commas; the first line names the columns, blank lines are passed over, a field in

@@ -1,7 +1,12 @@
 """Statistics of the real steps of whatever holds sequences, in one pass."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
 import numpy as np
 
+from seqmask.checks import TensorLike
 from seqmask.data.sequences import Sequences
 from seqmask.data.stream import Stream
 
@@ -17,7 +22,7 @@ class Moments:
       variances. COMPSTAT, 1982.
     """
 
-    def __init__(self, size):
+    def __init__(self, size: int):
         self.steps = 0
         self.count = np.zeros(size, np.int64)
         self.mean = np.zeros(size)
@@ -25,7 +30,7 @@ class Moments:
         self.low = np.full(size, np.inf)
         self.high = np.full(size, -np.inf)
 
-    def add(self, frames):
+    def add(self, frames: np.ndarray) -> None:
         """Merges the moments of frames [N, D] into those of all before, by Chan's formula."""
         frames = frames.astype(np.float64)
         if frames.shape[1:] != self.mean.shape:
@@ -47,18 +52,18 @@ class Moments:
         self.low, self.high = np.minimum(self.low, low), np.maximum(self.high, high)
         self.count = total
 
-    def standard(self):
+    def standard(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and deviation of each feature; deviation 1 of what is constant."""
         constant = self.low == self.high        # exactly; a sum of equals is rounded
         return (np.where(constant, self.low, self.mean),
                 np.where(constant, 1.0, np.sqrt(self.squares / self.count)))
 
-    def minmax(self):
+    def minmax(self) -> tuple[np.ndarray, np.ndarray]:
         """Minimum and range of each feature; range 1 of what is constant."""
         return self.low, np.where(self.low == self.high, 1.0, self.high - self.low)
 
 
-def chunks(source):
+def chunks(source: Sequences | Stream | Iterable[Mapping[str, TensorLike]]) -> Iterator[np.ndarray]:
     """The real frames of a source, [N, D] at a time."""
     if isinstance(source, Sequences):
         for start in range(0, len(source.frames), CHUNK):

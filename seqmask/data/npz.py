@@ -1,5 +1,7 @@
 """Sequences in one NumPy .npz file."""
 
+from __future__ import annotations
+
 import contextlib
 import io
 import os
@@ -7,14 +9,15 @@ import zipfile
 
 import numpy as np
 
+from seqmask.checks import PathLike
 from seqmask.data.npz_archive import records_of
 from seqmask.data.npz_spool import spooled
 from seqmask.data.sequences import Sequences
-from seqmask.data.stream import as_stream
+from seqmask.data.stream import Stream, as_stream
 from seqmask.data.whole_file import whole_file
 
 
-def read_npz(path):
+def read_npz(path: PathLike) -> Sequences:
     """Reads a collection of sequences.
 
     The file holds the sequences either one after the other or padded, B sequences, N frames in all:
@@ -55,7 +58,7 @@ def read_npz(path):
         raise ValueError(f'{path}: {error}') from error
 
 
-def write_npz(path, sequences):
+def write_npz(path: PathLike, sequences: Sequences | Stream) -> None:
     """Writes a collection of sequences, so that `read_npz` and `open_npz` give it back.
 
     The file appears whole or not at all: an earlier one of that name stays until the new one is

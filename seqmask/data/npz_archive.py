@@ -1,5 +1,7 @@
 """The zip archive behind an .npz file: is it whole, and what does it hold, record by record?"""
 
+from __future__ import annotations
+
 import contextlib
 import math
 import os
@@ -7,7 +9,8 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -18,7 +21,7 @@ class Record(NamedTuple):
     """Where an array stands in the archive, and what its header says."""
 
     member: str
-    shape: tuple
+    shape: tuple[int, ...]
     fortran_order: bool
     dtype: np.dtype
 
@@ -35,14 +38,15 @@ class Archive:
       ValueError: If it is damaged; the message names the file and the record.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str):
         self.path = path
         with open(path, 'rb') as file:
             self._state = _state(file)
             self.records = records_of(path, file, _verified)
 
     @contextlib.contextmanager
-    def readers(self, records):
+    def readers(self,
+                records: Mapping[Any, str]) -> Iterator[dict[Any, Callable[[int], np.ndarray]]]:
         """Opens records for reading side by side, each with a handle of its own.
 
         Args:
@@ -75,18 +79,18 @@ class Archive:
             yield readers
 
 
-def number_of_records(file, archive):
+def number_of_records(file: BinaryIO, archive: zipfile.ZipFile) -> int:
     """As the end of the archive states it; zipfile would lose records of a damaged directory."""
     file.seek(-22 - len(archive.comment), os.SEEK_END)
     return int.from_bytes(file.read(12)[10:], 'little')
 
 
-def name_of(member):
+def name_of(member: str) -> str:
     """The record's name, of the member's of the archive."""
     return member[:-len('.npy')] if member.endswith('.npy') else member
 
 
-def damage(path, where, error):
+def damage(path: str, where: str, error: Exception) -> ValueError:
     """The ValueError to raise for whatever zipfile, zlib or NumPy raised."""
     words = ' '.join(str(error).split()) or type(error).__name__
     return ValueError(f'{path}: {where}: {words.rstrip(".")}.')
@@ -97,7 +101,8 @@ def _state(file):
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def records_of(path, file, read):
+def records_of(path: str, file: BinaryIO,
+               read: Callable[[zipfile.ZipFile, str], Any]) -> dict[str, Any]:
     """What `read(archive, member)` makes of each record, by name; any damage is a ValueError.
 
     Args:

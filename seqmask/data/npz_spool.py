@@ -1,15 +1,20 @@
 """How a stream gets into the zip archive behind an .npz file."""
 
+from __future__ import annotations
+
 import contextlib
 import tempfile
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
 
 import numpy as np
 
 from seqmask.data import chunk as chunking
+from seqmask.data.stream import Stream
 
 
 @contextlib.contextmanager
-def spooled(stream, folder):
+def spooled(stream: Stream, folder: str) -> Iterator[dict[str, Callable[[BinaryIO], None]]]:
     """The records of a stream, read once.
 
     An .npy record begins with its shape, and a zip archive takes one record after the other; so

@@ -1,10 +1,13 @@
 """Sequences in one NumPy .npz file that need not fit into memory."""
 
+from __future__ import annotations
+
 import os
 
 import numpy as np
 import tensorflow as tf
 
+from seqmask.checks import PathLike
 from seqmask.data import chunk as chunking
 from seqmask.data.npz_archive import BLOCK, Archive
 from seqmask.data.schema import Field, Schema, tensor_dtype
@@ -13,7 +16,7 @@ from seqmask.data.stream import Stream
 LAYOUTS = {'frames': ('[N, D]', 2), 'frames_packed': ('[N, D/8]', 2), 'inputs': ('[B, T, D]', 3)}
 
 
-def open_npz(path):
+def open_npz(path: PathLike) -> Stream:
     """Opens a file of sequences for reading chunk by chunk.
 
     The file is what `read_npz` describes, frames one after the other, packed or padded, and is

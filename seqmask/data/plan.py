@@ -1,5 +1,9 @@
 """Which sequences stand in which batch? NumPy on lengths alone, once an epoch."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
 import numpy as np
 
 from seqmask import checks
@@ -22,7 +26,8 @@ class BatchSize:
         max_steps is given.
     """
 
-    def __init__(self, batch_size, max_steps, count='padded', multiple=1):
+    def __init__(self, batch_size: int | None, max_steps: int | None, count: str = 'padded',
+                 multiple: int = 1):
         self.multiple = checks.size('multiple', multiple)
         self.count = checks.choice('count', count, ['padded', 'real'])
         if (batch_size is None) == (max_steps is None):
@@ -37,11 +42,11 @@ class BatchSize:
         else:
             self.batch_size = self.rounded(batch_size)
 
-    def rounded(self, number):
+    def rounded(self, number: int) -> int:
         """`number` down to a multiple, or itself where it is below one."""
         return int(number - number % self.multiple if number >= self.multiple else number)
 
-    def ends(self, lengths, drop_remainder):
+    def ends(self, lengths: np.ndarray, drop_remainder: bool) -> list[int]:
         """Where each batch ends, if they are filled one after the other.
 
         A batch takes at least one sequence, so that one that exceeds the budget alone is not lost.
@@ -85,7 +90,8 @@ class BatchSize:
             width *= 4
 
 
-def make_plan(lengths, buckets, size, *, rng, shuffle, drop_remainder):
+def make_plan(lengths: np.ndarray, buckets: np.ndarray, size: BatchSize, *,
+              rng: np.random.Generator, shuffle: bool, drop_remainder: bool) -> list[np.ndarray]:
     """The indices of each batch's sequences.
 
     Args:
@@ -109,7 +115,8 @@ def make_plan(lengths, buckets, size, *, rng, shuffle, drop_remainder):
     return [batches[k] for k in rng.permutation(len(batches))] if shuffle else batches
 
 
-def make_boundaries(boundaries, lengths):
+def make_boundaries(boundaries: int | str | Iterable[int] | None,
+                    lengths: np.ndarray) -> list[int] | None:
     """Longest length of each bucket, as a list, or None for a single bucket.
 
     Args:
@@ -141,7 +148,7 @@ def make_boundaries(boundaries, lengths):
     return boundaries
 
 
-def find_buckets(lengths, boundaries, overflow):
+def find_buckets(lengths: np.ndarray, boundaries: list[int] | None, overflow: str) -> np.ndarray:
     """The bucket of each sequence: the first whose boundary is not below its length.
 
     Args:
@@ -166,7 +173,7 @@ def find_buckets(lengths, boundaries, overflow):
     return np.minimum(buckets, len(boundaries) - 1)
 
 
-def make_shard(shard):
+def make_shard(shard: tuple[int, int] | None) -> tuple[int, int]:
     """`shard` as (index, count), two Python ints.
 
     Args:
@@ -190,7 +197,7 @@ def make_shard(shard):
     return index, count
 
 
-def padding_share(batches):
+def padding_share(batches: list[np.ndarray]) -> float:
     """Padded steps as a fraction of all steps; 0 where there are none.
 
     Args:
@@ -204,7 +211,7 @@ def padding_share(batches):
     return (steps - real) / steps if steps else 0.0
 
 
-def describe(batches, batch_size):
+def describe(batches: list[np.ndarray], batch_size: int | None) -> str:
     """One line on batches of these lengths.
 
     Args:

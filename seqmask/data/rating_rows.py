@@ -1,11 +1,14 @@
 """Tables of ratings, sparse or dense, as lists of unequal length: what a model takes."""
 
+from __future__ import annotations
+
 import tensorflow as tf
 
 from seqmask import checks
+from seqmask.checks import TensorLike
 
 
-def rows_from_matrix(ratings, mask):
+def rows_from_matrix(ratings: TensorLike, mask: TensorLike) -> dict[str, tf.Tensor]:
     """Lists of the ratings that are real in a matrix, row by row.
 
     inputs[b] = ratings[b, c] of the columns c where mask[b, c],   columns[b] = those c, ascending
@@ -33,7 +36,7 @@ def rows_from_matrix(ratings, mask):
     return _rows(tf.boolean_mask(ratings, mask), places, tf.shape(ratings, tf.int64)[0])
 
 
-def rows_from_sparse(ratings):
+def rows_from_sparse(ratings: tf.SparseTensor) -> dict[str, tf.Tensor]:
     """Lists of the ratings of a sparse matrix, row by row.
 
     Args:

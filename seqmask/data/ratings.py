@@ -1,11 +1,15 @@
 """Who rated what, and how: from files to lists of unequal length."""
 
+from __future__ import annotations
+
 import csv
 import os
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from seqmask.checks import PathLike, TensorLike
 from seqmask.data.sequences import Sequences
 
 SEPARATORS = ('::', '\t', ',', ';')
@@ -23,11 +27,12 @@ class Ratings(NamedTuple):
     users: np.ndarray
     items: np.ndarray
     values: np.ndarray
-    user_names: list
-    item_names: list
+    user_names: list[str]
+    item_names: list[str]
 
 
-def read_ratings(path, *, rating_range=None, after=None):
+def read_ratings(path: PathLike, *, rating_range: tuple[float, float] | None = None,
+                 after: Ratings | None = None) -> Ratings:
     """Reads a table `user,item,rating[,timestamp]`.
 
     Fields are separated by commas, tabs, semicolons or `::`, whichever the first line has. The
@@ -73,7 +78,8 @@ def read_ratings(path, *, rating_range=None, after=None):
     return ratings
 
 
-def split_ratings(ratings, fraction, seed=0):
+def split_ratings(ratings: int | TensorLike, fraction: float,
+                  seed: int | Sequence[int] = 0) -> np.ndarray:
     """Draws a part of the ratings at random.
 
     Args:
@@ -101,7 +107,8 @@ def split_ratings(ratings, fraction, seed=0):
     return drawn
 
 
-def rating_rows(ratings, given, scored=None, *, by='user'):
+def rating_rows(ratings: Ratings, given: TensorLike, scored: TensorLike | None = None, *,
+                by: str = 'user') -> Sequences:
     """Each user's ratings as a list, or each item's: what `models.RatingAutoencoder` takes.
 
     Args:

@@ -1,13 +1,16 @@
 """What a source of sequences holds: names, dtypes, shapes."""
 
+from __future__ import annotations
+
 import json
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from seqmask import checks
-from seqmask.data.sequences import RESERVED
+from seqmask.data.sequences import RESERVED, Sequences
 
 
 class Field(NamedTuple):
@@ -23,7 +26,7 @@ class Field(NamedTuple):
     """
 
     dtype: tf.DType
-    shape: tuple
+    shape: tuple[int, ...]
     per: str
 
 
@@ -55,7 +58,7 @@ class Schema:
     True
     """
 
-    def __init__(self, fields):
+    def __init__(self, fields: Mapping[str, Field | tuple]):
         checked = {name: _field(name, *field) for name, field in dict(fields).items()}
         if 'inputs' not in checked:
             raise ValueError(f"a schema must have 'inputs', the features of each step, got "
@@ -69,7 +72,7 @@ class Schema:
         self.fields = {'inputs': inputs, **checked}
 
     @classmethod
-    def of(cls, sequences):
+    def of(cls, sequences: Sequences) -> Schema:
         """The schema of a collection in memory.
 
         Args:
@@ -94,7 +97,7 @@ class Schema:
                        for name, values in sequences.sequences.items()}})
 
     @classmethod
-    def from_json(cls, text):
+    def from_json(cls, text: str) -> Schema:
         """The schema that `to_json` wrote.
 
         Args:
@@ -112,7 +115,7 @@ class Schema:
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f'this is not the JSON of a schema: {error}') from error
 
-    def to_json(self):
+    def to_json(self) -> str:
         """The schema as a line of JSON, which `from_json` reads.
 
         Returns:
@@ -122,17 +125,17 @@ class Schema:
                                   'per': field.per} for name, field in self.fields.items()})
 
     @property
-    def steps(self):
+    def steps(self) -> list[str]:
         """Names of the fields per step, 'inputs' first."""
         return [name for name, field in self.fields.items() if field.per == 'step']
 
     @property
-    def sequences(self):
+    def sequences(self) -> list[str]:
         """Names of the fields per sequence, 'lengths' not among them."""
         return [name for name, field in self.fields.items() if field.per == 'sequence']
 
     @property
-    def element_spec(self):
+    def element_spec(self) -> dict[str, tf.TensorSpec]:
         """Dict of `tf.TensorSpec` of one unpadded sequence.
 
         'inputs' [None, D], 'lengths' int32 scalar, [None, ...] per step, [...] per sequence.
@@ -141,26 +144,26 @@ class Schema:
                 for name, field in self.fields.items()}
         return {'inputs': spec.pop('inputs'), 'lengths': tf.TensorSpec([], tf.int32), **spec}
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         if not isinstance(other, Schema):
             return NotImplemented
         return self.fields == other.fields
 
-    def __hash__(self):
+    def __hash__(self) -> int:
         return hash(frozenset(self.fields.items()))
 
-    def __str__(self):
+    def __str__(self) -> str:
         rows = [(name, field.dtype.name, str(list(field.shape)), f'per {field.per}')
                 for name, field in self.fields.items()]
         widths = [max(map(len, column)) for column in zip(*rows)]
         return '\n'.join('  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
                          for row in rows)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f'Schema.from_json({self.to_json()!r})'
 
 
-def tensor_dtype(name, dtype):
+def tensor_dtype(name: str, dtype: np.dtype) -> tf.DType:
     """The `tf.DType` of a field's NumPy dtype; strings of any kind are tf.string.
 
     Args:

@@ -1,6 +1,12 @@
 """A collection of sequences in memory, one after the other, without padding."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
 import numpy as np
+
+from seqmask.checks import TensorLike
 
 RESERVED = ('frames', 'frames_packed', 'inputs', 'lengths', 'step_fields', 'label_names')
 
@@ -27,7 +33,9 @@ class Sequences:
     (2, array([1]))
     """
 
-    def __init__(self, frames, lengths, steps=None, sequences=None):
+    def __init__(self, frames: TensorLike, lengths: TensorLike,
+                 steps: Mapping[str, TensorLike] | None = None,
+                 sequences: Mapping[str, TensorLike] | None = None):
         self.frames = _frames('frames', frames)
         if self.frames.ndim != 2:
             raise ValueError(f'frames must have rank 2 [N, D], got shape {self.frames.shape}.')
@@ -40,7 +48,9 @@ class Sequences:
             raise ValueError(f'{twice[0]!r} is given per step and per sequence. Rename one.')
 
     @classmethod
-    def from_list(cls, frames, steps=None, sequences=None):
+    def from_list(cls, frames: Iterable[TensorLike],
+                  steps: Mapping[str, Iterable[TensorLike]] | None = None,
+                  sequences: Mapping[str, TensorLike] | None = None) -> Sequences:
         """A collection from one array for each sequence.
 
         Args:
@@ -71,10 +81,10 @@ class Sequences:
         return cls(_concatenate(frames) if frames else np.zeros([0, 0], np.float32),
                    np.array(lengths, np.int32), joined, sequences)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.lengths)
 
-    def sequence(self, i):
+    def sequence(self, i: int) -> dict[str, np.ndarray | np.generic]:
         """One sequence, unpadded.
 
         Args:
@@ -94,7 +104,7 @@ class Sequences:
                 **{name: values[real] for name, values in self.steps.items()},
                 **{name: values[i] for name, values in self.sequences.items()}}
 
-    def select(self, mask_or_indices):
+    def select(self, mask_or_indices: TensorLike) -> Sequences:
         """The chosen sequences, as a collection of their own.
 
         Args:

@@ -1,15 +1,22 @@
 """What is in memory, or comes as a `tf.data.Dataset`, as a stream."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
 import numpy as np
 import tensorflow as tf
 
+from seqmask.checks import TensorLike
 from seqmask.data import chunk as chunking
 from seqmask.data.schema import Field, Schema
 from seqmask.data.sequences import Sequences
 from seqmask.data.stream import Stream, reason
 
 
-def from_lists(frames, steps=None, sequences=None):
+def from_lists(frames: Iterable[TensorLike],
+               steps: Mapping[str, Iterable[TensorLike]] | None = None,
+               sequences: Mapping[str, TensorLike] | None = None) -> Stream:
     """A stream of Python lists or arrays, one for each sequence.
 
     Args:
@@ -32,7 +39,8 @@ def from_lists(frames, steps=None, sequences=None):
     return Stream.from_sequences(Sequences.from_list(frames, steps, sequences))
 
 
-def from_ragged(ragged, steps=None, sequences=None):
+def from_ragged(ragged: tf.RaggedTensor, steps: Mapping[str, tf.RaggedTensor] | None = None,
+                sequences: Mapping[str, TensorLike] | None = None) -> Stream:
     """A stream of ragged tensors.
 
     Args:
@@ -64,7 +72,7 @@ def from_ragged(ragged, steps=None, sequences=None):
     return Stream.from_sequences(Sequences(frames, lengths, joined, whole))
 
 
-def from_dataset(dataset, steps=None):
+def from_dataset(dataset: tf.data.Dataset, steps: list[str] | None = None) -> Stream:
     """A stream of any `tf.data.Dataset` of dicts, one sequence each.
 
     Args:
@@ -101,7 +109,7 @@ class _DatasetStream(Stream):
         super().__init__(_schema_of(dataset, steps), self._collected, source='tf.data.Dataset',
                          num_sequences=number if number >= 0 else None)
 
-    def examples(self):
+    def examples(self) -> tf.data.Dataset:
         return self._dataset.enumerate().map(self._cropped)
 
     def _collected(self):

@@ -1,11 +1,15 @@
 """Dividing a collection that came without a division."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import numpy as np
 
 from seqmask.data.sequences import Sequences
 
 
-def split(sequences, fractions, seed=0):
+def split(sequences: Sequences, fractions: Sequence[float], seed: int = 0) -> tuple[Sequences, ...]:
     """Divides a collection at random: every sequence goes to exactly one part.
 
     Part k ends at round(B * (fractions[0] + ... + fractions[k])) of the shuffled sequences; within

@@ -1,10 +1,17 @@
 """Features on one scale, by statistics of real steps."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
 import numpy as np
 import tensorflow as tf
 
 from seqmask import checks
+from seqmask.checks import TensorLike
 from seqmask.data.moments import Moments, chunks
+from seqmask.data.sequences import Sequences
+from seqmask.data.stream import Stream
 from seqmask.masking import apply_mask
 from seqmask.operands import real_only
 
@@ -37,7 +44,8 @@ class Standardizer(tf.Module):
     [[[3.0, 0.0], [0.0, 0.0]]]
     """
 
-    def __init__(self, mean, scale, *, dtype='float32', name=None):
+    def __init__(self, mean: TensorLike, scale: TensorLike, *, dtype: str | tf.DType = 'float32',
+                 name: str | None = None):
         super().__init__(name=name)
         self.dtype = checks.float_dtype('dtype', dtype)
         wide = _wide(self.dtype)
@@ -58,7 +66,9 @@ class Standardizer(tf.Module):
         self.scale = tf.Variable(scale, trainable=False, name='scale')
 
     @classmethod
-    def fit(cls, source, kind='standard', *, dtype='float32', name=None):
+    def fit(cls, source: Sequences | Stream | Iterable[Mapping[str, TensorLike]],
+            kind: str = 'standard', *, dtype: str | tf.DType = 'float32',
+            name: str | None = None) -> Standardizer:
         """The standardizer of a source, in one pass, a chunk in memory at a time.
 
         standard:  mean = sum x / N,   scale = sqrt(sum (x - mean)^2 / N)
@@ -98,7 +108,7 @@ class Standardizer(tf.Module):
         scale = np.where(scale < np.finfo(wide.as_numpy_dtype).tiny, 1.0, scale)
         return cls(mean, scale, dtype=dtype, name=name)
 
-    def __call__(self, inputs, lengths):
+    def __call__(self, inputs: TensorLike, lengths: TensorLike) -> tf.Tensor:
         """Standardizes the real steps.
 
         Args:
@@ -117,7 +127,7 @@ class Standardizer(tf.Module):
         x = tf.cast(inputs, self.mean.dtype)
         return apply_mask(tf.cast((x - self.mean) / self.scale, self.dtype), mask)
 
-    def inverse(self, outputs, lengths):
+    def inverse(self, outputs: TensorLike, lengths: TensorLike) -> tf.Tensor:
         """Undoes a call: predictions in the units of the data.
 
         out[b, t] = outputs[b, t] scale + mean   for t < lengths[b];   0 after it
@@ -132,7 +142,7 @@ class Standardizer(tf.Module):
         x = tf.cast(outputs, self.mean.dtype)
         return apply_mask(tf.cast(x * self.scale + self.mean, self.dtype), mask)
 
-    def apply(self, frames):
+    def apply(self, frames: TensorLike) -> np.ndarray | tf.Tensor:
         """Standardizes frames without padding, before they become a batch.
 
         out = (frames - mean) / scale
@@ -165,7 +175,7 @@ class Standardizer(tf.Module):
         return ((x - self.mean.numpy()) / self.scale.numpy()).astype(self.dtype.as_numpy_dtype)
 
 
-def standardize_sequences(inputs, lengths):
+def standardize_sequences(inputs: TensorLike, lengths: TensorLike) -> tf.Tensor:
     """Each sequence by the mean and the deviation of its own real steps, feature by feature.
 
     out[b, t] = (inputs[b, t] - mean[b]) / deviation[b]   for t < lengths[b];   0 after it

@@ -1,8 +1,12 @@
 """A source of sequences that need not fit into memory, readable again and again."""
 
+from __future__ import annotations
+
 import codecs
 import re
+from collections.abc import Callable, Iterable, Iterator
 
+import numpy as np
 import tensorflow as tf
 
 from seqmask.data import chunk as chunking
@@ -45,7 +49,8 @@ class Stream:
     1 [[3.0]]
     """
 
-    def __init__(self, schema, chunks, *, source, num_sequences=None):
+    def __init__(self, schema: Schema, chunks: Callable[[], Iterable[dict[str, np.ndarray]]], *,
+                 source: str, num_sequences: int | None = None):
         if not isinstance(schema, Schema):
             raise TypeError(f'schema must be a Schema, got {type(schema).__name__}.')
         self.schema = schema
@@ -54,7 +59,7 @@ class Stream:
         self._chunks = chunks
 
     @classmethod
-    def from_sequences(cls, sequences):
+    def from_sequences(cls, sequences: Sequences) -> Stream:
         """A collection in memory as a stream; its arrays are not copied.
 
         Args:
@@ -84,7 +89,7 @@ class Stream:
 
         return cls(schema, chunks, source='memory', num_sequences=len(sequences))
 
-    def chunks(self):
+    def chunks(self) -> Iterator[dict[str, np.ndarray]]:
         """The sequences, a chunk at a time, for NumPy.
 
         Returns:
@@ -95,7 +100,7 @@ class Stream:
         """
         return iter(self._chunks())
 
-    def examples(self):
+    def examples(self) -> tf.data.Dataset:
         """The sequences, one at a time, for `tf.data`.
 
         Returns:
@@ -118,7 +123,7 @@ class Stream:
                     self.num_sequences))
         return dataset
 
-    def to_sequences(self):
+    def to_sequences(self) -> Sequences:
         """All of it, in memory.
 
         Returns:
@@ -133,7 +138,7 @@ class Stream:
         """
         return chunking.joined(self.chunks(), self.schema, self.source)
 
-    def __str__(self):
+    def __str__(self) -> str:
         number = 'sequences' if self.num_sequences is None else f'{self.num_sequences} sequences'
         return f'{self.source}: {number}\n{self.schema}'
 
@@ -162,7 +167,7 @@ class Stream:
         return tf.data.Dataset.range(tf.size(lengths, tf.int64)).map(one)
 
 
-def as_stream(source):
+def as_stream(source: Sequences | Stream) -> Stream:
     """`source` as a `Stream`; it may be `Sequences`."""
     if isinstance(source, Sequences):
         return Stream.from_sequences(source)
@@ -172,7 +177,7 @@ def as_stream(source):
     return source
 
 
-def reason(error):
+def reason(error: Exception) -> str:
     """The sentence in an error that came through `tf.data`.
 
     Args:

@@ -1,5 +1,9 @@
 """Zero-padded batches of a stream that need not fit into memory."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import tensorflow as tf
 
@@ -62,9 +66,12 @@ class StreamBatches:
     (1, 3, 1) [3]
     """
 
-    def __init__(self, stream, batch_size=None, *, max_steps=None, count='padded', multiple=1,
-                 shuffle_buffer=0, seed=0, bucket_boundaries=None, sample=10_000,
-                 overflow='error', drop_remainder=False, shard=None):
+    def __init__(self, stream: Stream, batch_size: int | None = None, *,
+                 max_steps: int | None = None, count: str = 'padded', multiple: int = 1,
+                 shuffle_buffer: int = 0, seed: int = 0,
+                 bucket_boundaries: int | Iterable[int] | None = None, sample: int = 10_000,
+                 overflow: str = 'error', drop_remainder: bool = False,
+                 shard: tuple[int, int] | None = None):
         if not isinstance(stream, Stream):
             raise TypeError(f'stream must be a Stream, got {type(stream).__name__}.')
         self._stream = stream
@@ -90,7 +97,7 @@ class StreamBatches:
             first = self._first_lengths(checks.size('sample', sample))
         self.bucket_boundaries = planning.make_boundaries(bucket_boundaries, first)
 
-    def __len__(self):
+    def __len__(self) -> int:
         """Number of batches, where it is known: a stream of a known number, one bucket."""
         number = self._stream.num_sequences
         if number is None or self.bucket_boundaries is not None:
@@ -99,20 +106,20 @@ class StreamBatches:
         whole, rest = divmod(number, self.batch_size)
         return whole + (rest > 0 and not self.drop_remainder)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[dict[str, tf.Tensor]]:
         return iter(self.at_epoch(0))
 
     @property
-    def dataset(self):
+    def dataset(self) -> tf.data.Dataset:
         """Epoch 0 as a `tf.data.Dataset`."""
         return self.at_epoch(0)
 
     @property
-    def element_spec(self):
+    def element_spec(self) -> dict[str, tf.TensorSpec]:
         """`tf.TypeSpec` of a batch, B and T unknown: `tf.function(input_signature=[...])`."""
         return self.dataset.element_spec
 
-    def at_epoch(self, epoch):
+    def at_epoch(self, epoch: int) -> tf.data.Dataset:
         """The batches of one epoch.
 
         Args:
@@ -123,7 +130,7 @@ class StreamBatches:
         """
         return self._batched(self._stream.examples(), epoch)
 
-    def report(self, epoch=0):
+    def report(self, epoch: int = 0) -> str:
         """One line on an epoch's batches, of this worker's part: how many, how long, how padded.
 
         It reads the stream once.

@@ -1,12 +1,16 @@
 """Sequences in TFRecord files of `tf.train.SequenceExample`."""
 
+from __future__ import annotations
+
 import errno
 import os
 
 import tensorflow as tf
 
+from seqmask.checks import PathLike
 from seqmask.data import chunk as chunking
 from seqmask.data.schema import Field, Schema
+from seqmask.data.sequences import Sequences
 from seqmask.data.stream import Stream, as_stream
 from seqmask.data.tfrecord_codec import LAST, SCHEMA, encode, fitting, parse
 from seqmask.data.whole_file import whole_file
@@ -14,7 +18,7 @@ from seqmask.data.whole_file import whole_file
 LISTS = {'float_list': tf.float32, 'int64_list': tf.int64, 'bytes_list': tf.string}
 
 
-def open_tfrecord(path):
+def open_tfrecord(path: PathLike | list[PathLike]) -> Stream:
     """Opens files of `tf.train.SequenceExample` for reading chunk by chunk.
 
     A record is a sequence. Its context holds 'lengths', one int64, which must be the number of
@@ -63,7 +67,7 @@ def open_tfrecord(path):
     return Stream(schema, chunks, source=', '.join(paths))
 
 
-def write_tfrecord(path, sequences):
+def write_tfrecord(path: PathLike, sequences: Sequences | Stream) -> None:
     """Writes sequences as a TFRecord file, so that `open_tfrecord` gives them back as they are.
 
     One `tf.train.SequenceExample` a sequence, as `open_tfrecord` describes it. float64 and uint64,

@@ -1,13 +1,19 @@
 """A chunk as `tf.train.SequenceExample`s, and back."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+
 import numpy as np
 import tensorflow as tf
+
+from seqmask.data.schema import Schema
 
 SCHEMA, LAST = 'seqmask.schema', 'seqmask.records'
 RAW = (tf.float64, tf.uint64)       # tf.train.Feature has no list that holds them exactly
 
 
-def encode(chunk, schema):
+def encode(chunk: dict[str, np.ndarray], schema: Schema) -> Iterator[tf.train.SequenceExample]:
     """Yields a `tf.train.SequenceExample` for each sequence of a chunk."""
     end = 0
     encoders = {name: _encoder(field) for name, field in schema.fields.items()}
@@ -23,7 +29,8 @@ def encode(chunk, schema):
         yield example
 
 
-def parse(path, before, records, schema):
+def parse(path: str, before: int, records: tf.Tensor,
+          schema: Schema) -> tuple[dict[str, tf.RaggedTensor], dict[str, tf.RaggedTensor]]:
     """The ragged tensors of some serialized records.
 
     Args:
@@ -53,7 +60,8 @@ def parse(path, before, records, schema):
                          f'{_kinds(schema)}.') from error
 
 
-def fitting(path, before, context, lists, schema):
+def fitting(path: str, before: int, context: dict[str, tf.RaggedTensor],
+            lists: dict[str, tf.RaggedTensor], schema: Schema) -> dict[str, np.ndarray]:
     """The chunk that some records hold, each number of values compared with the schema.
 
     Args:

@@ -1,12 +1,15 @@
 """A file appears whole or not at all: an earlier one stays until the new one is complete."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import uuid
+from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def whole_file(path):
+def whole_file(path: str) -> Iterator[str]:
     """Gives the name to write to; when the block ends well, the file takes the name `path`.
 
     Args:

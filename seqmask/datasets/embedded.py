@@ -1,12 +1,14 @@
 """The data sets inside the package."""
 
+from __future__ import annotations
+
 import importlib.resources
 import string
 
 import numpy as np
 
 
-def ocr_letters():
+def ocr_letters() -> dict[str, np.ndarray]:
     """Handwritten words as sequences of letter images: a label at every step.
 
     6,877 words of 3 to 14 letters, 52,152 letters in all; each is an image of 16 x 8 pixels, 0 or
@@ -48,7 +50,7 @@ def ocr_letters():
     }
 
 
-def japanese_vowels():
+def japanese_vowels() -> dict[str, np.ndarray]:
     """Nine men who say two Japanese vowels: a label for every sequence, the speaker.
 
     640 utterances of 7 to 29 frames, 9,961 frames in all; each frame is 12 LPC cepstrum

@@ -1,5 +1,7 @@
 """Generated ratings of films by people: who rates what, and how, is known to the last digit."""
 
+from __future__ import annotations
+
 import math
 
 import numpy as np
@@ -12,7 +14,8 @@ QUALITY = 0.5                           # correlation of how good and how well k
 STEPS = (1, 2, 3, 4, 5)
 
 
-def low_rank_ratings(seed=0, *, rank=16, variance=0.32, noise=0.88, choice=0.8):
+def low_rank_ratings(seed: int = 0, *, rank: int = 16, variance: float = 0.32, noise: float = 0.88,
+                     choice: float = 0.8) -> dict[str, np.ndarray]:
     """Ratings from 1 to 5 of 1,682 films by 943 people, 100,000 or so: a list for each person.
 
     rating = mean + user + item + sum over f < rank of p_f q_f + noise, rounded, within 1 to 5

@@ -1,5 +1,7 @@
 """A generated log of a mostly idle system: rare events, whose causes are hidden in the features."""
 
+from __future__ import annotations
+
 import numpy as np
 
 FEATURES = ('cpu', 'queue', 'memory', 'network', 'temperature', 'jitter')
@@ -13,7 +15,7 @@ DURATION = 2                        # steps of a request
 HEEDED, SPONTANEOUS = 0.9, 0.0001   # causes that a request follows; requests without one, per step
 
 
-def system_log(seed=0):
+def system_log(seed: int = 0) -> dict[str, np.ndarray]:
     """Steps of an idle system, about 1% of them busy with a request: a label at every step.
 
     260 sequences of 200 to 2,000 steps. The label is 1 while the system serves a request. What

@@ -4,8 +4,16 @@ The loop is written once; where the rows of a step stand is a question of its ow
 real steps only. `Padding` visits all and selects: XLA wants every shape fixed and takes no other.
 """
 
+from __future__ import annotations
+
+import contextlib
+import contextvars
+from collections.abc import Iterator
+
 import tensorflow as tf
 from tensorflow.python.saved_model import save_context
+
+_FIXED = contextvars.ContextVar('fixed_shapes', default=False)
 
 
 class Packing:
@@ -136,8 +144,20 @@ def _rows_of_all_steps(values):
     return tf.reshape(values, [-1, values.shape[-1]])
 
 
-def inside_xla():
-    """Whether the graph being traced is compiled by `tf.function(jit_compile=True)`."""
+@contextlib.contextmanager
+def fixed_shapes() -> Iterator[None]:
+    """Around the tracing of a graph for a converter that, as XLA does, wants fixed shapes."""
+    token = _FIXED.set(True)
+    try:
+        yield
+    finally:
+        _FIXED.reset(token)
+
+
+def inside_xla() -> bool:
+    """Whether the graph being traced is compiled by `tf.function(jit_compile=True)`, or alike."""
+    if _FIXED.get():
+        return True
     graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
     while graph is not None:
         context = graph._get_control_flow_context()
@@ -149,6 +169,6 @@ def inside_xla():
     return False
 
 
-def inside_export():
+def inside_export() -> bool:
     """Whether the graph being traced is for `tf.saved_model.save`."""
     return save_context.in_save_context()

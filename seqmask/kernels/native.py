@@ -1,7 +1,10 @@
 """The recurrence in C++: its library, its two operations, and the gradient between them."""
 
+from __future__ import annotations
+
 import ctypes
 import functools
+import types
 import warnings
 
 import tensorflow as tf
@@ -13,7 +16,7 @@ class Unusable(RuntimeError):
     """Why the C++ kernels cannot run here."""
 
 
-def load():
+def load() -> types.ModuleType:
     """The compiled operations, built first if they must be. `Unusable` says why not."""
     operations, _, reason = _loaded()
     if operations is None:
@@ -21,7 +24,7 @@ def load():
     return operations
 
 
-def usable():
+def usable() -> bool:
     """Whether a layer that may choose should run on the kernels; warns once if they fail."""
     try:
         if build.disabled():
@@ -32,13 +35,13 @@ def usable():
     return not tf.config.list_logical_devices('GPU') and _works()
 
 
-def targets():
+def targets() -> list[str]:
     """The instruction sets that this processor can run, best first; the first is in use."""
     *names, in_use = _library().seqmask_targets().decode().split()
     return sorted(names, key=lambda name: name != in_use)
 
 
-def use_target(name):
+def use_target(name: str) -> None:
     """Takes another instruction set, for tests and comparisons. Not while a recurrence runs."""
     if not _library().seqmask_use_target(name.encode()):
         raise ValueError(f'this processor runs {", ".join(targets())}, not {name}.')

@@ -1,7 +1,12 @@
 """Any function of a step."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+
 import tensorflow as tf
 
+from seqmask.checks import TensorLike
 from seqmask.masking import apply_mask
 from seqmask.operands import real_only
 
@@ -23,11 +28,11 @@ class Activation(tf.Module):
     array([0., 0.], dtype=float32)
     """
 
-    def __init__(self, function, name=None):
+    def __init__(self, function: Callable[..., tf.Tensor] | str, name: str | None = None):
         super().__init__(name=name)
         self.function = tf.keras.activations.get(function)
 
-    def __call__(self, inputs, lengths):
+    def __call__(self, inputs: TensorLike, lengths: TensorLike) -> tf.Tensor:
         """Applies the function to the real steps.
 
         Args:

@@ -1,14 +1,17 @@
 """Weights over steps, of which padded ones get none."""
 
+from __future__ import annotations
+
 import tensorflow as tf
 
 from seqmask import checks, noise
+from seqmask.checks import TensorLike
 from seqmask.masking import apply_mask
 from seqmask.operands import real_only
 from seqmask.tally import widen
 
 
-def masked_softmax(logits, mask):
+def masked_softmax(logits: TensorLike, mask: TensorLike) -> tf.Tensor:
     """Softmax over the last axis, among the places where the mask is True.
 
     out = exp(logits) / sum over real places of exp(logits);   0 where the mask is False
@@ -63,7 +66,8 @@ class AttentionPool(tf.Module):
     array([[7.]], dtype=float32)
     """
 
-    def __init__(self, input_size, hidden_size, *, dtype='float32', seed=None, name=None):
+    def __init__(self, input_size: int, hidden_size: int, *, dtype: str | tf.DType = 'float32',
+                 seed: int | None = None, name: str | None = None):
         super().__init__(name=name)
         self.input_size = checks.size('input_size', input_size)
         checks.size('hidden_size', hidden_size)
@@ -76,7 +80,7 @@ class AttentionPool(tf.Module):
         self.scorer = tf.Variable(
             tf.cast(glorot(seeds[1])([hidden_size, 1])[:, 0], self.dtype), name='scorer')
 
-    def __call__(self, inputs, lengths):
+    def __call__(self, inputs: TensorLike, lengths: TensorLike) -> tf.Tensor:
         """Pools the real steps.
 
         Args:
@@ -124,8 +128,9 @@ class SelfAttention(tf.Module):
     (TensorShape([1, 3, 4]), True)
     """
 
-    def __init__(self, input_size, num_heads, *, head_size=None, causal=False, dtype='float32',
-                 seed=None, name=None):
+    def __init__(self, input_size: int, num_heads: int, *, head_size: int | None = None,
+                 causal: bool = False, dtype: str | tf.DType = 'float32',
+                 seed: int | None = None, name: str | None = None):
         super().__init__(name=name)
         self.input_size = checks.size('input_size', input_size)
         self.num_heads = checks.size('num_heads', num_heads)
@@ -149,7 +154,7 @@ class SelfAttention(tf.Module):
         self.value, self.value_bias = weight(2, 'value', [input_size, width])
         self.output, self.output_bias = weight(3, 'output', [width, input_size])
 
-    def __call__(self, inputs, lengths):
+    def __call__(self, inputs: TensorLike, lengths: TensorLike) -> tf.Tensor:
         """Attends among the real steps.
 
         Args:

@@ -1,8 +1,13 @@
 """Convolution over time that knows where each sequence ends."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from seqmask import checks, noise
+from seqmask.checks import TensorLike
 from seqmask.lengths import sequence_mask
 from seqmask.masking import apply_mask
 from seqmask.operands import real_only
@@ -35,6 +40,7 @@ class Conv1D(tf.Module):
       use_bias: Whether to add b.
       dtype: Of weights, inputs and outputs.
       seed: int; the same seed gives the same weights.
+      weights: (kernel, bias) of another layer to share; new variables by default.
 
     >>> conv = seqmask.Conv1D(1, 1, kernel_size=3, strides=2)
     >>> conv.kernel.assign(tf.ones([3, 1, 1])).shape
@@ -44,8 +50,11 @@ class Conv1D(tf.Module):
     (array([3., 9., 9., 0.], dtype=float32), array([3], dtype=int32))
     """
 
-    def __init__(self, input_size, filters, kernel_size, *, strides=1, padding='same', dilation=1,
-                 groups=1, use_bias=True, dtype='float32', seed=None, name=None):
+    def __init__(self, input_size: int, filters: int, kernel_size: int, *, strides: int = 1,
+                 padding: str = 'same', dilation: int = 1, groups: int = 1, use_bias: bool = True,
+                 dtype: str | tf.DType = 'float32', seed: int | None = None,
+                 weights: Sequence[tf.Variable | tf.Tensor | None] | None = None,
+                 name: str | None = None):
         super().__init__(name=name)
         self.input_size = checks.size('input_size', input_size)
         self.filters = checks.size('filters', filters)
@@ -58,12 +67,16 @@ class Conv1D(tf.Module):
         for what, width in (('input_size', input_size), ('filters', filters)):
             if width % groups:
                 raise ValueError(f'groups must divide {what}, got {groups} and {width}.')
-        initializer = tf.keras.initializers.GlorotUniform(noise.seeds(seed, 1)[0])
-        kernel = initializer([kernel_size, input_size // groups, filters])
-        self.kernel = tf.Variable(tf.cast(kernel, self.dtype), name='kernel')
-        self.bias = tf.Variable(tf.zeros([filters], self.dtype), name='bias') if use_bias else None
+        if weights is None:
+            glorot = tf.keras.initializers.GlorotUniform(noise.seeds(seed, 1)[0])
+            kernel = glorot([kernel_size, input_size // groups, filters])
+            weights = [tf.Variable(tf.cast(kernel, self.dtype), name='kernel'),
+                       tf.Variable(tf.zeros([filters], self.dtype), name='bias')]
+        self.kernel, bias = weights
+        self.bias = bias if use_bias else None
 
-    def __call__(self, inputs, lengths):
+    def __call__(self, inputs: TensorLike,
+                 lengths: TensorLike) -> tuple[tf.Tensor, tf.Tensor]:
         """Convolves the real steps.
 
         Args:
@@ -85,12 +98,12 @@ class Conv1D(tf.Module):
         lengths = window_lengths(lengths, self.kernel_size, **window)
         return apply_mask(outputs, sequence_mask(lengths, count)), lengths
 
-    def initial_state(self, batch):
+    def initial_state(self, batch: int | tf.Tensor) -> tf.Tensor:
         """What `step` has seen before the first step of `batch` sequences: zeros."""
         reach = (self.kernel_size - 1) * self.dilation
         return tf.zeros([batch, reach, self.input_size], self.dtype)
 
-    def step(self, x_t, state):
+    def step(self, x_t: TensorLike, state: TensorLike) -> tuple[tf.Tensor, tf.Tensor]:
         """One step of a causal convolution without strides, for streams.
 
         Step by step equals the whole call.

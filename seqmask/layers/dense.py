@@ -1,8 +1,11 @@
 """The same product at every step."""
 
+from __future__ import annotations
+
 import tensorflow as tf
 
 from seqmask import checks, noise
+from seqmask.checks import TensorLike
 from seqmask.masking import apply_mask
 from seqmask.operands import real_only
 
@@ -27,7 +30,8 @@ class Dense(tf.Module):
     [[[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]]
     """
 
-    def __init__(self, input_size, output_size, *, dtype='float32', seed=None, name=None):
+    def __init__(self, input_size: int, output_size: int, *, dtype: str | tf.DType = 'float32',
+                 seed: int | None = None, name: str | None = None):
         super().__init__(name=name)
         self.input_size = checks.size('input_size', input_size)
         self.output_size = checks.size('output_size', output_size)
@@ -37,7 +41,7 @@ class Dense(tf.Module):
                                   name='kernel')
         self.bias = tf.Variable(tf.zeros([output_size], self.dtype), name='bias')
 
-    def __call__(self, inputs, lengths):
+    def __call__(self, inputs: TensorLike, lengths: TensorLike) -> tf.Tensor:
         """Maps the real steps.
 
         Args:

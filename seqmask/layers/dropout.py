@@ -1,8 +1,11 @@
 """What a layer does not get to see in training."""
 
+from __future__ import annotations
+
 import tensorflow as tf
 
 from seqmask import checks, noise
+from seqmask.checks import TensorLike
 from seqmask.operands import real_only
 
 
@@ -29,14 +32,16 @@ class Dropout(tf.Module):
     ([0.0, 2.0], 0.0)
     """
 
-    def __init__(self, rate, *, per='element', seed=None, name=None):
+    def __init__(self, rate: float, *, per: str = 'element', seed: int | None = None,
+                 name: str | None = None):
         super().__init__(name=name)
         self.rate = checks.fraction('rate', rate)
         self.per = checks.choice('per', per, ('element', 'sequence', 'step'))
         if rate:
             self._noise = noise.generator(noise.seeds(seed, 1)[0])
 
-    def __call__(self, inputs, lengths, *, training=False):
+    def __call__(self, inputs: TensorLike, lengths: TensorLike, *,
+                 training: bool = False) -> tf.Tensor:
         """Drops features of the real steps when training.
 
         Args:

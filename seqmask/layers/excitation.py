@@ -1,8 +1,11 @@
 """Features that count for more in one sequence than in another."""
 
+from __future__ import annotations
+
 import tensorflow as tf
 
 from seqmask import checks, noise
+from seqmask.checks import TensorLike
 from seqmask.masking import apply_mask
 from seqmask.operands import mean_over_time, real_only
 
@@ -29,7 +32,8 @@ class SqueezeExcite(tf.Module):
     TensorShape([1, 3, 4])
     """
 
-    def __init__(self, input_size, *, ratio=16, dtype='float32', seed=None, name=None):
+    def __init__(self, input_size: int, *, ratio: int = 16, dtype: str | tf.DType = 'float32',
+                 seed: int | None = None, name: str | None = None):
         super().__init__(name=name)
         self.input_size = checks.size('input_size', input_size)
         self.dtype = checks.float_dtype('dtype', dtype)
@@ -42,7 +46,7 @@ class SqueezeExcite(tf.Module):
         self.excite = tf.Variable(tf.cast(glorot, self.dtype), name='excite')
         self.excite_bias = tf.Variable(tf.zeros([input_size], self.dtype), name='excite_bias')
 
-    def __call__(self, inputs, lengths):
+    def __call__(self, inputs: TensorLike, lengths: TensorLike) -> tf.Tensor:
         """Scales the real steps.
 
         Args:

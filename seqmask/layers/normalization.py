@@ -1,8 +1,11 @@
 """Normalisation by statistics of real steps."""
 
+from __future__ import annotations
+
 import tensorflow as tf
 
 from seqmask import checks
+from seqmask.checks import TensorLike
 from seqmask.masking import apply_mask
 from seqmask.operands import real_only
 
@@ -36,7 +39,8 @@ class BatchNorm(tf.Module):
     array([-1.,  1.,  0.], dtype=float32)
     """
 
-    def __init__(self, input_size, *, momentum=0.99, epsilon=1e-3, dtype='float32', name=None):
+    def __init__(self, input_size: int, *, momentum: float = 0.99, epsilon: float = 1e-3,
+                 dtype: str | tf.DType = 'float32', name: str | None = None):
         super().__init__(name=name)
         self.input_size = checks.size('input_size', input_size)
         self.momentum = checks.fraction('momentum', momentum)
@@ -51,7 +55,8 @@ class BatchNorm(tf.Module):
         self.moving_variance = tf.Variable(tf.ones([input_size], wide), name='moving_variance',
                                            **average)
 
-    def __call__(self, inputs, lengths, *, training=False):
+    def __call__(self, inputs: TensorLike, lengths: TensorLike, *,
+                 training: bool = False) -> tf.Tensor:
         """Normalises the real steps.
 
         Args:
@@ -78,19 +83,34 @@ class BatchNorm(tf.Module):
 
     def _statistics(self, x, mask):
         """Mean and variance of the real steps of all replicas; moves the averages."""
-        count = tf.reduce_sum(tf.cast(mask, x.dtype))
-        # Count and total go together: one message between replicas, not two.
-        sums = _over_replicas(tf.concat([[count], tf.reduce_sum(x, axis=[0, 1])], axis=0))
-        count, total = sums[0], sums[1:]
-        mean = tf.math.divide_no_nan(total, count)
-        centred = apply_mask(x - mean, mask)        # masked again: padding would be -mean
-        squares = _over_replicas(tf.reduce_sum(tf.square(centred), axis=[0, 1]))
-        # Without real steps there is no variance; 0 would be a pole where epsilon is 0.
-        variance = tf.where(count > 0, tf.math.divide_no_nan(squares, count), 1)
+        count, mean, variance = moments(x, mask)
         for moving, statistic in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moved = self.momentum * moving + (1 - self.momentum) * statistic
             moving.assign(tf.where(count > 0, tf.stop_gradient(moved), moving))
         return mean, variance
+
+
+def moments(x: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Mean and variance of each feature at the real steps of all replicas.
+
+    mean = sum of x / N,   variance = sum of (x - mean)^2 / N;   0 and 1 where N = 0
+
+    Args:
+      x: float [B, T, D], 0 at padded steps.
+      mask: bool [B, T]. True = real.
+
+    Returns:
+      (N, float scalar; mean [D]; variance [D]).
+    """
+    count = tf.reduce_sum(tf.cast(mask, x.dtype))
+    # Count and total go together: one message between replicas, not two.
+    sums = _over_replicas(tf.concat([[count], tf.reduce_sum(x, axis=[0, 1])], axis=0))
+    count, total = sums[0], sums[1:]
+    mean = tf.math.divide_no_nan(total, count)
+    centred = apply_mask(x - mean, mask)        # masked again: padding would be -mean
+    squares = _over_replicas(tf.reduce_sum(tf.square(centred), axis=[0, 1]))
+    # Without real steps there is no variance; 0 would be a pole where epsilon is 0.
+    return count, mean, tf.where(count > 0, tf.math.divide_no_nan(squares, count), 1)
 
 
 class LayerNorm(tf.Module):
@@ -114,7 +134,8 @@ class LayerNorm(tf.Module):
     [[[-1.0, 1.0], [0.0, 0.0]]]
     """
 
-    def __init__(self, input_size, *, epsilon=1e-3, dtype='float32', name=None):
+    def __init__(self, input_size: int, *, epsilon: float = 1e-3,
+                 dtype: str | tf.DType = 'float32', name: str | None = None):
         super().__init__(name=name)
         self.input_size = checks.size('input_size', input_size)
         self.epsilon = checks.positive('epsilon', epsilon, or_zero=True)
@@ -122,7 +143,7 @@ class LayerNorm(tf.Module):
         self.gamma = tf.Variable(tf.ones([input_size], _wide(self.dtype)), name='gamma')
         self.beta = tf.Variable(tf.zeros([input_size], _wide(self.dtype)), name='beta')
 
-    def __call__(self, inputs, lengths):
+    def __call__(self, inputs: TensorLike, lengths: TensorLike) -> tf.Tensor:
         """Normalises the real steps.
 
         Args and returns: As of `BatchNorm`.

@@ -1,15 +1,18 @@
 """From many steps to one, or to fewer."""
 
+from __future__ import annotations
+
 import tensorflow as tf
 
 from seqmask import checks, windows
+from seqmask.checks import TensorLike
 from seqmask.lengths import sequence_mask
 from seqmask.masking import apply_mask
 from seqmask.operands import mean_over_time, real_only
 from seqmask.tally import widen
 
 
-def mean_pool(inputs, lengths):
+def mean_pool(inputs: TensorLike, lengths: TensorLike) -> tf.Tensor:
     """Average of each sequence's real steps.
 
     out[b] = sum over t < n of inputs[b, t] / n,  n = lengths[b];   0 where n = 0
@@ -33,7 +36,7 @@ def mean_pool(inputs, lengths):
     return mean_over_time(inputs, lengths)
 
 
-def max_pool(inputs, lengths):
+def max_pool(inputs: TensorLike, lengths: TensorLike) -> tf.Tensor:
     """Largest value of each feature among each sequence's real steps.
 
     out[b] = max over t < lengths[b] of inputs[b, t];   0 where lengths[b] = 0
@@ -58,7 +61,9 @@ def max_pool(inputs, lengths):
     return apply_mask(largest, lengths > 0)
 
 
-def average_pool1d(inputs, lengths, pool_size, *, strides=None, padding='valid'):
+def average_pool1d(inputs: TensorLike, lengths: TensorLike, pool_size: int, *,
+                   strides: int | None = None,
+                   padding: str = 'valid') -> tuple[tf.Tensor, tf.Tensor]:
     """Average over windows of time.
 
     out[b, k] = average of the real steps of window k                for k < lengths_out[b]
@@ -94,7 +99,8 @@ def average_pool1d(inputs, lengths, pool_size, *, strides=None, padding='valid')
     return _pooled(outputs, lengths, pool_size, window)
 
 
-def max_pool1d(inputs, lengths, pool_size, *, strides=None, padding='valid'):
+def max_pool1d(inputs: TensorLike, lengths: TensorLike, pool_size: int, *,
+               strides: int | None = None, padding: str = 'valid') -> tuple[tf.Tensor, tf.Tensor]:
     """Largest value over windows of time.
 
     out[b, k] = max of the real steps of window k                    for k < lengths_out[b]

@@ -1,10 +1,14 @@
 """GRU and LSTM that stop where each sequence stops."""
 
+from __future__ import annotations
+
 import typing
+from collections.abc import Sequence
 
 import tensorflow as tf
 
 from seqmask import checks, kernels, noise
+from seqmask.checks import TensorLike
 from seqmask.lengths import sequence_mask
 from seqmask.masking import apply_mask, reverse as reverse_steps
 from seqmask.packing import pack, take_rows, unpack
@@ -19,8 +23,10 @@ class LSTMState(typing.NamedTuple):
 class _Recurrent(tf.Module):
     """What GRU and LSTM share: the call over time; a subclass brings its cell and its weights."""
 
-    def __init__(self, cell, bias, input_size, hidden_size, *, dropout, recurrent_dropout,
-                 implementation, dtype, seed, name):
+    def __init__(self, cell: kernels.Cell, bias: tf.Tensor, input_size: int, hidden_size: int, *,
+                 dropout: float, recurrent_dropout: float, implementation: str,
+                 dtype: str | tf.DType, seed: int | None,
+                 weights: Sequence[tf.Variable | tf.Tensor] | None, name: str | None):
         super().__init__(name=name)
         self.input_size = checks.size('input_size', input_size)
         self.hidden_size = checks.size('hidden_size', hidden_size)
@@ -37,12 +43,13 @@ class _Recurrent(tf.Module):
         self._cell = cell
         widths = cell.num_gates * hidden_size
         kernel_seed, recurrent_seed, noise_seed = noise.seeds(seed, 3)
-        initializers = tf.keras.initializers
-        self.kernel = self._variable(
-            'kernel', initializers.GlorotUniform(kernel_seed)([input_size, widths]))
-        self.recurrent_kernel = self._variable(
-            'recurrent_kernel', initializers.Orthogonal(seed=recurrent_seed)([hidden_size, widths]))
-        self.bias = self._variable('bias', bias)
+        if weights is None:
+            glorot = tf.keras.initializers.GlorotUniform(kernel_seed)
+            orthogonal = tf.keras.initializers.Orthogonal(seed=recurrent_seed)
+            weights = [self._variable('kernel', glorot([input_size, widths])),
+                       self._variable('recurrent_kernel', orthogonal([hidden_size, widths])),
+                       self._variable('bias', bias)]
+        self.kernel, self.recurrent_kernel, self.bias = weights
         if dropout or recurrent_dropout:
             self._noise = noise.generator(noise_seed)
 
@@ -51,7 +58,9 @@ class _Recurrent(tf.Module):
 
     # AutoGraph has nothing to convert here, and would take most of the time of a trace.
     @tf.autograph.experimental.do_not_convert
-    def __call__(self, inputs, lengths, initial_state=None, *, reverse=False, training=False):
+    def __call__(self, inputs: TensorLike, lengths: TensorLike,
+                 initial_state: TensorLike | LSTMState | None = None, *, reverse: bool = False,
+                 training: bool = False) -> tuple[tf.Tensor, tf.Tensor | LSTMState]:
         """Runs over the real steps of a batch.
 
         Args:
@@ -87,7 +96,8 @@ class _Recurrent(tf.Module):
         state = [tf.ensure_shape(s, [inputs.shape[0], self.hidden_size]) for s in state]
         return outputs, self._structured(state)
 
-    def step(self, x_t, state):
+    def step(self, x_t: TensorLike,
+             state: TensorLike | LSTMState) -> tuple[tf.Tensor, tf.Tensor | LSTMState]:
         """One step, for streams. Step by step equals the whole call.
 
         Args:
@@ -102,7 +112,7 @@ class _Recurrent(tf.Module):
         state, _ = self._cell.forward(self._project(x_t), state, self._recurrent_weights(), None)
         return state[0], self._structured(state)
 
-    def initial_state(self, batch):
+    def initial_state(self, batch: int | tf.Tensor) -> tf.Tensor | LSTMState:
         """The state before the first step of `batch` sequences: zeros."""
         zeros = tf.zeros([batch, self.hidden_size], self.dtype)
         return self._structured([zeros] * self._cell.num_states)
@@ -203,6 +213,7 @@ class LSTM(_Recurrent):
         run wherever it does. 'auto': the kernel where it can run.
       dtype: Of weights, inputs and outputs.
       seed: int; the same seed gives the same weights and the same dropout.
+      weights: (kernel, recurrent_kernel, bias) of another layer to share; new variables by default.
 
     Raises:
       ValueError: If a size or a choice does not fit.
@@ -216,12 +227,14 @@ class LSTM(_Recurrent):
     (TensorShape([2, 4, 3]), True, TensorShape([2, 3]))
     """
 
-    def __init__(self, input_size, hidden_size, *, dropout=0.0, recurrent_dropout=0.0,
-                 implementation='auto', dtype='float32', seed=None, name=None):
+    def __init__(self, input_size: int, hidden_size: int, *, dropout: float = 0.0,
+                 recurrent_dropout: float = 0.0, implementation: str = 'auto',
+                 dtype: str | tf.DType = 'float32', seed: int | None = None,
+                 weights: Sequence[tf.Variable | tf.Tensor] | None = None, name: str | None = None):
         bias = tf.repeat([0.0, 1.0, 0.0, 0.0], checks.size('hidden_size', hidden_size))
         super().__init__(kernels.LSTM, bias, input_size, hidden_size, dropout=dropout,
                          recurrent_dropout=recurrent_dropout, implementation=implementation,
-                         dtype=dtype, seed=seed, name=name)
+                         dtype=dtype, seed=seed, weights=weights, name=name)
 
     def _structured(self, state):
         return LSTMState(*state)
@@ -251,6 +264,7 @@ class GRU(_Recurrent):
         run wherever it does. 'auto': the kernel where it can run.
       dtype: Of weights, inputs and outputs.
       seed: int; the same seed gives the same weights and the same dropout.
+      weights: (kernel, recurrent_kernel, bias) of another layer to share; new variables by default.
 
     Raises:
       ValueError: If a size or a choice does not fit.
@@ -264,15 +278,16 @@ class GRU(_Recurrent):
     (True, True)
     """
 
-    def __init__(self, input_size, hidden_size, *, reset_after=True, dropout=0.0,
-                 recurrent_dropout=0.0, implementation='auto', dtype='float32', seed=None,
-                 name=None):
+    def __init__(self, input_size: int, hidden_size: int, *, reset_after: bool = True,
+                 dropout: float = 0.0, recurrent_dropout: float = 0.0, implementation: str = 'auto',
+                 dtype: str | tf.DType = 'float32', seed: int | None = None,
+                 weights: Sequence[tf.Variable | tf.Tensor] | None = None, name: str | None = None):
         self.reset_after = bool(reset_after)
         cell = kernels.GRU_RESET_AFTER if reset_after else kernels.GRU_RESET_BEFORE
         bias_shape = ([2] if reset_after else []) + [3 * checks.size('hidden_size', hidden_size)]
         super().__init__(cell, tf.zeros(bias_shape), input_size, hidden_size, dropout=dropout,
                          recurrent_dropout=recurrent_dropout, implementation=implementation,
-                         dtype=dtype, seed=seed, name=name)
+                         dtype=dtype, seed=seed, weights=weights, name=name)
 
     def _input_biases(self):
         if not self.reset_after:

@@ -1,10 +1,15 @@
 """Layers one after the other, with the lengths that go along."""
 
+from __future__ import annotations
+
 import inspect
+import typing
+from collections.abc import Callable, Iterable
 
 import tensorflow as tf
 
 from seqmask import checks
+from seqmask.checks import TensorLike
 from seqmask.operands import real_only
 
 
@@ -30,14 +35,15 @@ class Sequential(tf.Module):
     (TensorShape([2, 3, 4]), array([3, 1], dtype=int32))
     """
 
-    def __init__(self, layers, name=None):
+    def __init__(self, layers: Iterable[Callable[..., typing.Any]], name: str | None = None):
         super().__init__(name=name)
         self.layers = list(layers)
         for layer in self.layers:
             if not callable(layer):
                 raise TypeError(f'each of layers must be a layer or a function, got {layer!r}.')
 
-    def __call__(self, inputs, lengths, *, training=False):
+    def __call__(self, inputs: TensorLike, lengths: TensorLike, *,
+                 training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
         """Runs through all layers.
 
         Args:
@@ -72,12 +78,14 @@ class Residual(tf.Module):
     array([4., 0.], dtype=float32)
     """
 
-    def __init__(self, layer, shortcut=None, name=None):
+    def __init__(self, layer: Callable[..., typing.Any],
+                 shortcut: Callable[..., typing.Any] | None = None, name: str | None = None):
         super().__init__(name=name)
         self.layer = layer
         self.shortcut = shortcut
 
-    def __call__(self, inputs, lengths, *, training=False):
+    def __call__(self, inputs: TensorLike, lengths: TensorLike, *,
+                 training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
         """Adds to the real steps.
 
         Args and returns: As of `Sequential`.

@@ -4,7 +4,14 @@ Both take layers by their calls alone: `layer(inputs, lengths, initial_state, re
 returns `(outputs, final_state)`, as `GRU` and `LSTM` do, and so do `Bidirectional` and `Stacked`.
 """
 
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Iterable
+
 import tensorflow as tf
+
+from seqmask.checks import TensorLike
 
 
 class Bidirectional(tf.Module):
@@ -26,12 +33,15 @@ class Bidirectional(tf.Module):
     (TensorShape([1, 4, 6]), True)
     """
 
-    def __init__(self, forward, backward, name=None):
+    def __init__(self, forward: Callable[..., typing.Any], backward: Callable[..., typing.Any],
+                 name: str | None = None):
         super().__init__(name=name)
         self.forward = forward
         self.backward = backward
 
-    def __call__(self, inputs, lengths, initial_state=None, *, reverse=False, training=False):
+    def __call__(self, inputs: TensorLike, lengths: TensorLike, initial_state: typing.Any = None,
+                 *, reverse: bool = False,
+                 training: bool = False) -> tuple[tf.Tensor, tuple[typing.Any, typing.Any]]:
         """As a recurrent layer's call; outputs are float [B, T, 2 H]."""
         forward_state, backward_state = _states('Bidirectional', initial_state, 2)
         forward_outputs, forward_state = self.forward(
@@ -59,13 +69,15 @@ class Stacked(tf.Module):
     (TensorShape([1, 4, 5]), [3, 5])
     """
 
-    def __init__(self, layers, name=None):
+    def __init__(self, layers: Iterable[Callable[..., typing.Any]], name: str | None = None):
         super().__init__(name=name)
         self.layers = list(layers)
         if not self.layers:
             raise ValueError('layers must hold at least one layer, got none.')
 
-    def __call__(self, inputs, lengths, initial_state=None, *, reverse=False, training=False):
+    def __call__(self, inputs: TensorLike, lengths: TensorLike, initial_state: typing.Any = None,
+                 *, reverse: bool = False,
+                 training: bool = False) -> tuple[tf.Tensor, tuple[typing.Any, ...]]:
         """As a recurrent layer's call."""
         states = _states('Stacked', initial_state, len(self.layers))
         outputs, final = inputs, []
@@ -74,7 +86,8 @@ class Stacked(tf.Module):
             final.append(state)
         return outputs, tuple(final)
 
-    def step(self, x_t, state):
+    def step(self, x_t: TensorLike,
+             state: typing.Any) -> tuple[tf.Tensor, tuple[typing.Any, ...]]:
         """One step through all layers, for streams; each layer must have a `step`."""
         output, new = x_t, []
         for layer, layer_state in zip(self.layers, _states('Stacked', state, len(self.layers))):
@@ -82,7 +95,7 @@ class Stacked(tf.Module):
             new.append(layer_state)
         return output, tuple(new)
 
-    def initial_state(self, batch):
+    def initial_state(self, batch: int | tf.Tensor) -> tuple[typing.Any, ...]:
         """The state before the first step of `batch` sequences: zeros."""
         return tuple(layer.initial_state(batch) for layer in self.layers)
 

@@ -1,13 +1,21 @@
 """Any cell over time, and state between the chunks of a stream."""
 
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from seqmask import checks
+from seqmask.checks import TensorLike
 from seqmask.masking import apply_mask, reverse as reverse_steps
 from seqmask.packing import take_rows
 
 
-def unroll(cell, inputs, lengths, initial_state, *, reverse=False):
+def unroll(cell: Callable[..., tuple[typing.Any, typing.Any]], inputs: typing.Any,
+           lengths: TensorLike, initial_state: typing.Any, *,
+           reverse: bool = False) -> tuple[typing.Any, typing.Any]:
     """Runs a cell of your own over the real steps of a batch.
 
     output_t, state_t = cell(x_t, state_tm1)      for t < length
@@ -98,7 +106,7 @@ def _batch_major(outputs, batch_and_time):
     return tf.ensure_shape(tf.transpose(outputs, axes), batch_and_time + outputs.shape[2:])
 
 
-def reset_rows(state, rows):
+def reset_rows(state: typing.Any, rows: TensorLike) -> typing.Any:
     """Puts chosen rows of a state back to zero, between the chunks of a stream.
 
     out[b] = 0 where rows[b] else state[b]

@@ -1,14 +1,18 @@
 """Element-wise losses, summed over the real steps. What they share stands in `seqmask.losses`."""
 
+from __future__ import annotations
+
 import tensorflow as tf
 
 from seqmask import checks
+from seqmask.checks import TensorLike
 from seqmask.masking import apply_mask
-from seqmask.tally import real_steps, tally_up, widen
+from seqmask.tally import Tally, real_steps, tally_up, widen
 
 
-def sparse_softmax_cross_entropy(*, logits, labels, mask, weights=None, per='step',
-                                 label_smoothing=0.0):
+def sparse_softmax_cross_entropy(*, logits: TensorLike, labels: TensorLike, mask: TensorLike | None,
+                                 weights: TensorLike | None = None, per: str = 'step',
+                                 label_smoothing: float = 0.0) -> Tally:
     """Cross-entropy of one class a step, in nats.
 
     loss = -(1 - s) log p[label] - s / K sum over k of log p[k],   p = softmax(logits)
@@ -38,7 +42,9 @@ def sparse_softmax_cross_entropy(*, logits, labels, mask, weights=None, per='ste
     return tally_up(losses, mask, weights, per)
 
 
-def softmax_cross_entropy(*, logits, labels, mask, weights=None, per='step', label_smoothing=0.0):
+def softmax_cross_entropy(*, logits: TensorLike, labels: TensorLike, mask: TensorLike | None,
+                          weights: TensorLike | None = None, per: str = 'step',
+                          label_smoothing: float = 0.0) -> Tally:
     """Cross-entropy of a distribution over classes at each step, in nats.
 
     loss = -sum over k of ((1 - s) labels[k] + s / K) log p[k],   p = softmax(logits)
@@ -64,8 +70,10 @@ def softmax_cross_entropy(*, logits, labels, mask, weights=None, per='step', lab
     return tally_up(tf.nn.softmax_cross_entropy_with_logits(labels, logits), mask, weights, per)
 
 
-def sigmoid_cross_entropy(*, logits, labels, mask, weights=None, per='step', features='mean',
-                          label_smoothing=0.0, pos_weight=1.0):
+def sigmoid_cross_entropy(*, logits: TensorLike, labels: TensorLike, mask: TensorLike | None,
+                          weights: TensorLike | None = None, per: str = 'step',
+                          features: str = 'mean', label_smoothing: float = 0.0,
+                          pos_weight: float = 1.0) -> Tally:
     """Cross-entropy of independent yes-or-no labels, in nats.
 
     loss = -pos_weight y log p - (1 - y) log(1 - p),   p = sigmoid(logits)
@@ -95,8 +103,9 @@ def sigmoid_cross_entropy(*, logits, labels, mask, weights=None, per='step', fea
     return tally_up(losses, mask, weights, per, features)
 
 
-def focal(*, logits, labels, mask, weights=None, per='step', features='mean', gamma=2.0,
-          alpha=None):
+def focal(*, logits: TensorLike, labels: TensorLike, mask: TensorLike | None,
+          weights: TensorLike | None = None, per: str = 'step', features: str = 'mean',
+          gamma: float = 2.0, alpha: float | None = None) -> Tally:
     """Sigmoid cross-entropy in which labels that are predicted well count for less.
 
     loss = alpha y f(logits) + (1 - alpha) (1 - y) f(-logits)
@@ -136,7 +145,9 @@ def focal(*, logits, labels, mask, weights=None, per='step', features='mean', ga
     return tally_up(losses, mask, weights, per, features)
 
 
-def squared_error(*, predictions, labels, mask, weights=None, per='step', features='mean'):
+def squared_error(*, predictions: TensorLike, labels: TensorLike, mask: TensorLike | None,
+                  weights: TensorLike | None = None, per: str = 'step',
+                  features: str = 'mean') -> Tally:
     """loss = (predictions - labels)^2
 
     Args:
@@ -157,7 +168,9 @@ def squared_error(*, predictions, labels, mask, weights=None, per='step', featur
     return tally_up(tf.square(predictions - labels), mask, weights, per, features)
 
 
-def absolute_error(*, predictions, labels, mask, weights=None, per='step', features='mean'):
+def absolute_error(*, predictions: TensorLike, labels: TensorLike, mask: TensorLike | None,
+                   weights: TensorLike | None = None, per: str = 'step',
+                   features: str = 'mean') -> Tally:
     """loss = |predictions - labels|
 
     Args and returns: As `squared_error`.
@@ -172,7 +185,9 @@ def absolute_error(*, predictions, labels, mask, weights=None, per='step', featu
     return tally_up(tf.abs(predictions - labels), mask, weights, per, features)
 
 
-def huber(*, predictions, labels, mask, weights=None, per='step', features='mean', delta=1.0):
+def huber(*, predictions: TensorLike, labels: TensorLike, mask: TensorLike | None,
+          weights: TensorLike | None = None, per: str = 'step', features: str = 'mean',
+          delta: float = 1.0) -> Tally:
     """Squared near the label, linear further off.
 
     loss = e^2 / 2 where e <= delta, delta (e - delta / 2) elsewhere;   e = |predictions - labels|

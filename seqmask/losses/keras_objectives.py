@@ -10,14 +10,20 @@ With values l[b, t], weights w[b, t] and R real steps among B x T, these minimis
 each sum over the real steps. Without weights all but the second are the mean over the real steps.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from seqmask import checks
+from seqmask.checks import TensorLike
 from seqmask.masking import apply_mask
 from seqmask.tally import Tally, real_steps, widen
 
 
-def keras_mean(*, values, mask, weights=None):
+def keras_mean(*, values: TensorLike, mask: TensorLike | None,
+               weights: TensorLike | None = None) -> Tally:
     """The mean that Keras 3 takes of a masked loss, from values of any loss.
 
     mean = sum of w[b, t] * values[b, t] / number of real steps,   over the real steps
@@ -53,7 +59,7 @@ def keras_mean(*, values, mask, weights=None):
     return Tally(tf.reduce_sum(weighted), tf.reduce_sum(tf.cast(mask, values.dtype)))
 
 
-def weighted_masked_objective(fn):
+def weighted_masked_objective(fn: Callable[..., tf.Tensor]) -> Callable[..., Tally]:
     """The objective of Keras 2.0 to 2.2.4, made of a loss without weights and mask.
 
     score[b, t] = fn(y_true, y_pred)[b, t] * mask[b, t] / mean of mask
@@ -97,7 +103,8 @@ def weighted_masked_objective(fn):
     return objective
 
 
-def at_real_steps(fn, y_true, y_pred, mask):
+def at_real_steps(fn: Callable[..., tf.Tensor], y_true: TensorLike, y_pred: TensorLike,
+                  mask: TensorLike | None) -> tuple[tf.Tensor, tf.Tensor]:
     """A Keras loss, which sees nothing of what stands at masked steps.
 
     Args:

@@ -1,8 +1,11 @@
 """What becomes of tallies of many batches: their mean."""
 
+from __future__ import annotations
+
 import tensorflow as tf
 
 from seqmask import checks
+from seqmask.checks import TensorLike
 from seqmask.tally import Tally, real_steps, tally_up, widen
 
 
@@ -11,21 +14,21 @@ class Average(tf.Module):
 
     _finish = staticmethod(tf.identity)
 
-    def __init__(self, per='step', name=None):
+    def __init__(self, per: str = 'step', name: str | None = None):
         super().__init__(name=name)
         self.per = checks.choice('per', per, ['step', 'sequence'])
         self.total = tf.Variable(0, trainable=False, dtype=tf.float64, name='total')
         self.count = tf.Variable(0, trainable=False, dtype=tf.float64, name='count')
 
-    def add(self, tally):
+    def add(self, tally: Tally) -> None:
         """Adds a `seqmask.Tally`, as `tally(...)` or the sum of several gave it."""
         self.total.assign_add(tf.cast(tally.total, tf.float64))
         self.count.assign_add(tf.cast(tally.count, tf.float64))
 
-    def result(self):
+    def result(self) -> tf.Tensor:
         return tf.cast(self._finish(Tally(self.total, self.count).mean()), tf.float32)
 
-    def reset(self):
+    def reset(self) -> None:
         self.total.assign(0)
         self.count.assign(0)
 
@@ -40,11 +43,13 @@ class Mean(Average):
     0.9
     """
 
-    def update(self, *, values, mask, weights=None):
+    def update(self, *, values: TensorLike, mask: TensorLike | None,
+               weights: TensorLike | None = None) -> None:
         self.add(self.tally(values=values, mask=mask, weights=weights, per=self.per))
 
     @staticmethod
-    def tally(*, values, mask, weights=None, per='step'):
+    def tally(*, values: TensorLike, mask: TensorLike | None, weights: TensorLike | None = None,
+              per: str = 'step') -> Tally:
         """`Tally` of values."""
         values = widen(checks.floating('values', values, 'B, ...'))
         return tally_up(values, real_steps(mask, 'values', values), weights, per)

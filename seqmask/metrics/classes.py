@@ -1,21 +1,26 @@
 """Of logits and class labels: how many are right?"""
 
+from __future__ import annotations
+
 import tensorflow as tf
 
 from seqmask import checks
+from seqmask.checks import TensorLike
 from seqmask.masking import apply_mask
 from seqmask.metrics.average import Average
-from seqmask.tally import real_steps, tally_up, widen
+from seqmask.tally import Tally, real_steps, tally_up, widen
 
 
 class _OfClasses(Average):
     """A metric of logits and class labels, `_of_steps` of them."""
 
-    def update(self, *, logits, labels, mask, weights=None):
+    def update(self, *, logits: TensorLike, labels: TensorLike, mask: TensorLike | None,
+               weights: TensorLike | None = None) -> None:
         self.add(self.tally(logits=logits, labels=labels, mask=mask, weights=weights, per=self.per))
 
     @classmethod
-    def tally(cls, *, logits, labels, mask, weights=None, per='step'):
+    def tally(cls, *, logits: TensorLike, labels: TensorLike, mask: TensorLike | None,
+              weights: TensorLike | None = None, per: str = 'step') -> Tally:
         logits, labels, mask = _classes(logits, labels, mask)
         return tally_up(cls._of_steps(logits, labels), mask, weights, per)
 
@@ -64,11 +69,12 @@ class SequenceAccuracy(_OfClasses):
     0.5
     """
 
-    def __init__(self, name=None):
+    def __init__(self, name: str | None = None):
         super().__init__('sequence', name)
 
     @staticmethod
-    def tally(*, logits, labels, mask, weights=None, per='sequence'):
+    def tally(*, logits: TensorLike, labels: TensorLike, mask: TensorLike | None,
+              weights: TensorLike | None = None, per: str = 'sequence') -> Tally:
         """`Tally` of right sequences; weights [B]."""
         checks.choice('per', per, ['sequence'])
         logits, labels, mask = _classes(logits, labels, mask)
@@ -104,13 +110,13 @@ class ConfusionMatrix(tf.Module):
            [1, 1]])
     """
 
-    def __init__(self, num_classes, name=None):
+    def __init__(self, num_classes: int, name: str | None = None):
         super().__init__(name=name)
         self.num_classes = checks.size('num_classes', num_classes)
         self.counts = tf.Variable(tf.zeros([num_classes, num_classes], tf.int64), trainable=False,
                                   name='counts')
 
-    def update(self, *, logits, labels, mask):
+    def update(self, *, logits: TensorLike, labels: TensorLike, mask: TensorLike | None) -> None:
         logits, labels, mask = _classes(logits, labels, mask)
         checks.axis_size('logits', logits, -1, self.num_classes, 'K')
         of_classes = labels * self.num_classes + _largest(logits)
@@ -119,11 +125,11 @@ class ConfusionMatrix(tf.Module):
             tf.cast(mask, tf.int64), of_classes, self.num_classes ** 2)
         self.counts.assign_add(tf.reshape(counts, self.counts.shape))
 
-    def result(self):
+    def result(self) -> tf.Tensor:
         """int64 [K, K]. Rows are the labels, columns what was taken for them."""
         return tf.identity(self.counts)
 
-    def reset(self):
+    def reset(self) -> None:
         self.counts.assign(tf.zeros_like(self.counts))
 
 

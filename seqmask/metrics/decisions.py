@@ -7,26 +7,33 @@ These are the same everywhere:
   threshold: number or variable, a logit; 0 is the probability 1/2.
 """
 
+from __future__ import annotations
+
 import tensorflow as tf
 
 from seqmask import checks
+from seqmask.checks import TensorLike
 from seqmask.metrics.average import Average
-from seqmask.tally import real_steps, tally_up, widen
+from seqmask.tally import Tally, real_steps, tally_up, widen
 
 
 class _OfDecisions(Average):
     """A metric of one logit a step, a detection where it is at least `threshold`: `_counted`."""
 
-    def __init__(self, threshold=0.0, per='step', name=None):
+    def __init__(self, threshold: float | tf.Variable = 0.0, per: str = 'step',
+                 name: str | None = None):
         super().__init__(per, name)
         self.threshold = threshold
 
-    def update(self, *, logits, labels, mask, weights=None):
+    def update(self, *, logits: TensorLike, labels: TensorLike, mask: TensorLike | None,
+               weights: TensorLike | None = None) -> None:
         self.add(self.tally(logits=logits, labels=labels, mask=mask, weights=weights, per=self.per,
                             threshold=self.threshold))
 
     @classmethod
-    def tally(cls, *, logits, labels, mask, weights=None, per='step', threshold=0.0):
+    def tally(cls, *, logits: TensorLike, labels: TensorLike, mask: TensorLike | None,
+              weights: TensorLike | None = None, per: str = 'step',
+              threshold: float | tf.Variable = 0.0) -> Tally:
         logits = widen(checks.floating('logits', logits, 'B, T'))
         labels = checks.tensor('labels', tf.cast(labels, logits.dtype), 'B, T')
         events = checks.same_shape('labels', labels, 'logits', logits) > 0.5
@@ -84,11 +91,13 @@ class F1(_OfDecisions):
     True
     """
 
-    def __init__(self, threshold=0.0, name=None):
+    def __init__(self, threshold: float | tf.Variable = 0.0, name: str | None = None):
         super().__init__(threshold, 'step', name)
 
     @classmethod
-    def tally(cls, *, logits, labels, mask, weights=None, per='step', threshold=0.0):
+    def tally(cls, *, logits: TensorLike, labels: TensorLike, mask: TensorLike | None,
+              weights: TensorLike | None = None, per: str = 'step',
+              threshold: float | tf.Variable = 0.0) -> Tally:
         checks.choice('per', per, ['step'])
         of = dict(logits=logits, labels=labels, mask=mask, weights=weights, threshold=threshold)
         return Precision.tally(**of) + Recall.tally(**of)

@@ -1,21 +1,26 @@
 """Of predictions and labels that are numbers: how far off?"""
 
+from __future__ import annotations
+
 import tensorflow as tf
 
 from seqmask import checks
+from seqmask.checks import TensorLike
 from seqmask.metrics.average import Average
-from seqmask.tally import real_steps, tally_up, widen
+from seqmask.tally import Tally, real_steps, tally_up, widen
 
 
 class _OfErrors(Average):
     """A metric of predictions and labels of one shape, [B, T] or [B, T, D]: `_of_errors`."""
 
-    def update(self, *, predictions, labels, mask, weights=None):
+    def update(self, *, predictions: TensorLike, labels: TensorLike, mask: TensorLike | None,
+               weights: TensorLike | None = None) -> None:
         self.add(self.tally(predictions=predictions, labels=labels, mask=mask, weights=weights,
                             per=self.per))
 
     @classmethod
-    def tally(cls, *, predictions, labels, mask, weights=None, per='step'):
+    def tally(cls, *, predictions: TensorLike, labels: TensorLike, mask: TensorLike | None,
+              weights: TensorLike | None = None, per: str = 'step') -> Tally:
         predictions = widen(checks.floating('predictions', predictions, 'B, ...'))
         labels = checks.tensor('labels', tf.cast(labels, predictions.dtype), 'B, ...')
         labels = checks.same_shape('labels', labels, 'predictions', predictions)

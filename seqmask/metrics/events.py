@@ -1,11 +1,14 @@
 """How well are rare events found, over all thresholds? Step by step, or event by event."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from seqmask import checks
+from seqmask.checks import TensorLike
 from seqmask.lengths import lengths_from_mask
 from seqmask.metrics.matching import find_events, find_peaks, match_events
 from seqmask.tally import real_steps
@@ -33,17 +36,17 @@ class PrecisionRecall(NamedTuple):
     events: int
 
     @property
-    def precision(self):
+    def precision(self) -> np.ndarray:
         """float64 [P]: hits / detections."""
         return self.hits / self.detections
 
     @property
-    def recall(self):
+    def recall(self) -> np.ndarray:
         """float64 [P]: hits / events; NaN if there is no event."""
         return _ratio(self.hits, self.events)
 
     @property
-    def average_precision(self):
+    def average_precision(self) -> float:
         """sum over n of (recall[n] - recall[n - 1]) precision[n]; NaN if there is no event.
 
         The area under the curve as a sum of steps, without the straight lines between its points,
@@ -52,7 +55,7 @@ class PrecisionRecall(NamedTuple):
         return float(np.sum(np.diff(self.recall, prepend=0.0) * self.precision)
                      if self.events else np.nan)
 
-    def at(self, threshold):
+    def at(self, threshold: float) -> Scores:
         """`Scores` at a threshold of one's own. Without any detection there is no precision."""
         above = np.count_nonzero(self.thresholds >= threshold)
         hits, detections = (
@@ -60,7 +63,7 @@ class PrecisionRecall(NamedTuple):
         return Scores(float(_ratio(hits, detections)), float(_ratio(hits, self.events)),
                       float(_ratio(2 * hits, detections + self.events)))
 
-    def best_f1(self):
+    def best_f1(self) -> float:
         """The threshold of the highest F1; of equal ones the highest.
 
         Raises:
@@ -69,7 +72,7 @@ class PrecisionRecall(NamedTuple):
         self._require_events()
         return self._just_below(np.argmax(2 * self.hits / (self.detections + self.events)))
 
-    def for_precision(self, precision):
+    def for_precision(self, precision: float) -> float:
         """The threshold of the highest recall whose precision is at least `precision`.
 
         Args:
@@ -127,13 +130,13 @@ class AveragePrecision(tf.Module):
     Scores(precision=0.5, recall=0.5, f1=0.5)
     """
 
-    def __init__(self, tolerance=None, name=None):
+    def __init__(self, tolerance: int | None = None, name: str | None = None):
         super().__init__(name=name)
         self.tolerance = (None if tolerance is None
                           else checks.size('tolerance', tolerance, minimum=0))
         self.reset()
 
-    def update(self, *, logits, labels, mask):
+    def update(self, *, logits: TensorLike, labels: TensorLike, mask: TensorLike | None) -> None:
         """Adds a batch.
 
         Args:
@@ -169,11 +172,11 @@ class AveragePrecision(tf.Module):
         self._right.append(right)
         self._events += int(events)
 
-    def result(self):
+    def result(self) -> tf.Tensor:
         """float32 scalar; NaN if there was no event."""
         return tf.constant(self.curve().average_precision, tf.float32)
 
-    def curve(self):
+    def curve(self) -> PrecisionRecall:
         """`PrecisionRecall` of all batches so far."""
         scores, right = np.concatenate(self._scores), np.concatenate(self._right)
         order = np.argsort(-scores, kind='stable')
@@ -182,7 +185,7 @@ class AveragePrecision(tf.Module):
         last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True)[:len(scores)])
         return PrecisionRecall(scores[last], hits[last], last + 1, self._events)
 
-    def reset(self):
+    def reset(self) -> None:
         self._scores, self._right, self._events = [np.zeros(0)], [np.zeros(0, bool)], 0
 
 

@@ -1,8 +1,11 @@
 """A Keras metric that is shown the real steps only."""
 
+from __future__ import annotations
+
 import tensorflow as tf
 
 from seqmask import checks
+from seqmask.checks import TensorLike
 from seqmask.tally import real_steps
 
 
@@ -18,14 +21,15 @@ class KerasMetric(tf.Module):
     1.0
     """
 
-    def __init__(self, keras_metric, name=None):
+    def __init__(self, keras_metric: tf.keras.metrics.Metric, name: str | None = None):
         super().__init__(name=name)
         if not isinstance(keras_metric, tf.keras.metrics.Metric):
             raise TypeError(f'keras_metric must be a Keras metric, got {keras_metric!r}.')
         self.keras_metric = keras_metric
         self._track()
 
-    def update(self, *, predictions, labels, mask, weights=None):
+    def update(self, *, predictions: TensorLike, labels: TensorLike, mask: TensorLike | None,
+               weights: TensorLike | None = None) -> None:
         """Adds a batch; predictions and labels [B, T, ...] as the Keras metric wants them."""
         predictions = checks.tensor('predictions', predictions, 'B, ...')
         labels = checks.tensor('labels', labels, 'B, ...')
@@ -44,10 +48,10 @@ class KerasMetric(tf.Module):
                                        tf.gather_nd(predictions, places), sample_weight=weights)
         self._track()
 
-    def result(self):
+    def result(self) -> tf.Tensor:
         return self.keras_metric.result()
 
-    def reset(self):
+    def reset(self) -> None:
         self.keras_metric.reset_state()
 
     def _track(self):

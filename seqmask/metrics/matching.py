@@ -1,9 +1,12 @@
 """Which detection belongs to which event? One to one, within a tolerance."""
 
+from __future__ import annotations
+
 import numpy as np
 import tensorflow as tf
 
 from seqmask import checks
+from seqmask.checks import TensorLike
 from seqmask.masking import apply_mask
 from seqmask.tally import real_steps
 from seqmask.windows import windows
@@ -11,7 +14,7 @@ from seqmask.windows import windows
 __all__ = ['find_events', 'find_peaks', 'match_events']
 
 
-def find_peaks(scores, mask, tolerance):
+def find_peaks(scores: TensorLike, mask: TensorLike | None, tolerance: int) -> tf.Tensor:
     """Steps whose score is the highest of all real ones within the tolerance.
 
     out[b, t] = scores[b, t] >  scores[b, u] for t - tolerance <= u < t
@@ -46,7 +49,7 @@ def find_peaks(scores, mask, tolerance):
             & tf.reduce_all(scores[:, :, None] >= after, axis=-1))
 
 
-def find_events(labels):
+def find_events(labels: TensorLike) -> np.ndarray:
     """The events of one sequence: runs of positive labels, each as long as it can be.
 
     Args:
@@ -64,7 +67,8 @@ def find_events(labels):
     return np.stack([starts, ends], axis=1)
 
 
-def match_events(steps, scores, events, tolerance):
+def match_events(steps: TensorLike, scores: TensorLike, events: TensorLike,
+                 tolerance: int) -> np.ndarray:
     """Matches detections to events, each to one at most, those of the highest scores first.
 
     A detection may stand for an event if it lies at most `tolerance` steps before its first step or

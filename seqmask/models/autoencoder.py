@@ -1,8 +1,13 @@
 """A code for every sequence, and the sequence from its code."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from seqmask import checks, losses, noise
+from seqmask.checks import TensorLike
 from seqmask.layers import GRU, LSTM, Bidirectional, Dense, Dropout, Stacked, unroll
 from seqmask.lengths import sequence_mask
 from seqmask.masking import repeat, reverse
@@ -68,10 +73,14 @@ class SequenceAutoencoder(tf.Module):
     (TensorShape([2, 3]), TensorShape([2, 6, 4]), True)
     """
 
-    def __init__(self, input_size, *, cell='lstm', hidden_size=64, code_size=None, num_layers=1,
-                 bidirectional=False, bidirectional_decoder=False, reverse_target=False,
-                 autoregressive=False, mean=None, dropout=0.0, step_dropout=0.0,
-                 implementation='auto', standardizer=None, dtype='float32', seed=None, name=None):
+    def __init__(self, input_size: int, *, cell: str = 'lstm', hidden_size: int = 64,
+                 code_size: int | None = None, num_layers: int = 1, bidirectional: bool = False,
+                 bidirectional_decoder: bool = False, reverse_target: bool = False,
+                 autoregressive: bool = False, mean: TensorLike | None = None,
+                 dropout: float = 0.0, step_dropout: float = 0.0, implementation: str = 'auto',
+                 standardizer: Callable[..., tf.Tensor] | None = None,
+                 dtype: str | tf.DType = 'float32', seed: int | None = None,
+                 name: str | None = None):
         super().__init__(name=name)
         layer = CELLS[checks.choice('cell', cell, tuple(CELLS))]
         self.input_size = checks.size('input_size', input_size)
@@ -113,7 +122,8 @@ class SequenceAutoencoder(tf.Module):
         self.mean = tf.Variable(tf.cast(mean, self.dtype), trainable=False, name='mean')
         self.to_frame.bias.assign(self.mean)
 
-    def __call__(self, inputs, lengths, *, training=False):
+    def __call__(self, inputs: TensorLike, lengths: TensorLike, *,
+                 training: bool = False) -> tf.Tensor:
         """Encodes and decodes the real steps.
 
         Args:
@@ -131,7 +141,7 @@ class SequenceAutoencoder(tf.Module):
         """
         return self._run(self.targets(inputs, lengths), lengths, training)
 
-    def targets(self, inputs, lengths):
+    def targets(self, inputs: TensorLike, lengths: TensorLike) -> tf.Tensor:
         """What the outputs are compared with: the standardised inputs.
 
         Args, returns and raises: As a call.
@@ -140,7 +150,7 @@ class SequenceAutoencoder(tf.Module):
             inputs = self.standardizer(inputs, lengths)
         return real_only(rounded(inputs, self.dtype), lengths, self.input_size, self.dtype)[0]
 
-    def encode(self, inputs, lengths):
+    def encode(self, inputs: TensorLike, lengths: TensorLike) -> tf.Tensor:
         """The code of each sequence; of one without steps that of the initial state.
 
         Args and raises: As a call.
@@ -150,7 +160,8 @@ class SequenceAutoencoder(tf.Module):
         """
         return self._encode(self.targets(inputs, lengths), lengths, False)
 
-    def decode(self, codes, lengths, maxlen, *, targets=None):
+    def decode(self, codes: TensorLike, lengths: TensorLike, maxlen: int | tf.Tensor, *,
+               targets: TensorLike | None = None) -> tf.Tensor:
         """Sequences from their codes, of any lengths.
 
         Args:
@@ -176,7 +187,7 @@ class SequenceAutoencoder(tf.Module):
         checks.axis_size('codes', codes, -1, self.code_size, 'code_size')
         return self._decode(codes, lengths, maxlen, targets, False)
 
-    def reconstruct(self, inputs, lengths):
+    def reconstruct(self, inputs: TensorLike, lengths: TensorLike) -> tf.Tensor:
         """A call in the units of the inputs: it undoes the standardizer.
 
         Args and raises: As a call, and
@@ -193,7 +204,7 @@ class SequenceAutoencoder(tf.Module):
                              'a data.Standardizer, or call the model for standardised outputs.')
         return self.standardizer.inverse(tf.cast(outputs, self.standardizer.dtype), lengths)
 
-    def loss(self, batch, training):
+    def loss(self, batch: dict[str, tf.Tensor], training: bool) -> Tally:
         """Squared error of a feature per real step, as `training.Trainer` takes it.
 
         Args:
@@ -205,7 +216,7 @@ class SequenceAutoencoder(tf.Module):
         """
         return losses.squared_error(**self._scored(batch, training))
 
-    def measure(self, batch):
+    def measure(self, batch: dict[str, tf.Tensor]) -> dict[str, Tally]:
         """What `training.Trainer` measures: `SequenceAutoencoder.measure`.
 
         An autoregressive decoder reads its own outputs here: what it is worth without the sequence.

@@ -1,13 +1,19 @@
 """A label for every sequence."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
 import tensorflow as tf
 
 from seqmask import checks, losses, noise
+from seqmask.checks import TensorLike
 from seqmask.layers import (GRU, LSTM, Activation, AttentionPool, BatchNorm, Bidirectional, Conv1D,
                             Dense, Dropout, LSTMState, Sequential, SqueezeExcite, Stacked, max_pool,
                             mean_pool)
 from seqmask.metrics import Accuracy
 from seqmask.operands import rounded
+from seqmask.tally import Tally
 
 CELLS = {'gru': GRU, 'lstm': LSTM}
 POOLS = ('last', 'mean', 'max', 'attention')
@@ -52,10 +58,14 @@ class SequenceClassifier(tf.Module):
     TensorShape([2, 3])
     """
 
-    def __init__(self, input_size, num_classes, *, cell='lstm', hidden_size=64, num_layers=1,
-                 bidirectional=False, pool='last', filters=(128, 256, 128), kernel_sizes=(8, 5, 3),
-                 dropout=0.0, step_dropout=0.0, implementation='auto', standardizer=None,
-                 dtype='float32', seed=None, name=None):
+    def __init__(self, input_size: int, num_classes: int, *, cell: str = 'lstm',
+                 hidden_size: int = 64, num_layers: int = 1, bidirectional: bool = False,
+                 pool: str = 'last', filters: Sequence[int] = (128, 256, 128),
+                 kernel_sizes: Sequence[int] = (8, 5, 3), dropout: float = 0.0,
+                 step_dropout: float = 0.0, implementation: str = 'auto',
+                 standardizer: Callable[..., tf.Tensor] | None = None,
+                 dtype: str | tf.DType = 'float32', seed: int | None = None,
+                 name: str | None = None):
         super().__init__(name=name)
         checks.choice('cell', cell, tuple(CELLS))
         self.pool = checks.choice('pool', pool, POOLS)
@@ -102,7 +112,8 @@ class SequenceClassifier(tf.Module):
         self.dropout = Dropout(dropout, seed=next(seeds))
         self.to_logits = Dense(width, num_classes, dtype=dtype, seed=next(seeds))
 
-    def __call__(self, inputs, lengths, *, training=False):
+    def __call__(self, inputs: TensorLike, lengths: TensorLike, *,
+                 training: bool = False) -> tf.Tensor:
         """Labels each sequence.
 
         Args:
@@ -140,7 +151,7 @@ class SequenceClassifier(tf.Module):
             return self.attention(outputs, lengths)
         return {'mean': mean_pool, 'max': max_pool}[self.pool](outputs, lengths)
 
-    def loss(self, batch, training):
+    def loss(self, batch: dict[str, tf.Tensor], training: bool) -> Tally:
         """Cross-entropy per sequence, as `training.Trainer` takes it: `SequenceClassifier.loss`.
 
         Args:
@@ -153,7 +164,7 @@ class SequenceClassifier(tf.Module):
         return losses.sparse_softmax_cross_entropy(**_scored(
             self(batch['inputs'], batch['lengths'], training=training), batch))
 
-    def measure(self, batch):
+    def measure(self, batch: dict[str, tf.Tensor]) -> dict[str, Tally]:
         """What `training.Trainer` measures: `SequenceClassifier.measure`.
 
         Args:

@@ -1,6 +1,9 @@
 """Whether a rare event happens, at every step."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable
 
 import tensorflow as tf
 
@@ -77,9 +80,13 @@ class EventDetector(tf.Module):
     8
     """
 
-    def __init__(self, input_size, *, event_rate, network='gru', causal=True, hidden_size=64,
-                 num_layers=None, kernel_size=3, pos_weight=1.0, focal_gamma=0.0, dropout=0.0,
-                 implementation='auto', standardizer=None, dtype='float32', seed=None, name=None):
+    def __init__(self, input_size: int, *, event_rate: float, network: str = 'gru',
+                 causal: bool = True, hidden_size: int = 64, num_layers: int | None = None,
+                 kernel_size: int = 3, pos_weight: float | str = 1.0, focal_gamma: float = 0.0,
+                 dropout: float = 0.0, implementation: str = 'auto',
+                 standardizer: Callable[..., tf.Tensor] | None = None,
+                 dtype: str | tf.DType = 'float32', seed: int | None = None,
+                 name: str | None = None):
         super().__init__(name=name)
         self.input_size = checks.size('input_size', input_size)
         if not 0 < event_rate < 1:
@@ -97,8 +104,7 @@ class EventDetector(tf.Module):
         num_layers = checks.size(
             'num_layers', (5 if network == 'conv' else 1) if num_layers is None else num_layers)
         seeds = iter(noise.seeds(seed, 2 * num_layers + 2))
-        self.causal = causal
-        self.standardizer = standardizer
+        self.causal, self.standardizer = causal, standardizer
         self.dtype = checks.float_dtype('dtype', dtype)
         self.recurrent, self.convolutions = None, []
         width = hidden_size
@@ -126,7 +132,8 @@ class EventDetector(tf.Module):
         self.threshold = tf.Variable(math.log(self.pos_weight), trainable=False, dtype=tf.float32,
                                      name='threshold')
 
-    def __call__(self, inputs, lengths, *, training=False):
+    def __call__(self, inputs: checks.TensorLike, lengths: checks.TensorLike, *,
+                 training: bool = False) -> tf.Tensor:
         """A logit for each real step.
 
         Args:
@@ -156,7 +163,7 @@ class EventDetector(tf.Module):
         outputs = self.dropout(outputs, lengths, training=training)
         return self.to_logit(outputs, lengths)[:, :, 0], state
 
-    def detect(self, inputs, lengths):
+    def detect(self, inputs: checks.TensorLike, lengths: checks.TensorLike) -> tf.Tensor:
         """Where there is an event: logit >= threshold.
 
         Args:
@@ -168,7 +175,7 @@ class EventDetector(tf.Module):
         logits = tf.cast(self(inputs, lengths), tf.float32)
         return (logits >= self.threshold) & sequence_mask(lengths, tf.shape(logits)[1])
 
-    def probabilities(self, inputs, lengths):
+    def probabilities(self, inputs: checks.TensorLike, lengths: checks.TensorLike) -> tf.Tensor:
         """Probability of an event at each real step, as far as the model has learnt it.
 
         p = sigmoid(logit - log w): what the loss with its weight w > 1 made too likely is taken
@@ -184,7 +191,7 @@ class EventDetector(tf.Module):
         return apply_mask(tf.sigmoid(logits - math.log(self.pos_weight)),
                           sequence_mask(lengths, tf.shape(logits)[1]))
 
-    def initial_state(self, batch):
+    def initial_state(self, batch: int | tf.Tensor) -> tuple:
         """The state before the first step of `batch` sequences, for `step` and `chunk_loss`: zeros.
 
         Raises:
@@ -197,7 +204,7 @@ class EventDetector(tf.Module):
             return self.recurrent.initial_state(batch)
         return tuple(convolution.initial_state(batch) for convolution in self.convolutions)
 
-    def step(self, x_t, state):
+    def step(self, x_t: checks.TensorLike, state: tuple) -> tuple[tf.Tensor, tuple]:
         """One step of a stream; step by step equals the whole call.
 
         Args:
@@ -226,7 +233,7 @@ class EventDetector(tf.Module):
             new.append(seen)
         return self.to_logit(output[:, None], one)[:, 0, 0], tuple(new)
 
-    def loss(self, batch, training):
+    def loss(self, batch: dict[str, tf.Tensor], training: bool) -> Tally:
         """The loss per real step, as `training.Trainer` takes it: `EventDetector.loss`.
 
         Args:
@@ -239,7 +246,8 @@ class EventDetector(tf.Module):
         """
         return self._loss(self(batch['inputs'], batch['lengths'], training=training), batch)
 
-    def chunk_loss(self, batch, state, training):
+    def chunk_loss(self, batch: dict[str, tf.Tensor], state: tuple,
+                   training: bool) -> tuple[Tally, tuple]:
         """`loss` of the next chunk of each sequence, as `training.ChunkLoss` takes it.
 
         Args:
@@ -266,7 +274,7 @@ class EventDetector(tf.Module):
         total, count = losses.focal(**scored, gamma=self.focal_gamma, alpha=w / (1 + w))
         return Tally((1 + w) * total, count)        # at gamma = 0 the cross-entropy above
 
-    def measure(self, batch):
+    def measure(self, batch: dict[str, tf.Tensor]) -> dict[str, Tally]:
         """What `training.Trainer` measures: `EventDetector.measure`.
 
         Args:

@@ -1,13 +1,19 @@
 """A label for every step."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from seqmask import checks, data, losses, noise
+from seqmask.checks import TensorLike
 from seqmask.layers import (GRU, LSTM, Activation, BatchNorm, Bidirectional, Conv1D, Dense, Dropout,
                             Sequential, Stacked)
 from seqmask.lengths import sequence_mask
 from seqmask.metrics import Accuracy, ErrorRate, SequenceAccuracy
 from seqmask.operands import rounded
+from seqmask.tally import Tally
 
 CELLS = {'gru': GRU, 'lstm': LSTM}
 
@@ -43,10 +49,14 @@ class SequenceLabeller(tf.Module):
     (TensorShape([2, 6, 3]), True)
     """
 
-    def __init__(self, input_size, num_classes, *, cell='gru', hidden_size=128, num_layers=2,
-                 bidirectional=True, filters=0, kernel_size=3, dropout=0.0, input_dropout=0.0,
-                 step_dropout=0.0, recurrent_dropout=0.0, implementation='auto', standardizer=None,
-                 dtype='float32', seed=None, name=None):
+    def __init__(self, input_size: int, num_classes: int, *, cell: str = 'gru',
+                 hidden_size: int = 128, num_layers: int = 2, bidirectional: bool = True,
+                 filters: int = 0, kernel_size: int = 3, dropout: float = 0.0,
+                 input_dropout: float = 0.0, step_dropout: float = 0.0,
+                 recurrent_dropout: float = 0.0, implementation: str = 'auto',
+                 standardizer: Callable[..., tf.Tensor] | None = None,
+                 dtype: str | tf.DType = 'float32', seed: int | None = None,
+                 name: str | None = None):
         super().__init__(name=name)
         layer = CELLS[checks.choice('cell', cell, tuple(CELLS))]
         self.input_size = checks.size('input_size', input_size)
@@ -81,7 +91,8 @@ class SequenceLabeller(tf.Module):
             Conv1D(input_size, filters, kernel_size, dtype=dtype, seed=next(seeds)),
             BatchNorm(filters, dtype=dtype), Activation('relu')])
 
-    def __call__(self, inputs, lengths, *, training=False):
+    def __call__(self, inputs: TensorLike, lengths: TensorLike, *,
+                 training: bool = False) -> tf.Tensor:
         """Labels the real steps.
 
         Args:
@@ -110,7 +121,7 @@ class SequenceLabeller(tf.Module):
         outputs = self.dropout(outputs, lengths, training=training)
         return self.to_logits(outputs, lengths), state
 
-    def loss(self, batch, training):
+    def loss(self, batch: dict[str, tf.Tensor], training: bool) -> Tally:
         """Cross-entropy per real step, as `training.Trainer` takes it: `SequenceLabeller.loss`.
 
         Args:
@@ -123,7 +134,7 @@ class SequenceLabeller(tf.Module):
         logits = self(batch['inputs'], batch['lengths'], training=training)
         return losses.sparse_softmax_cross_entropy(**_scored(logits, batch))
 
-    def initial_state(self, batch):
+    def initial_state(self, batch: int | tf.Tensor) -> tuple:
         """The state before the first step of `batch` sequences, for `step`, `chunk_loss`: zeros.
 
         Raises:
@@ -135,7 +146,7 @@ class SequenceLabeller(tf.Module):
                              'standardizer none that sees sequences whole.')
         return self.recurrent.initial_state(batch)
 
-    def step(self, x_t, state):
+    def step(self, x_t: TensorLike, state: tuple) -> tuple[tf.Tensor, tuple]:
         """One step of a stream; step by step equals the whole call.
 
         Args:
@@ -158,7 +169,8 @@ class SequenceLabeller(tf.Module):
         output, state = self.recurrent.step(rounded(x_t, self.dtype), state)
         return self.to_logits(output[:, None], one)[:, 0], state
 
-    def chunk_loss(self, batch, state, training):
+    def chunk_loss(self, batch: dict[str, tf.Tensor], state: tuple,
+                   training: bool) -> tuple[Tally, tuple]:
         """`loss` of the next chunk of each sequence, as `training.ChunkLoss` takes it.
 
         Args:
@@ -172,7 +184,7 @@ class SequenceLabeller(tf.Module):
         logits, state = self._run(batch['inputs'], batch['lengths'], state, training)
         return losses.sparse_softmax_cross_entropy(**_scored(logits, batch)), state
 
-    def measure(self, batch):
+    def measure(self, batch: dict[str, tf.Tensor]) -> dict[str, Tally]:
         """What `training.Trainer` measures: `SequenceLabeller.measure`.
 
         Args:

@@ -1,11 +1,18 @@
 """What ratings are predicted by before any network is: means, biases, factors. NumPy alone."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+
 import numpy as np
 
 from seqmask import checks
+from seqmask.checks import TensorLike
 
 
-def rating_biases(rows, columns, ratings, shape, *, shrinkage=5.0, sweeps=10):
+def rating_biases(rows: TensorLike, columns: TensorLike, ratings: TensorLike,
+                  shape: tuple[int, int], *, shrinkage: float = 5.0,
+                  sweeps: int = 10) -> tuple[float, np.ndarray, np.ndarray]:
     """How far the ratings of each row, and of each column, lie above the mean.
 
     column[c] = sum over the ratings of c of (r - mean - row) / (n_c + shrinkage)
@@ -38,7 +45,9 @@ def rating_biases(rows, columns, ratings, shape, *, shrinkage=5.0, sweeps=10):
     return mean, row, column
 
 
-def factorize_ratings(rows, columns, ratings, shape, *, size=8, decay=14.0, sweeps=15, seed=0):
+def factorize_ratings(rows: TensorLike, columns: TensorLike, ratings: TensorLike,
+                      shape: tuple[int, int], *, size: int = 8, decay: float = 14.0,
+                      sweeps: int = 15, seed: int = 0) -> Callable[..., np.ndarray]:
     """Biased matrix factorisation, by alternating least squares: for comparison.
 
     minimises the sum of (r - base - row_b - column_c - p_b . q_c)^2

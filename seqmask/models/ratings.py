@@ -1,9 +1,14 @@
 """Ratings that are missing, from those that are there."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import tensorflow as tf
 
-from seqmask import checks, losses, noise
+from seqmask import checks, data, losses, noise
+from seqmask.checks import TensorLike
 from seqmask.layers import Dense
 from seqmask.masking import apply_mask
 from seqmask.metrics import MAE
@@ -61,9 +66,11 @@ class RatingAutoencoder(tf.Module):
     array([3.43, 3.  ], dtype=float32)
     """
 
-    def __init__(self, num_columns, *, hidden_sizes=(64,), activation='tanh', dropout=0.25,
-                 decay=0.25, shrinkage=5.0, implicit=True, rating_range=None, dtype='float32',
-                 seed=None, name=None):
+    def __init__(self, num_columns: int, *, hidden_sizes: Sequence[int] = (64,),
+                 activation: str | Callable[..., tf.Tensor] = 'tanh', dropout: float = 0.25,
+                 decay: float = 0.25, shrinkage: float = 5.0, implicit: bool = True,
+                 rating_range: tuple[float, float] | None = None, dtype: str | tf.DType = 'float32',
+                 seed: int | None = None, name: str | None = None):
         super().__init__(name=name)
         self.num_columns = checks.size('num_columns', num_columns)
         sizes = [checks.size('each of hidden_sizes', size) for size in hidden_sizes]
@@ -97,7 +104,7 @@ class RatingAutoencoder(tf.Module):
                                   name='column')
         self._noise = noise.generator(next(seeds))
 
-    def fit_means(self, rows):
+    def fit_means(self, rows: data.Sequences) -> RatingAutoencoder:
         """Sets the mean and the columns' biases to those of training data.
 
         Args:
@@ -113,7 +120,8 @@ class RatingAutoencoder(tf.Module):
         self.column.assign(column)
         return self
 
-    def __call__(self, inputs, lengths, columns, given=None):
+    def __call__(self, inputs: TensorLike, lengths: TensorLike, columns: TensorLike,
+                 given: TensorLike | None = None) -> tf.Tensor:
         """Predicts a rating at every step, from those given.
 
         Args:
@@ -136,7 +144,8 @@ class RatingAutoencoder(tf.Module):
         outputs, _ = self._decode(code, base, columns, mask)
         return apply_mask(self._clipped(outputs), mask)
 
-    def encode(self, inputs, lengths, columns):
+    def encode(self, inputs: TensorLike, lengths: TensorLike,
+               columns: TensorLike) -> tuple[tf.Tensor, tf.Tensor]:
         """All that the model keeps of rows of ratings.
 
         Args:
@@ -149,7 +158,8 @@ class RatingAutoencoder(tf.Module):
         code, base, _ = self._encode(inputs, columns, mask)
         return code, base
 
-    def decode(self, code, base, columns=None):
+    def decode(self, code: TensorLike, base: TensorLike,
+               columns: TensorLike | None = None) -> tf.Tensor:
         """Predicts a rating of each row in each column, which takes memory for all of them.
 
         Args:
@@ -164,7 +174,7 @@ class RatingAutoencoder(tf.Module):
             column, decoder = tf.gather(column, columns), tf.gather(decoder, columns)
         return self._clipped(base[:, None] + column + tf.matmul(code, decoder, transpose_b=True))
 
-    def loss(self, batch, training):
+    def loss(self, batch: dict[str, tf.Tensor], training: bool) -> Tally:
         """Squared error of the ratings that are predicted, as `training.Trainer` takes it.
 
         total = sum of (r - out)^2 + decay * sum over the tables' rows that occur of their squares
@@ -192,7 +202,7 @@ class RatingAutoencoder(tf.Module):
         squares = tf.add_n([tf.reduce_sum(tf.square(r)) for r in [*rows, *more_rows]])
         return tally + Tally(tf.cast(self.decay * squares, tally.total.dtype), 0.0)
 
-    def measure(self, batch):
+    def measure(self, batch: dict[str, tf.Tensor]) -> dict[str, Tally]:
         """What `training.Trainer` measures: `RatingAutoencoder.measure`.
 
         Args:

@@ -1,9 +1,12 @@
 """A script as a person starts it: an error is one line and an exit status."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import re
 import sys
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 from absl import app, flags, logging
@@ -20,7 +23,7 @@ class UserError(Exception):
     """Something the person who started the script can mend; its message says what and how."""
 
 
-def run(main):
+def run(main: Callable[[], object]) -> None:
     """Parses the flags and runs `main()`, for `if __name__ == '__main__':`.
 
     An error in flags, files or data ends the script with one line on stderr and exit status 1, an
@@ -62,7 +65,7 @@ def _one_line(error):
 
 
 @contextlib.contextmanager
-def user_errors():
+def user_errors() -> Iterator[None]:
     """Around what reads a person's data or files: its errors are theirs to mend, in one line."""
     try:
         yield

@@ -1,5 +1,7 @@
 """Which epoch was the best so far, by what is monitored?"""
 
+from __future__ import annotations
+
 import numpy as np
 import tensorflow as tf
 
@@ -19,13 +21,13 @@ class Best:
       value: float64 variable. Of `monitor`, negated where more is better.
     """
 
-    def __init__(self, monitor, mode):
+    def __init__(self, monitor: str, mode: str):
         self.monitor = monitor
         self._sign = {'min': 1, 'max': -1}[checks.choice('mode', mode, ('min', 'max'))]
         self.epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.value = tf.Variable(float('inf'), dtype=tf.float64, trainable=False)
 
-    def update(self, row):
+    def update(self, row: dict[str, float]) -> bool:
         """Takes a row of the history into account; returns whether it is the best so far.
 
         Raises:

@@ -1,7 +1,10 @@
 """A run's curves for TensorBoard."""
 
+from __future__ import annotations
+
 import glob
 import os
+from collections.abc import Iterable
 
 import tensorflow as tf
 
@@ -27,13 +30,13 @@ class Board:
       UserError: If TensorBoard is not installed.
     """
 
-    def __init__(self, workdir):
+    def __init__(self, workdir: str):
         require_tensorboard()
         self._folder = os.path.join(workdir, FOLDER)
         self._written = {part: points(os.path.join(self._folder, part)) for part in PARTS.values()}
         self._writers = {}
 
-    def write(self, rows):
+    def write(self, rows: Iterable[dict[str, float]]) -> None:
         """Adds what is missing of the rows, dicts with 'epoch'; it is on disk on return."""
         for row in rows:
             for name, value in row.items():
@@ -44,7 +47,7 @@ class Board:
                         tf.summary.scalar(tag, value, step=row['epoch'])
                     self._written[part].add((tag, row['epoch']))
 
-    def close(self):
+    def close(self) -> None:
         """After the last row."""
         for writer in self._writers.values():
             writer.close()
@@ -55,7 +58,7 @@ class Board:
         return self._writers[part]
 
 
-def require_tensorboard():
+def require_tensorboard() -> None:
     """Asks for TensorBoard before time is spent.
 
     Raises:
@@ -68,7 +71,7 @@ def require_tensorboard():
                         "pip install '.[tensorboard]', or leave the flag out.") from error
 
 
-def points(folder):
+def points(folder: str) -> set[tuple[str, int]]:
     """The points that the event files of a folder hold: a set of (tag, step)."""
     found = set()
     for path in sorted(glob.glob(os.path.join(folder, '*.tfevents.*'))):

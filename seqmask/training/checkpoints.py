@@ -10,12 +10,16 @@ whole one as it was, and what it left half-written has no checksums and is not l
 believes whatever stands in `checkpoint`.
 """
 
+from __future__ import annotations
+
 import glob
 import hashlib
 import os
 import re
 import shutil
 import tempfile
+import typing
+from collections.abc import Iterable
 
 import tensorflow as tf
 from absl import logging
@@ -35,12 +39,12 @@ class Checkpoints:
       state: Objects and variables to save, by name.
     """
 
-    def __init__(self, folder, writes=True, **state):
+    def __init__(self, folder: str, writes: bool = True, **state):
         self._folder, self._writes = folder, writes
         self._checkpoint = tf.train.Checkpoint(**state)
         self._checkpoint.save_counter       # now, since `Checkpoint.restore` looks for it
 
-    def save(self, epoch):
+    def save(self, epoch: int) -> None:
         """Adds the checkpoint of an epoch, or replaces it."""
         if not self._writes:
             with tempfile.TemporaryDirectory() as folder:
@@ -53,7 +57,7 @@ class Checkpoints:
         self._checkpoint.write(prefix)
         _write_checksums(prefix)
 
-    def replace(self, epoch):
+    def replace(self, epoch: int) -> None:
         """As `save`, of an epoch that is needed: a kill leaves the old one or the new one."""
         if not self._writes:
             self.save(epoch)
@@ -65,7 +69,7 @@ class Checkpoints:
         _write_checksums(_prefix(beside, epoch))
         finish_replacing(self._folder)
 
-    def keep(self, epochs):
+    def keep(self, epochs: Iterable[int]) -> None:
         """Records the given epochs, and removes all others' files, half-written ones included."""
         if not self._writes:
             return
@@ -81,16 +85,16 @@ class Checkpoints:
                 path = os.path.join(self._folder, name)
                 shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
 
-    def epochs(self):
+    def epochs(self) -> list[int]:
         """Numbers of the epochs that were saved, the newest first."""
         return saved_epochs(self._folder)
 
-    def restore(self, epoch):
+    def restore(self, epoch: int) -> typing.Any:
         """Puts an epoch's state back; returns TensorFlow's load status."""
         return self._checkpoint.restore(_prefix(self._folder, epoch))
 
 
-def finish_replacing(folder):
+def finish_replacing(folder: str) -> None:
     """Moves what `Checkpoints.replace` has written whole to its place, or drops what is not."""
     beside = os.path.join(folder, REPLACING)
     names = os.listdir(beside) if os.path.isdir(beside) else []
@@ -101,7 +105,7 @@ def finish_replacing(folder):
     shutil.rmtree(beside, ignore_errors=True)
 
 
-def saved_epochs(folder):
+def saved_epochs(folder: str) -> list[int]:
     """Numbers of the epochs that have a checkpoint, whole or damaged, the newest first."""
     listed = _listed(folder)
     saved = {*listed, *_epochs_with(folder, CHECKSUMS)}
@@ -114,7 +118,7 @@ def saved_epochs(folder):
     return sorted(saved, reverse=True)
 
 
-def newest_whole(folder):
+def newest_whole(folder: str) -> int | None:
     """The newest epoch whose checkpoint is whole; None if there is no checkpoint yet.
 
     Each damaged one is told in one warning.
@@ -141,7 +145,7 @@ def newest_whole(folder):
                      f'workdir to begin anew.')
 
 
-def fault_of(folder, epoch):
+def fault_of(folder: str, epoch: int) -> str | None:
     """What is wrong with the files of a checkpoint, naming one; None if they are as written."""
     prefix = _prefix(folder, epoch)
     try:

@@ -1,8 +1,11 @@
 """Truncated back-propagation through time: the state goes on, the gradient does not."""
 
+from __future__ import annotations
+
 import tensorflow as tf
 
 from seqmask.layers import reset_rows
+from seqmask.tally import Tally
 
 
 class ChunkLoss(tf.Module):
@@ -39,12 +42,13 @@ class ChunkLoss(tf.Module):
     True
     """
 
-    def __init__(self, model, num_lanes):
+    def __init__(self, model: tf.Module, num_lanes: int):
         super().__init__(name='chunk_loss')
         self._carried = [tf.Variable(part, trainable=False)
                          for part in tf.nest.flatten(model.initial_state(num_lanes))]
 
-    def __call__(self, model, batch, training):
+    def __call__(self, model: tf.Module, batch: dict[str, tf.Tensor],
+                 training: bool) -> Tally:
         if 'starts' not in batch:
             return model.loss(batch, training)
         if tf.distribute.get_strategy().num_replicas_in_sync > 1:

@@ -4,9 +4,14 @@ Every process reads the whole of each batch, and each replica takes its own rows
 workers have equally many steps, whatever the lengths, and the sums are those of one device.
 """
 
+from __future__ import annotations
+
 import json
 import os
+import types
+import typing
 import zlib
+from collections.abc import Callable
 
 import tensorflow as tf
 from absl import flags
@@ -16,7 +21,7 @@ from seqmask.training.app import UserError
 STRATEGIES = ('none', 'mirrored', 'multiworker')
 
 
-def make_strategy():
+def make_strategy() -> tf.distribute.Strategy:
     """The `tf.distribute` strategy that --strategy asks for; to be called before anything else.
 
     'none' is TensorFlow's default, one device; 'mirrored' all GPUs of this machine, or its one CPU;
@@ -38,7 +43,7 @@ def make_strategy():
     return tf.distribute.get_strategy()
 
 
-def check_tf_config(text):
+def check_tf_config(text: str | None) -> None:
     """Refuses what names no cluster with a place in it for this process.
 
     Args:
@@ -67,7 +72,7 @@ def check_tf_config(text):
         raise UserError(f'TF_CONFIG must be like {wanted}; got {text!r}.')
 
 
-def is_chief(strategy):
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process writes and prints: the only one, or the first of several workers."""
     resolver = strategy.cluster_resolver
     if resolver is None or not resolver.cluster_spec().as_dict():
@@ -76,7 +81,7 @@ def is_chief(strategy):
     return resolver.task_type == 'chief' or ('chief' not in jobs and resolver.task_id == 0)
 
 
-def check_scope(strategy, **made):
+def check_scope(strategy: tf.distribute.Strategy, **made) -> None:
     """Refuses variables that were not made under the scope of a strategy.
 
     Args:
@@ -95,7 +100,7 @@ def check_scope(strategy, **made):
                              f'strategy to Trainer.')
 
 
-def own_rows(batch):
+def own_rows(batch: typing.Any) -> typing.Any:
     """This replica's part of a batch: of R replicas, the k-th has the rows k, k + R, ...
 
     A part may be empty. Called in a replica, as `strategy.run` does.
@@ -107,7 +112,7 @@ def own_rows(batch):
     return _every(batch, replica.num_replicas_in_sync, replica.replica_id_in_sync_group)
 
 
-def sum_over_replicas(values):
+def sum_over_replicas(values: typing.Any) -> typing.Any:
     """The sum over all replicas, the same on each of them. Called in a replica.
 
     Args:
@@ -122,13 +127,13 @@ def sum_over_replicas(values):
     return tf.nest.pack_sequence_as(values, summed)
 
 
-def first_result(values):
+def first_result(values: typing.Any) -> typing.Any:
     """What the first replica of this process returned from `strategy.run`."""
     strategy = tf.distribute.get_strategy()
     return tf.nest.map_structure(lambda v: strategy.experimental_local_results(v)[0], values)
 
 
-def run_on_rows(function, batch):
+def run_on_rows(function: Callable[..., tf.Tensor], batch: typing.Any) -> tf.Tensor:
     """`function` of a batch, its rows shared out among the replicas of this process alone.
 
     Args:
@@ -154,7 +159,7 @@ def run_on_rows(function, batch):
     return tf.gather(tf.concat(parts, axis=0), tf.argsort(order))
 
 
-def all_agree(strategy, text):
+def all_agree(strategy: tf.distribute.Strategy, text: str) -> bool:
     """Whether all workers gave the same text. All of them have to ask; it waits for them."""
     if strategy.cluster_resolver is None:
         return True
@@ -171,12 +176,12 @@ def all_agree(strategy, text):
     return bool(count * squares == total * total)       # without variance all are equal
 
 
-def wait_for_all(strategy):
+def wait_for_all(strategy: tf.distribute.Strategy) -> None:
     """Waits until all workers have come here."""
     all_agree(strategy, '')
 
 
-def require_same_flags(strategy, script):
+def require_same_flags(strategy: tf.distribute.Strategy, script: types.ModuleType) -> None:
     """Refuses workers that were started with different flags of `script`, a module.
 
     Raises:

@@ -1,7 +1,10 @@
 """The flags that all training scripts share, and what they make."""
 
+from __future__ import annotations
+
 import json
 import os
+import types
 
 import tensorflow as tf
 from absl import flags
@@ -20,8 +23,8 @@ FLAGS_FILE = 'flags.json'
 FREE = ('epochs', 'keep_checkpoints', 'plots', 'strategy', 'tensorboard', 'workdir')
 
 
-def define_flags(*, workdir, epochs, batch_size=64, learning_rate=1e-3, schedule='cosine',
-                 clip_norm=5.0):
+def define_flags(*, workdir: str, epochs: int, batch_size: int = 64, learning_rate: float = 1e-3,
+                 schedule: str = 'cosine', clip_norm: float = 5.0) -> None:
     """Defines the flags of training, with a script's own defaults."""
     flags.DEFINE_string('workdir', workdir,
                         'Folder for checkpoints, history.csv and predictions. If it holds an '
@@ -58,7 +61,7 @@ def define_flags(*, workdir, epochs, batch_size=64, learning_rate=1e-3, schedule
                       'Draw pictures into workdir/pictures when training has ended.')
 
 
-def make_optimizer(steps_per_epoch):
+def make_optimizer(steps_per_epoch: int) -> tf.keras.optimizers.Optimizer | MixedPrecision:
     """Adam with the learning rate that the flags ask for.
 
     Args:
@@ -77,7 +80,7 @@ def make_optimizer(steps_per_epoch):
     return optimizer if values.precision == 'float32' else MixedPrecision(optimizer)
 
 
-def claim_workdir(script):
+def claim_workdir(script: types.ModuleType) -> None:
     """Writes the flags of `script`, a module, into the workdir, or compares them to those there.
 
     Raises:

@@ -1,9 +1,15 @@
 """What the scripts that train on classes share: from parts to tables, predictions, pictures."""
 
-import os
+from __future__ import annotations
 
+import os
+import types
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
 from absl import flags
 
+from seqmask import data
 from seqmask.training import pictures
 from seqmask.training.predictions import (confusion_counts, examples, predict_sequences,
                                           prediction_rows)
@@ -14,8 +20,10 @@ from seqmask.training.workdir import write_rows
 PREDICTIONS = 'predictions.csv'
 
 
-def train_and_report(script, make_model, arguments, parts, names, columns, *, labels_per,
-                     monitor='accuracy', mode='max', strategy=None):
+def train_and_report(script: types.ModuleType, make_model: Callable[[], tf.Module],
+                     arguments: dict, parts: Sequence[data.Sequences], names: Sequence[str],
+                     columns: dict[str, str], *, labels_per: str, monitor: str = 'accuracy',
+                     mode: str = 'max', strategy: tf.distribute.Strategy | None = None) -> None:
     """Trains as `fit_task` does, and tells what came out for each class.
 
     The workdir receives predictions.csv, and pictures/ if the flags say so.

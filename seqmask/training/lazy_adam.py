@@ -1,6 +1,10 @@
 """Adam that leaves alone what a gradient does not mention."""
 
+from __future__ import annotations
+
 import tensorflow as tf
+
+from seqmask.checks import TensorLike
 
 
 class LazyAdam(tf.keras.optimizers.Adam):
@@ -38,8 +42,10 @@ class LazyAdam(tf.keras.optimizers.Adam):
     [0.9]
     """
 
-    def __init__(self, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-7,
-                 weight_decay=None, name='lazy_adam', **options):
+    def __init__(self,
+                 learning_rate: float | tf.keras.optimizers.schedules.LearningRateSchedule = 0.001,
+                 beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-7,
+                 weight_decay: float | None = None, name: str = 'lazy_adam', **options):
         if options.pop('amsgrad', False):
             raise ValueError('LazyAdam has no amsgrad: leave it out, or use Adam.')
         super().__init__(learning_rate, beta_1, beta_2, epsilon, weight_decay=weight_decay,
@@ -48,7 +54,8 @@ class LazyAdam(tf.keras.optimizers.Adam):
     def _apply_weight_decay(self, variables):
         """Nothing yet: Keras would let whole tables decay. `update_step` does it, row by row."""
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: tf.Tensor | tf.IndexedSlices,
+                    variable: tf.keras.Variable, learning_rate: TensorLike) -> None:
         rate = tf.cast(learning_rate, variable.dtype)
         decays = self.weight_decay is not None and self._use_weight_decay(variable)
         if not isinstance(gradient, tf.IndexedSlices):
@@ -77,7 +84,7 @@ class LazyAdam(tf.keras.optimizers.Adam):
         self.assign(slot, tf.IndexedSlices(now, rows))
         return now
 
-    def get_config(self):
+    def get_config(self) -> dict:
         config = super().get_config()
         del config['amsgrad']
         return config

@@ -4,8 +4,12 @@ Each function makes a `matplotlib.figure.Figure` of its own; pyplot, with its wi
 state, is never imported.
 """
 
+from __future__ import annotations
+
 import os
+import typing
 import uuid
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -13,9 +17,10 @@ from seqmask.training.app import UserError
 
 FOLDER = 'pictures'
 TRAIN, VALID, WRONG = 'tab:blue', 'tab:orange', 'crimson'
+Figure = typing.Any     # matplotlib.figure.Figure, which need not be installed
 
 
-def require_matplotlib():
+def require_matplotlib() -> None:
     """Asks for matplotlib before time is spent.
 
     Raises:
@@ -28,7 +33,7 @@ def require_matplotlib():
                         "pip install '.[plots]', or leave the flag out.") from error
 
 
-def save(figure, workdir, name):
+def save(figure: Figure, workdir: str, name: str) -> str:
     """Writes a figure as workdir/pictures/name.png, whole or not at all; returns the path."""
     os.makedirs(os.path.join(workdir, FOLDER), exist_ok=True)
     path = os.path.join(workdir, FOLDER, f'{name}.png')
@@ -42,7 +47,7 @@ def save(figure, workdir, name):
     return path
 
 
-def curves(history, best_epoch, unit='nats'):
+def curves(history: Sequence[dict[str, float]], best_epoch: int, unit: str = 'nats') -> Figure:
     """Loss and metrics over epochs, the best epoch marked.
 
     Args:
@@ -90,7 +95,7 @@ def curves(history, best_epoch, unit='nats'):
     return figure
 
 
-def lengths(lengths, padding_share, batch_size):
+def lengths(lengths: np.ndarray, padding_share: float, batch_size: int) -> Figure:
     """How long the sequences are, and what padding them costs.
 
     Args:
@@ -118,7 +123,7 @@ def lengths(lengths, padding_share, batch_size):
     return figure
 
 
-def confusion(counts, names):
+def confusion(counts: np.ndarray, names: Sequence[str]) -> Figure:
     """Which class was taken for which.
 
     Args:
@@ -152,7 +157,7 @@ def confusion(counts, names):
     return figure
 
 
-def predictions(usual, mistaken, names):
+def predictions(usual: list[dict], mistaken: list[dict], names: Sequence[str]) -> Figure:
     """A few sequences, each up to its own end, with their labels and what was predicted.
 
     Args:
@@ -228,12 +233,13 @@ def _label_steps(axis, example, names, longest):
     return longest > room
 
 
-def palette(size):
+def palette(size: int) -> Callable[..., tuple]:
     from matplotlib import colormaps
     return colormaps['tab20' if size > 10 else 'tab10'].resampled(size)
 
 
-def grid(rows, columns, *, width, height):
+def grid(rows: int, columns: int, *, width: float,
+         height: float) -> tuple[Figure, np.ndarray]:
     """A figure of diagrams, each of a size in inches."""
     from matplotlib.figure import Figure
     figure = Figure(figsize=(columns * width, rows * height), layout='constrained')

@@ -1,12 +1,20 @@
 """What an autoencoder made of the test data, in pictures. Needs matplotlib."""
 
-import numpy as np
+from __future__ import annotations
 
+from collections.abc import Iterable
+
+import numpy as np
+import tensorflow as tf
+
+from seqmask import data, models
 from seqmask.masking import crop
 from seqmask.training import pictures
+from seqmask.training.task import Fitted
 
 
-def draw_codes(workdir, fitted, train, codes, labels=None, *, batch_size):
+def draw_codes(workdir: str, fitted: Fitted, train: data.Sequences, codes: np.ndarray,
+               labels: np.ndarray | None = None, *, batch_size: int) -> None:
     """Draws a run into workdir/pictures: curves, lengths, reconstructions, codes.
 
     Args:
@@ -31,7 +39,8 @@ def draw_codes(workdir, fitted, train, codes, labels=None, *, batch_size):
         pictures.save(figure, workdir, name)
 
 
-def examples(model, batches, number=3):
+def examples(model: models.SequenceAutoencoder, batches: Iterable[dict[str, tf.Tensor]],
+             number: int = 3) -> tuple[list[dict], list[dict]]:
     """Sequences to look at: some as they come, then those with the largest error.
 
     Args:
@@ -59,7 +68,7 @@ def examples(model, batches, number=3):
     return usual, rest[:number]
 
 
-def reconstructions(usual, worst):
+def reconstructions(usual: list[dict], worst: list[dict]) -> pictures.Figure:
     """A few sequences, each up to its own end, beside what came of them.
 
     Args:
@@ -111,7 +120,7 @@ def _features(axis, values, low, high):
     return None
 
 
-def projection(codes, labels=None):
+def projection(codes: np.ndarray, labels: np.ndarray | None = None) -> pictures.Figure:
     """Codes in the two directions in which they vary most.
 
     Args:
@@ -139,7 +148,7 @@ def projection(codes, labels=None):
     return figure
 
 
-def principal_components(codes):
+def principal_components(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The first two principal components of codes [B, C].
 
     u s v^T = codes - mean (singular value decomposition);   points = (codes - mean) v[:, :2]

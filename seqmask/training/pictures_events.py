@@ -1,13 +1,20 @@
 """Rare events in pictures: what each threshold gives, and what is detected. Needs matplotlib."""
 
+from __future__ import annotations
+
 import numpy as np
 
+from seqmask import data
+from seqmask.metrics.events import PrecisionRecall, Scores
 from seqmask.training import pictures
+from seqmask.training.task import Fitted
 
 EVENT = 'tab:green'
 
 
-def draw_events(workdir, fitted, train, curves, chosen, found, *, batch_size):
+def draw_events(workdir: str, fitted: Fitted, train: data.Sequences,
+                curves: dict[str, PrecisionRecall], chosen: Scores, found: list[dict], *,
+                batch_size: int) -> None:
     """Draws a run into workdir/pictures: curves, lengths, thresholds, detections.
 
     Args:
@@ -31,7 +38,7 @@ def draw_events(workdir, fitted, train, curves, chosen, found, *, batch_size):
         pictures.save(figure, workdir, name)
 
 
-def examples(found, number=2):
+def examples(found: list[dict], number: int = 2) -> list[dict]:
     """Sequences to look at: some as they come, then those with the most mistakes.
 
     Args:
@@ -46,13 +53,13 @@ def examples(found, number=2):
     return usual + worst[:number]
 
 
-def mistakes(one):
+def mistakes(one: dict) -> int:
     """False alarms and missed events of a sequence."""
     hits = np.count_nonzero(one['matched'] >= 0)
     return len(one['matched']) + len(one['events']) - 2 * hits
 
 
-def thresholds(curves, chosen):
+def thresholds(curves: dict[str, PrecisionRecall], chosen: Scores) -> pictures.Figure:
     """Precision over recall, the chosen point marked.
 
     Args:
@@ -82,7 +89,7 @@ def thresholds(curves, chosen):
     return figure
 
 
-def detections(found):
+def detections(found: list[dict]) -> pictures.Figure:
     """A few sequences: the probability over time, the threshold, events and detections.
 
     Args:

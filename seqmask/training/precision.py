@@ -1,5 +1,9 @@
 """Weights that compute in half precision, and are trained in float32."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 HALF = (tf.bfloat16, tf.float16)
@@ -35,14 +39,15 @@ class MixedPrecision(tf.Module):
     0.99609375
     """
 
-    def __init__(self, optimizer, *, growth_steps=2000, initial_scale=2.0 ** 15):
+    def __init__(self, optimizer: tf.keras.optimizers.Optimizer, *, growth_steps: int = 2000,
+                 initial_scale: float = 2.0 ** 15):
         super().__init__(name='mixed_precision')
         self.optimizer = optimizer
         self._growth_steps = growth_steps
         self._initial_scale = initial_scale
         self.masters = None
 
-    def build(self, variables):
+    def build(self, variables: Sequence[tf.Variable]) -> None:
         """Makes the masters of a model's trainable variables."""
         if self.masters is not None:
             return
@@ -55,34 +60,35 @@ class MixedPrecision(tf.Module):
         self.optimizer.build(self.masters)
 
     @property
-    def learning_rate(self):
+    def learning_rate(self) -> tf.keras.Variable | tf.Tensor:
         return self.optimizer.learning_rate
 
     @property
-    def iterations(self):
+    def iterations(self) -> tf.keras.Variable:
         return self.optimizer.iterations
 
     @property
-    def scale(self):
+    def scale(self) -> tf.Tensor:
         """By what the loss is multiplied before it is differentiated, a float32 scalar."""
         return tf.convert_to_tensor(self._scale)
 
     @property
-    def may_mend(self):
+    def may_mend(self) -> bool:
         """Whether a step that is not finite may be finite on a smaller scale."""
         return float(self.scale) > 1
 
-    def apply(self, gradients, variables):
+    def apply(self, gradients: Sequence[tf.Tensor | tf.IndexedSlices],
+              variables: Sequence[tf.Variable]) -> None:
         """One step of the masters, from gradients that are divided by the scale already."""
         self.optimizer.apply([_float32(g) for g in gradients], self.masters)
 
-    def round_masters(self, variables):
+    def round_masters(self, variables: Sequence[tf.Variable]) -> None:
         """Gives the model its weights: the masters, rounded."""
-        for variable, master in zip(variables, self.masters, strict=True):
+        for variable, master in zip(variables, self.masters):
             if variable is not master:
                 variable.assign(tf.cast(master, variable.dtype))
 
-    def update_scale(self, finite):
+    def update_scale(self, finite: tf.Tensor) -> None:
         """After each step: halves the scale of one that is not finite."""
         if self._growth is None:
             return

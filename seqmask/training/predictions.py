@@ -1,12 +1,18 @@
 """What a model says of each sequence, cropped to its real steps, as rows or as a collection."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 
-from seqmask import data
+from seqmask import data, models
 from seqmask.masking import crop
+from seqmask.training.trainer import Trainer
 
 
-def predict_sequences(trainer, batches, *, labels_per):
+def predict_sequences(trainer: Trainer, batches: data.Batches, *,
+                      labels_per: str) -> data.Sequences:
     """A model's outputs as one collection, in the order of the batches.
 
     Args:
@@ -40,7 +46,8 @@ def predict_sequences(trainer, batches, *, labels_per):
                                  'probability': probability.astype(np.float32)})
 
 
-def reconstruct_sequences(model, batches):
+def reconstruct_sequences(model: models.SequenceAutoencoder,
+                          batches: data.Batches) -> data.Sequences:
     """What an autoencoder makes of sequences, as one collection, in the order of the batches.
 
     Args:
@@ -67,7 +74,7 @@ def reconstruct_sequences(model, batches):
         sequences={'codes': np.concatenate(codes), 'error': np.array(errors, np.float32)})
 
 
-def code_rows(predictions):
+def code_rows(predictions: data.Sequences) -> Iterator[dict]:
     """What `reconstruct_sequences` gives as rows of a table: a dict for each sequence."""
     for k, (code, error) in enumerate(zip(*(predictions.sequences[name]
                                             for name in ('codes', 'error')))):
@@ -75,7 +82,8 @@ def code_rows(predictions):
                **{f'code_{c}': f'{value:.6g}' for c, value in enumerate(code)}}
 
 
-def prediction_rows(predictions, names, *, labels_per, labels=None, **first):
+def prediction_rows(predictions: data.Sequences, names: Sequence[str], *, labels_per: str,
+                    labels: np.ndarray | None = None, **first) -> Iterator[dict]:
     """Predictions as rows of a table.
 
     Args:
@@ -101,7 +109,8 @@ def prediction_rows(predictions, names, *, labels_per, labels=None, **first):
                'probability': f'{predictions.steps["probability"][k]:.4f}'}
 
 
-def confusion_counts(predictions, sequences, num_classes, *, labels_per):
+def confusion_counts(predictions: data.Sequences, sequences: data.Sequences,
+                     num_classes: int, *, labels_per: str) -> np.ndarray:
     """Which class was taken for which.
 
     Args:
@@ -120,7 +129,8 @@ def confusion_counts(predictions, sequences, num_classes, *, labels_per):
     return np.bincount(pairs, minlength=num_classes ** 2).reshape([num_classes, num_classes])
 
 
-def examples(predictions, sequences, names, *, labels_per, number=3):
+def examples(predictions: data.Sequences, sequences: data.Sequences, names: Sequence[str], *,
+             labels_per: str, number: int = 3) -> tuple[list[dict], list[dict]]:
     """Sequences to look at: some as they come, then those with the most mistakes.
 
     Args:

@@ -1,15 +1,20 @@
 """What a person sees while weights move."""
 
+from __future__ import annotations
+
 import contextlib
 import sys
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
+
+from seqmask.tally import Tally
 
 _watchers = []
 
 
 @contextlib.contextmanager
-def watched(watcher):
+def watched(watcher: Callable[[dict[str, float]], object]) -> Iterator[None]:
     """Within it, `watcher(row)` is called with each epoch's values as soon as they are known.
 
     Args:
@@ -32,19 +37,19 @@ class EpochProgress:
       shown: Whether to print.
     """
 
-    def __init__(self, epoch, epochs, batches, shown=True):
+    def __init__(self, epoch: int, epochs: int, batches: int | None, shown: bool = True):
         self._shown = shown
         self._title = f'epoch {epoch}/{epochs}'
         self._bar = None
         if shown and sys.stdout.isatty():
             self._bar = tf.keras.utils.Progbar(batches, stateful_metrics=['loss'])
 
-    def update(self, batch, loss):
+    def update(self, batch: int, loss: Tally) -> None:
         """After batch number `batch`, from 1; `loss` is the `Tally` so far."""
         if self._bar is not None:
             self._bar.update(batch, [('loss', float(loss.mean()))], finalize=False)
 
-    def close(self, values):
+    def close(self, values: dict[str, float]) -> None:
         """After the epoch; shows its values, a dict, to whoever watches."""
         for watcher in _watchers:
             watcher(values)

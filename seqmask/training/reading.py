@@ -1,17 +1,21 @@
 """A person's file as sequences: read, checked, and divided into parts."""
 
+from __future__ import annotations
+
 import csv
 import os
+from collections.abc import Sequence
 
 import numpy as np
 
 from seqmask import data
 from seqmask.training.app import UserError, user_errors
+from seqmask.training.record import Run
 
 PARTS = ('train', 'validation', 'test')
 
 
-def read_sequences(path):
+def read_sequences(path: str) -> data.Sequences:
     """Reads sequences from a file of any kind that `seqmask.data` reads.
 
     Args:
@@ -46,7 +50,8 @@ READERS = {'.npz': data.read_npz, '.tfrecord': lambda path: data.open_tfrecord(p
            '.csv': _read_table}
 
 
-def labels_of(sequences, *, labels_per, num_classes, path):
+def labels_of(sequences: data.Sequences, *, labels_per: str, num_classes: int,
+              path: str) -> tuple[np.ndarray, int]:
     """The labels of sequences read from a file, checked.
 
     Args:
@@ -77,7 +82,8 @@ def labels_of(sequences, *, labels_per, num_classes, path):
     return labels, num_classes
 
 
-def read_parts(path, *, labels_per, num_classes, seed):
+def read_parts(path: str, *, labels_per: str, num_classes: int,
+               seed: int) -> tuple[list[data.Sequences], list[str]]:
     """Reads labelled sequences and divides them.
 
     Args:
@@ -99,7 +105,7 @@ def read_parts(path, *, labels_per, num_classes, seed):
     return divided(whole, seed=seed), [str(k) for k in range(num_classes)]
 
 
-def divided(whole, *, seed):
+def divided(whole: data.Sequences, *, seed: int) -> list[data.Sequences]:
     """The parts of sequences read from a file.
 
     Args:
@@ -122,7 +128,7 @@ def divided(whole, *, seed):
     return list(data.split(whole, [0.8, 0.1, 0.1], seed=seed))
 
 
-def limited(parts, limit):
+def limited(parts: Sequence[data.Sequences], limit: int) -> Sequence[data.Sequences]:
     """The first `limit` sequences of each part, all if it is 0; none may be empty."""
     total = sum(len(part) for part in parts)
     if limit:
@@ -134,7 +140,8 @@ def limited(parts, limit):
     return parts
 
 
-def read_part(path, part, run, *, workdir):
+def read_part(path: str, part: str | None, run: Run, *,
+              workdir: str) -> tuple[str, data.Sequences]:
     """Reads the sequences of one part that the model of a run is to be shown.
 
     Args:
@@ -171,7 +178,7 @@ def read_part(path, part, run, *, workdir):
     return part, sequences
 
 
-def refuse_existing(path, *, overwrite):
+def refuse_existing(path: str, *, overwrite: bool) -> None:
     """Before a file is written.
 
     Raises:

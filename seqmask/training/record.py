@@ -5,8 +5,11 @@
                           for validation, 2 for test
 """
 
+from __future__ import annotations
+
 import json
 import os
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -36,14 +39,16 @@ class Run(NamedTuple):
 
     trainer: Trainer
     labels_per: str
-    names: list
-    columns: dict
+    names: list[str]
+    columns: dict[str, str]
     input_size: int
     masked: bool
     held_out: str
 
 
-def record_run(workdir, model, arguments, parts, *, labels_per, names, columns, masked=True):
+def record_run(workdir: str, model: tf.Module, arguments: dict, parts: Sequence[data.Sequences],
+               *, labels_per: str | None, names: list[str], columns: dict[str, str],
+               masked: bool = True) -> None:
     """Writes model.json and held_out.npz, each whole or not at all.
 
     Args:
@@ -70,7 +75,7 @@ def record_run(workdir, model, arguments, parts, *, labels_per, names, columns, 
          'split': np.repeat([1, 2], [len(part) for part in held_out]).astype(np.int32)}))
 
 
-def load_run(workdir):
+def load_run(workdir: str) -> Run:
     """Builds a run's model again, with the weights of its best epoch.
 
     Args:

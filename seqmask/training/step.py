@@ -1,12 +1,21 @@
 """How weights move: one gradient step, short enough to copy into a loop of your own."""
 
+from __future__ import annotations
+
 import typing
+from collections.abc import Callable
 
 import tensorflow as tf
 
+from seqmask.checks import TensorLike
 from seqmask.tally import Tally, widen
 from seqmask.training.distribute import first_result, own_rows, sum_over_replicas
 from seqmask.training.precision import MixedPrecision
+
+# Called as (model, batch, training) and as (model, batch); and what moves weights.
+Loss = Callable[..., Tally]
+Measure = Callable[..., dict[str, Tally]]
+Optimizer = typing.Union[tf.keras.optimizers.Optimizer, MixedPrecision]
 
 
 class Step(typing.NamedTuple):
@@ -22,7 +31,8 @@ class Step(typing.NamedTuple):
     applied: tf.Tensor
 
 
-def sum_gradients(model, loss, batch, scale=None):
+def sum_gradients(model: tf.Module, loss: Loss, batch: dict[str, tf.Tensor],
+                  scale: TensorLike | None = None) -> tuple[Tally, list]:
     """The loss summed over real steps, and its gradient; not divided yet.
 
     Sums of micro-batches or replicas add up to those of the whole batch.
@@ -46,7 +56,8 @@ def sum_gradients(model, loss, batch, scale=None):
     return tally, gradients if scale is None else [_unscaled(g, scale) for g in gradients]
 
 
-def train_step(model, loss, optimizer, *batches, clip_norm=None):
+def train_step(model: tf.Module, loss: Loss, optimizer: Optimizer,
+               *batches: dict[str, tf.Tensor], clip_norm: float | None = None) -> Step:
     """One step down the gradient of the mean loss over the real steps of all batches.
 
     gradient = sum over batches of d total / sum over batches of count;   0 where no step is real

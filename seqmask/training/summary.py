@@ -1,10 +1,19 @@
 """What a person reads when training has ended."""
 
+from __future__ import annotations
+
 import os
 import statistics
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from seqmask import data
 
 
-def summary(parts, described, units, model, history, best_epoch, seconds):
+def summary(parts: Sequence[data.Sequences], described: str, units: tuple[str, str],
+            model: tf.Module, history: Sequence[dict[str, float]], best_epoch: int,
+            seconds: float) -> str:
     """What was trained on what, for how long, and how well.
 
     Args:
@@ -37,12 +46,12 @@ def summary(parts, described, units, model, history, best_epoch, seconds):
     return '\n'.join(f'{name:12}{text}' for name, text in rows.items())
 
 
-def weights(model):
+def weights(model: tf.Module) -> int:
     """The number of a model's trainable weights."""
     return sum(variable.shape.num_elements() for variable in model.trainable_variables)
 
 
-def table(measured, columns):
+def table(measured: dict[str, dict[str, float]], columns: dict[str, str]) -> str:
     """What was measured, a line a part.
 
     Args:
@@ -67,7 +76,7 @@ def table(measured, columns):
     return '\n'.join(lines)
 
 
-def files(workdir):
+def files(workdir: str) -> str:
     """One line: what a workdir holds."""
     names = [f'{name}/' if os.path.isdir(os.path.join(workdir, name)) else name
              for name in sorted(os.listdir(workdir)) if not name.endswith('.tmp')]

@@ -1,7 +1,11 @@
 """What the training scripts share: from parts to a fitted model, as the flags say."""
 
+from __future__ import annotations
+
 import os
 import time
+import types
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -17,6 +21,7 @@ from seqmask.training.flags import claim_workdir, make_optimizer
 from seqmask.training.progress import watched
 from seqmask.training.reading import PARTS
 from seqmask.training.record import record_run
+from seqmask.training.step import Optimizer
 from seqmask.training.summary import files, summary, weights
 from seqmask.training.trainer import Trainer
 from seqmask.training.workdir import HISTORY, read_rows
@@ -34,13 +39,14 @@ class Fitted(NamedTuple):
     """
 
     trainer: Trainer
-    batches: object
-    held_out: dict
-    history: list
-    measured: dict
+    batches: data.Batches | data.Lanes
+    held_out: dict[str, data.Batches]
+    history: list[dict[str, float]]
+    measured: dict[str, dict[str, float]]
 
 
-def make_standardizer(kind, train):
+def make_standardizer(kind: str | None,
+                      train: data.Sequences) -> Callable[..., tf.Tensor] | None:
     """What a model calls on its inputs first.
 
     Args:
@@ -56,9 +62,14 @@ def make_standardizer(kind, train):
     return data.Standardizer.fit(train, kind) if kind else None
 
 
-def fit_task(script, make_model, arguments, parts, *, described='', units=('sequences', 'steps'),
-             labels_per=None, names=(), columns=None, monitor='loss', mode='min', optimizer=None,
-             strategy=None, workdir=None):
+def fit_task(script: types.ModuleType, make_model: Callable[[], tf.Module], arguments: dict,
+             parts: Sequence[data.Sequences], *, described: str = '',
+             units: tuple[str, str] = ('sequences', 'steps'), labels_per: str | None = None,
+             names: Sequence[str] = (), columns: dict[str, str] | None = None,
+             monitor: str = 'loss', mode: str = 'min',
+             optimizer: Callable[[int], Optimizer] | None = None,
+             strategy: tf.distribute.Strategy | None = None,
+             workdir: str | None = None) -> Fitted | None:
     """Trains as the flags of `define_flags` say, puts the best epoch back, and tells how it went.
 
     The workdir receives, beside what `Trainer.fit` writes, model.json and held_out.npz, with which
@@ -127,7 +138,7 @@ def fit_task(script, make_model, arguments, parts, *, described='', units=('sequ
     return Fitted(trainer, batches, held_out, history, measured)
 
 
-def finish(fitted):
+def finish(fitted: Fitted) -> None:
     """The end of a training script, after its own tables and files: tells what the workdir holds.
 
     Args:

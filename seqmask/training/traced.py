@@ -1,8 +1,14 @@
 """Functions of batches, traced once for all their sizes and run where a strategy says."""
 
+from __future__ import annotations
+
 import itertools
+import typing
+from collections.abc import Callable, Iterable, Iterator
 
 import tensorflow as tf
+
+BatchIterable = Iterable[dict[str, tf.Tensor]]
 
 
 class Traced:
@@ -12,11 +18,12 @@ class Traced:
       strategy: `tf.distribute.Strategy`.
     """
 
-    def __init__(self, strategy):
+    def __init__(self, strategy: tf.distribute.Strategy):
         self._strategy = strategy
         self._traced = {}
 
-    def __call__(self, function, batches, count=1):
+    def __call__(self, function: Callable[..., typing.Any], batches: BatchIterable,
+                 count: int = 1) -> Callable[..., typing.Any]:
         """`function` of `count` of the `batches`: of one signature, if they tell their sizes."""
         spec = getattr(batches, 'element_spec', None)
         key = function.__name__, str(spec), count
@@ -32,14 +39,14 @@ class Traced:
         return run
 
 
-def groups(batches, size):
+def groups(batches: Iterable, size: int) -> Iterator[list]:
     """Lists of `size` batches, the last one of what is left."""
     batches = iter(batches)
     while group := list(itertools.islice(batches, size)):
         yield group
 
 
-def number_of(batches, size):
+def number_of(batches: Iterable, size: int) -> int | None:
     """How many of these lists there are, or None if that is unknown."""
     try:
         return -(-len(batches) // size)

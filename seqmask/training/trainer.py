@@ -1,6 +1,9 @@
 """The loop around the gradient step."""
 
+from __future__ import annotations
+
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -12,8 +15,8 @@ from seqmask.training.best import Best
 from seqmask.training.distribute import (all_agree, check_scope, first_result, is_chief, own_rows,
                                          run_on_rows, sum_over_replicas, wait_for_all)
 from seqmask.training.progress import EpochProgress
-from seqmask.training.step import train_step
-from seqmask.training.traced import Traced, groups, number_of
+from seqmask.training.step import Loss, Measure, Optimizer, train_step
+from seqmask.training.traced import BatchIterable, Traced, groups, number_of
 from seqmask.training.workdir import Workdir
 
 
@@ -66,9 +69,11 @@ class Trainer:
     [(2, 2), (1, 2)]
     """
 
-    def __init__(self, model, loss, optimizer, *, measure=None, clip_norm=None, monitor='loss',
-                 mode='min', patience=None, max_skipped=10, accumulate=1, progress=True, keep=2,
-                 strategy=None):
+    def __init__(self, model: tf.Module, loss: Loss, optimizer: Optimizer, *,
+                 measure: Measure | None = None, clip_norm: float | None = None,
+                 monitor: str = 'loss', mode: str = 'min', patience: int | None = None,
+                 max_skipped: int = 10, accumulate: int = 1, progress: bool = True, keep: int = 2,
+                 strategy: tf.distribute.Strategy | None = None):
         self.model, self.optimizer = model, optimizer
         self._loss, self._measure = loss, measure
         self._clip_norm = None if clip_norm is None else checks.positive('clip_norm', clip_norm)
@@ -82,19 +87,17 @@ class Trainer:
         check_scope(self.strategy, model=model.variables, optimizer=[optimizer.iterations])
         with self.strategy.scope():
             optimizer.build(model.trainable_variables)
-        self._history = []
-        self._finished = _counter()             # epochs
-        self._skipped_in_a_row = _counter()
-        self._files = None
-        self._best_weights = None               # where no workdir keeps them
-        self._traced = Traced(self.strategy)
+        self._history, self._traced = [], Traced(self.strategy)
+        self._finished, self._skipped_in_a_row = _counter(), _counter()     # epochs; steps
+        self._files = self._best_weights = None     # the weights, where no workdir keeps them
 
     @property
-    def best_epoch(self):
+    def best_epoch(self) -> int:
         """Number of the best epoch so far, from 1; 0 before the first."""
         return int(self._best.epoch)
 
-    def fit(self, train, valid=None, *, epochs, workdir=None):
+    def fit(self, train: BatchIterable, valid: BatchIterable | None = None, *, epochs: int,
+            workdir: str | None = None) -> list[dict[str, float]]:
         """Trains until `epochs` epochs are finished, those of earlier calls counted in.
 
         Afterwards the model is as the last epoch left it; `restore_best` puts the best one back.
@@ -124,11 +127,10 @@ class Trainer:
         if workdir is not None:
             self._open(workdir)
         while int(self._finished) < epochs and not self._out_of_patience():
-            row = self._train_epoch(train, valid, int(self._finished), epochs)
-            self._finish_epoch(row)
+            self._finish_epoch(self._train_epoch(train, valid, int(self._finished), epochs))
         return list(self._history)
 
-    def evaluate(self, batches):
+    def evaluate(self, batches: BatchIterable) -> dict[str, float]:
         """Measures the model on batches.
 
         Returns:
@@ -147,7 +149,7 @@ class Trainer:
                              'is empty after one pass: pass something that can be iterated again.')
         return {name: float(tally.mean()) for name, tally in totals.items()}
 
-    def predict(self, batches, *, per='step'):
+    def predict(self, batches: BatchIterable, *, per: str = 'step') -> Iterator[np.ndarray]:
         """Yields the model's outputs, an array for each sequence.
 
         Args:
@@ -160,7 +162,7 @@ class Trainer:
             outputs = forward(batch)
             yield from crop(outputs, batch['lengths']) if per == 'step' else outputs.numpy()
 
-    def restore_best(self):
+    def restore_best(self) -> None:
         """Puts the best epoch's variables back into the model.
 
         Raises:
@@ -174,7 +176,7 @@ class Trainer:
             for variable, value in zip(self.model.variables, self._best_weights):
                 variable.assign(value)
 
-    def keep_best(self):
+    def keep_best(self) -> None:
         """Keeps the variables as they are now as the best epoch's: with a threshold set, say.
 
         Raises:
@@ -273,8 +275,7 @@ class Trainer:
                 tallies['loss'] = self._loss(self.model, batch, training=False)
             return tallies
 
-        return first_result(self.strategy.run(
-            lambda: sum_over_replicas(measured(own_rows(batch)))))
+        return first_result(self.strategy.run(lambda: sum_over_replicas(measured(own_rows(batch)))))
 
     def _outputs(self, batch):
         # NumPy has no bfloat16.

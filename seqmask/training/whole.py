@@ -1,9 +1,13 @@
 """A file that appears at once and whole, whenever its writer is killed."""
 
+from __future__ import annotations
+
 import os
+import typing
+from collections.abc import Callable
 
 
-def write_whole(path, write):
+def write_whole(path: str, write: Callable[[typing.TextIO], object]) -> None:
     """Writes a text file such that it appears at once and whole: `write(file)`, then a rename."""
     temporary = f'{path}.{os.getpid()}.tmp'
     try:

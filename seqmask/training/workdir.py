@@ -1,7 +1,10 @@
 """What stays on disk: checkpoints and the history; each written whole or not at all."""
 
+from __future__ import annotations
+
 import csv
 import os
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -28,7 +31,8 @@ class Workdir:
       state: Further objects and variables that make up the state, by name.
     """
 
-    def __init__(self, path, model, *, keep=2, writes=True, **state):
+    def __init__(self, path: str, model: tf.Module, *, keep: int = 2, writes: bool = True,
+                 **state):
         self.path = path
         self._keep, self._writes = checks.size('keep', keep), writes
         os.makedirs(path, exist_ok=True)
@@ -36,7 +40,7 @@ class Workdir:
         self._best = Checkpoints(os.path.join(path, BEST), writes, model=model)
         self._epoch = 0
 
-    def restore(self):
+    def restore(self) -> bool:
         """Puts the newest finished epoch's state back; False if there is none yet.
 
         Each damaged checkpoint is told in a warning, and the one before is taken. Nothing is
@@ -58,7 +62,7 @@ class Workdir:
         self._epoch = epoch
         return True
 
-    def save(self, epoch, is_best, history):
+    def save(self, epoch: int, is_best: bool, history: Sequence[dict[str, float]]) -> None:
         """Keeps the state after an epoch. What a kill leaves half-done, a restart does again."""
         if is_best:
             self._best.save(epoch)
@@ -76,11 +80,11 @@ class Workdir:
                       for saved in kept}
             self._best.keep(needed)
 
-    def history(self, epochs):
+    def history(self, epochs: int) -> list[dict[str, float]]:
         """The rows of the first `epochs` epochs, as they were saved."""
         return read_rows(os.path.join(self.path, HISTORY))[:epochs]
 
-    def restore_best(self):
+    def restore_best(self) -> None:
         """Puts the best epoch's variables back into the model.
 
         Raises:
@@ -90,12 +94,12 @@ class Workdir:
         epoch = _best_epoch(self.path, self._epoch)
         self._best.restore(epoch).assert_existing_objects_matched()
 
-    def replace_best(self):
+    def replace_best(self) -> None:
         """Keeps the model as it is now in place of the best epoch's."""
         self._best.replace(_best_epoch(self.path, self._epoch) if self._writes else 0)
 
 
-def restore_best(model, path):
+def restore_best(model: tf.Module, path: str) -> None:
     """Puts the best epoch's variables of a workdir into a model built alike.
 
     Args:
@@ -128,7 +132,7 @@ def _best_epoch(path, newest=float('inf')):
     return epoch
 
 
-def write_rows(path, rows):
+def write_rows(path: str, rows: Sequence[dict]) -> None:
     """Writes rows, dicts by name, as a CSV file that appears at once and whole."""
     def write(file):
         names = dict.fromkeys(name for row in rows for name in row)
@@ -138,7 +142,7 @@ def write_rows(path, rows):
     write_whole(path, write)
 
 
-def read_rows(path):
+def read_rows(path: str) -> list[dict[str, float]]:
     """The rows of a CSV file of numbers, such as `history.csv`; names without a number left out.
 
     Raises:

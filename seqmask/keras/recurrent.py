@@ -1,0 +1,131 @@
+"""GRU, LSTM and both directions, as Keras layers."""
+
+from __future__ import annotations
+
+import typing
+
+import tensorflow as tf
+
+from seqmask import layers
+from seqmask.checks import TensorLike
+from seqmask.keras.steps import TakesLengths, leave_mask, real_steps, to_front
+from seqmask.masking import apply_mask
+
+
+class _Recurrent(TakesLengths):
+    """What GRU and LSTM share: seqmask's loop over time in the place of Keras's."""
+
+    def call(self, sequences: TensorLike, initial_state: typing.Any = None,
+             mask: TensorLike | None = None, training: bool = False,
+             lengths: TensorLike | None = None) -> typing.Any:
+        mask = real_steps(sequences, mask, lengths)
+        results = super().call(sequences, initial_state=initial_state, mask=mask,
+                               training=training)
+        if self.return_sequences:
+            leave_mask(results[0] if self.return_state else results, mask)
+        return results
+
+    def inner_loop(self, sequences: TensorLike, initial_state: typing.Any,
+                   mask: TensorLike | None,
+                   training: bool = False) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+        """Keras's name for the loop: (last output [B, H], outputs [B, T, H], states)."""
+        mask = mask[0] if isinstance(mask, (list, tuple)) else mask
+        standard = (self.activation is tf.keras.activations.tanh
+                    and self.recurrent_activation is tf.keras.activations.sigmoid)
+        if not standard or training and self.recurrent_dropout:
+            return self._keras_loop(sequences, initial_state, mask, training)
+        if mask is None:
+            batch, maxlen = tf.unstack(tf.shape(sequences)[:2])
+            lengths, back = tf.fill([batch], maxlen), tf.identity
+        else:
+            sequences, lengths, back = to_front(sequences, mask)
+        if training and self.dropout:
+            sequences *= self.cell.get_dropout_mask(sequences[:, 0])[:, None]
+        layer = self._layer(sequences.shape[-1])
+        outputs, state = layer(sequences, lengths, initial_state, reverse=self.go_backwards)
+        outputs, states = back(outputs), tf.nest.flatten(state)
+        # Keras's backward layers give their outputs in the order in which they made them.
+        outputs = tf.reverse(outputs, [1]) if self.go_backwards else outputs
+        return states[0], outputs, states
+
+    def _keras_loop(self, sequences, initial_state, mask, training):
+        if mask is None:
+            return super().inner_loop(sequences, initial_state, mask, training)
+        sequences = apply_mask(sequences, mask)     # Keras would multiply what is NaN by 0
+        last, outputs, states = super().inner_loop(sequences, initial_state, mask, training)
+        if self.return_sequences:
+            order = tf.reverse(mask, [1]) if self.go_backwards else mask
+            outputs = apply_mask(outputs, order)
+        return last, outputs, states
+
+    def _weights(self, bias_shape):
+        dtype = self.compute_dtype
+        weights = [tf.cast(tf.convert_to_tensor(weight), dtype)
+                   for weight in (self.cell.kernel, self.cell.recurrent_kernel)]
+        bias = (tf.cast(tf.convert_to_tensor(self.cell.bias), dtype) if self.use_bias
+                else tf.zeros(bias_shape, dtype))
+        return [*weights, bias]
+
+
+@tf.keras.utils.register_keras_serializable('seqmask')
+class LSTM(_Recurrent, tf.keras.layers.LSTM):
+    """`keras.layers.LSTM` that visits real steps only; outputs 0 at padded steps.
+
+    Arguments, weights and results are Keras's. `lengths`, int32 [B], may be given in a call, or as
+    `layer([inputs, lengths])`; otherwise the mask says which steps are real, wherever it has them.
+    Activations other than tanh and sigmoid, and `recurrent_dropout` in training, run on Keras's own
+    loop; everything else on `seqmask.LSTM`.
+
+    >>> layer = seqmask.keras.LSTM(3, return_sequences=True)
+    >>> outputs = layer(tf.ones([2, 4, 2]), lengths=tf.constant([4, 1]))
+    >>> outputs.shape, bool(tf.reduce_all(outputs[1, 1:] == 0))
+    (TensorShape([2, 4, 3]), True)
+    """
+
+    def _layer(self, input_size):
+        return layers.LSTM(input_size, self.units, dtype=self.compute_dtype,
+                           weights=self._weights([4 * self.units]))
+
+
+@tf.keras.utils.register_keras_serializable('seqmask')
+class GRU(_Recurrent, tf.keras.layers.GRU):
+    """`keras.layers.GRU` that visits real steps only; outputs 0 at padded steps.
+
+    Arguments, weights and results are Keras's; see `LSTM` for the rest.
+
+    >>> layer = seqmask.keras.GRU(3)
+    >>> layer([tf.ones([2, 4, 2]), tf.constant([4, 1])]).shape
+    TensorShape([2, 3])
+    """
+
+    def _layer(self, input_size):
+        shape = ([2] if self.reset_after else []) + [3 * self.units]
+        return layers.GRU(input_size, self.units, reset_after=self.reset_after,
+                          dtype=self.compute_dtype, weights=self._weights(shape))
+
+
+@tf.keras.utils.register_keras_serializable('seqmask')
+class Bidirectional(TakesLengths, tf.keras.layers.Bidirectional):
+    """`keras.layers.Bidirectional` that takes lengths, and is 0 at padded steps.
+
+    Arguments, weights and results are Keras's. It wraps Keras's layers, too, which then run as
+    Keras runs them.
+
+    >>> layer = seqmask.keras.Bidirectional(seqmask.keras.GRU(3, return_sequences=True))
+    >>> outputs = layer(tf.ones([2, 4, 2]), lengths=tf.constant([4, 1]))
+    >>> outputs.shape, bool(tf.reduce_all(outputs[1, 1:] == 0))
+    (TensorShape([2, 4, 6]), True)
+    """
+
+    def call(self, sequences: TensorLike, initial_state: typing.Any = None,
+             mask: TensorLike | None = None, training: bool | None = None,
+             lengths: TensorLike | None = None) -> typing.Any:
+        mask = real_steps(sequences, mask, lengths)
+        results = super().call(sequences, initial_state=initial_state, mask=mask,
+                               training=training)
+        if mask is None or not self.return_sequences:
+            return results
+        count = 1 if self.merge_mode else 2
+        flat = list(results) if isinstance(results, (list, tuple)) else [results]
+        flat[:count] = [leave_mask(apply_mask(outputs, mask), mask) for outputs in flat[:count]]
+        return tuple(flat) if len(flat) > 1 else flat[0]

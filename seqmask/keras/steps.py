@@ -1,0 +1,85 @@
+"""Which steps are real, however a Keras layer is told? And how do they come to the front?"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from seqmask import checks
+from seqmask.checks import TensorLike
+from seqmask.lengths import sequence_mask
+
+
+class TakesLengths:
+    """Mixed into a Keras layer: `layer([inputs, lengths])` is `layer(inputs, lengths=lengths)`."""
+
+    def __call__(self, inputs: TensorLike, *args, **kwargs) -> typing.Any:
+        if isinstance(inputs, (list, tuple)):
+            if len(inputs) != 2 or kwargs.get('lengths') is not None:
+                raise ValueError(f'{type(self).__name__} takes inputs [B, T, D], or a list of '
+                                 f'inputs and lengths [B]; got a list of {len(inputs)}'
+                                 + (' and lengths=.' if 'lengths' in kwargs else '.'))
+            inputs, kwargs['lengths'] = inputs
+        return super().__call__(inputs, *args, **kwargs)
+
+
+def real_steps(inputs: TensorLike, mask: TensorLike | None,
+               lengths: TensorLike | None) -> tf.Tensor | None:
+    """The mask that a layer was told in one way or another; None if it was not.
+
+    Args:
+      inputs: float [B, T, ...]; a mask that Keras left on them counts where none is given.
+      mask: bool [B, T], or None.
+      lengths: int32 [B], or None; they go before a mask.
+
+    Returns:
+      bool [B, T], or None.
+
+    Raises:
+      TypeError, ValueError: If a dtype or a rank does not fit.
+      tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
+    """
+    if lengths is not None:
+        batch, maxlen = tf.unstack(tf.shape(inputs)[:2])
+        return sequence_mask(checks.lengths(lengths, batch=batch, maxlen=maxlen), maxlen)
+    if mask is None:
+        mask = getattr(inputs, '_keras_mask', None)
+    return None if mask is None else checks.mask(tf.cast(mask, tf.bool), inputs, 'inputs')
+
+
+def to_front(inputs: TensorLike,
+             mask: TensorLike) -> tuple[tf.Tensor, tf.Tensor, Callable[..., tf.Tensor]]:
+    """Real steps first, in their order, wherever the mask has them.
+
+    A recurrent layer that skips masked steps, as Keras's do, equals one that runs over the real
+    steps alone. Steps that stand at the front already stay where they are, at no cost.
+
+    Args:
+      inputs: float [B, T, D].
+      mask: bool [B, T]. True = real; padding may stand on the left, and in between.
+
+    Returns:
+      (inputs [B, T, D], lengths int32 [B], back: outputs [B, T, H] to where their inputs were).
+    """
+    lengths = tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)
+    scattered = tf.reduce_any(mask != sequence_mask(lengths, tf.shape(mask)[1]))
+
+    def move(values, places):
+        moved = tf.cond(scattered, lambda: tf.gather(values, places(), batch_dims=1),
+                        lambda: values)
+        return tf.ensure_shape(moved, values.shape)
+
+    def order():
+        return tf.argsort(tf.cast(~mask, tf.int32), axis=1, stable=True)
+
+    return (move(inputs, order), lengths,
+            lambda outputs: move(outputs, lambda: tf.argsort(order(), axis=1)))
+
+
+def leave_mask(outputs: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
+    """Leaves the mask on outputs, for Keras's layers above: it would drop it on its own."""
+    if mask is not None:
+        outputs._keras_mask = mask
+    return outputs
