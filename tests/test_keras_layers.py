@@ -83,6 +83,13 @@ def test_states_are_returned_and_taken(inputs):
                                   states[0][empty])
 
 
+def test_the_mask_on_inputs_counts_beside_an_initial_state_which_keras_forgets(inputs):
+    masked = K.Masking()(np.where(MASK[..., None], inputs, 0))
+    layer, state = seqmask.keras.GRU(4, seed=0), tf.ones([B, 4])
+    np.testing.assert_array_equal(layer(masked, initial_state=state),
+                                  layer(inputs, lengths=LENGTHS, initial_state=state))
+
+
 def test_a_stateful_layer_goes_on(inputs):
     layer = seqmask.keras.GRU(4, stateful=True, return_sequences=True, seed=0)
     whole = seqmask.keras.GRU(4, return_sequences=True)
@@ -176,9 +183,10 @@ def test_lengths_in_a_list_a_keyword_and_a_mask_are_one(name, inputs):
         layer(inputs, lengths=[9] * B)
 
 
-@pytest.mark.parametrize('name', LAYERS)
-def test_gradients_stay_finite_and_out_of_the_padding(name, inputs):
-    layer = getattr(seqmask.keras, name)(**LAYERS[name])
+@pytest.mark.parametrize('name, options', [*LAYERS.items(), ('GRU', {
+    'units': 2, 'activation': 'relu'})], ids=str)
+def test_gradients_stay_finite_and_out_of_the_padding(name, options, inputs):
+    layer = getattr(seqmask.keras, name)(**options)
     poisoned = tf.constant(np.where(MASK[..., None], inputs, np.nan))
     with tf.GradientTape() as tape:
         tape.watch(poisoned)

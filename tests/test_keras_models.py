@@ -161,6 +161,8 @@ def test_a_masked_loss_without_mask_weights_or_real_steps():
     y_true, y_pred = tf.zeros([2, 3, 1]), tf.constant([[[1.], [2.], [3.]]] * 2)
     assert float(loss(y_true, y_pred)) == 2
     assert float(loss(y_true, y_pred, sample_weight=np.zeros([2, 3]))) == 0
+    poisoned = tf.constant([[[0.], [0.], [np.nan]]] * 2)
+    assert float(loss(poisoned, y_pred, sample_weight=np.array([[1, 3, 0]] * 2))) == (1 + 3 * 2) / 4
     assert float(loss(y_true, y_pred, sample_weight=np.array([1, 0]))) == 2
     y_pred._keras_mask = tf.constant([[True, True, False], [True, False, False]])
     by_sequence = loss(y_true, y_pred, sample_weight=np.array([1, 3]))
