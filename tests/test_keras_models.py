@@ -76,7 +76,14 @@ def functional():
     return tf.keras.Model([inputs, lengths], K.Dense(2)(x))
 
 
-@pytest.mark.parametrize('make', [functional, Subclassed])
+def sequential():
+    """The first layer takes the list; the mask that it leaves goes on."""
+    return tf.keras.Sequential([
+        seqmask.keras.LSTM(4, return_sequences=True),
+        seqmask.keras.Bidirectional(seqmask.keras.GRU(3)), K.Dense(2)])
+
+
+@pytest.mark.parametrize('make', [functional, sequential, Subclassed])
 def test_models_of_inputs_and_lengths_fit_and_do_not_see_the_padding(make):
     tf.keras.utils.set_random_seed(0)
     model = make()
@@ -100,8 +107,8 @@ keras_saves = pytest.mark.filterwarnings('ignore:__array__ implementation:Deprec
 @keras_saves
 @pytest.mark.parametrize('make, inputs', [
     (lambda: tagger(seqmask.keras), WORDS), (lambda: regressor(seqmask.keras), FEATURES),
-    (functional, [FEATURES[:, 2:], np.maximum(LENGTHS - 2, 0)])],
-    ids=['tagger', 'regressor', 'functional'])
+    (functional, [FEATURES[:, 2:], np.maximum(LENGTHS - 2, 0)]), (sequential, [FEATURES, LENGTHS])],
+    ids=['tagger', 'regressor', 'functional', 'sequential'])
 def test_a_saved_model_is_the_same_when_loaded(make, inputs, tmp_path):
     model = make()
     wanted = model.predict(inputs, verbose=0)
