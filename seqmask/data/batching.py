@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from seqmask import checks
 from seqmask.data import plan as planning
+from seqmask.data.pipeline import untuned
 from seqmask.data.sequences import Sequences
 
 
@@ -135,7 +136,7 @@ class Batches:
         # Rewriting this short pipeline takes longer than the rewriting saves in an epoch.
         options = tf.data.Options()
         options.experimental_optimization.apply_default_optimizations = False
-        return dataset.with_options(options)
+        return untuned(dataset, options)
 
     def plan(self, epoch: int = 0) -> list[np.ndarray]:
         """Which sequences stand in which batch, of this worker's part.

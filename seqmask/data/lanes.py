@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from seqmask import checks
+from seqmask.data.pipeline import untuned
 from seqmask.data.sequences import Sequences
 
 
@@ -79,7 +80,7 @@ class Lanes:
             dataset = tf.data.Dataset.from_tensor_slices((
                 sequences, self._first_steps(sequences, offsets), lengths,
                 (offsets == 0) & (lengths > 0)))
-            return dataset.map(self._batch).prefetch(2)
+            return untuned(dataset.map(self._batch).prefetch(2))
 
     def plan(self, epoch: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What stands in each lane of each batch.

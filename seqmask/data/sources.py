@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from seqmask.checks import TensorLike
 from seqmask.data import chunk as chunking
+from seqmask.data.pipeline import untuned
 from seqmask.data.schema import Field, Schema
 from seqmask.data.sequences import Sequences
 from seqmask.data.stream import Stream, reason
@@ -110,7 +111,7 @@ class _DatasetStream(Stream):
                          num_sequences=number if number >= 0 else None)
 
     def examples(self) -> tf.data.Dataset:
-        return self._dataset.enumerate().map(self._cropped)
+        return untuned(self._dataset.enumerate().map(self._cropped))
 
     def _collected(self):
         most = chunking.most_steps(self.schema)

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from seqmask.data import chunk as chunking
+from seqmask.data.pipeline import untuned
 from seqmask.data.schema import Schema
 from seqmask.data.sequences import Sequences
 
@@ -29,6 +30,7 @@ class Stream:
       schema: `Schema`.
       source: String. What is read, for people and for errors.
       num_sequences: int, or None where only reading would tell.
+      unused: List of strings. Columns of a table that are in none of the fields.
 
     Args:
       schema: `Schema`.
@@ -37,6 +39,7 @@ class Stream:
         of lengths, each field per sequence [b, ...].
       source: String.
       num_sequences: int or None.
+      unused: As the attribute.
 
     >>> stream = seqmask.data.Stream.from_sequences(
     ...     seqmask.data.Sequences(np.float32([[1.], [2.], [3.]]), [2, 1]))
@@ -50,12 +53,13 @@ class Stream:
     """
 
     def __init__(self, schema: Schema, chunks: Callable[[], Iterable[dict[str, np.ndarray]]], *,
-                 source: str, num_sequences: int | None = None):
+                 source: str, num_sequences: int | None = None, unused: Iterable[str] = ()):
         if not isinstance(schema, Schema):
             raise TypeError(f'schema must be a Schema, got {type(schema).__name__}.')
         self.schema = schema
         self.source = source
         self.num_sequences = num_sequences
+        self.unused = list(unused)
         self._chunks = chunks
 
     @classmethod
@@ -121,7 +125,7 @@ class Stream:
             if self.num_sequences is not None:
                 dataset = dataset.apply(tf.data.experimental.assert_cardinality(
                     self.num_sequences))
-        return dataset
+        return untuned(dataset)
 
     def to_sequences(self) -> Sequences:
         """All of it, in memory.

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from seqmask import checks
 from seqmask.data import plan as planning
+from seqmask.data.pipeline import untuned
 from seqmask.data.stream import Stream
 
 
@@ -160,7 +161,7 @@ class StreamBatches:
             batches = batches.prefetch(2)
         options = tf.data.Options()
         options.deterministic = True
-        return batches.with_options(options)
+        return untuned(batches, options)
 
     def _shuffled(self, examples, epoch):
         buffer, seed = self.shuffle_buffer, self.seed

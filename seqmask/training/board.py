@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 import tensorflow as tf
 
+from seqmask.data.pipeline import untuned
 from seqmask.training.app import UserError
 
 FOLDER = 'tensorboard'
@@ -76,7 +77,7 @@ def points(folder: str) -> set[tuple[str, int]]:
     found = set()
     for path in sorted(glob.glob(os.path.join(folder, '*.tfevents.*'))):
         try:
-            for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
+            for record in untuned(tf.data.TFRecordDataset(path)).as_numpy_iterator():
                 event = tf.compat.v1.Event.FromString(record)
                 found.update((value.tag, event.step) for value in event.summary.value)
         except tf.errors.DataLossError:
