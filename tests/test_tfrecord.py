@@ -262,3 +262,26 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
     assert steps == 200_000
     # Parsing takes the same few buffers whatever the file's size; nearly half of this one's.
     assert grown < 200_000 * 64 * 4 * 2 / 3
+
+
+def test_a_file_that_cannot_be_made_is_an_oserror(tmp_path):
+    (tmp_path / 'file').write_text('')
+    for path, error in [(tmp_path / 'none' / 'a.tfrecord', FileNotFoundError),
+                        (tmp_path / 'file' / 'a.tfrecord', NotADirectoryError)]:
+        for write in (data.write_tfrecord, data.write_npz):
+            for sequences in (collection(), data.Stream.from_sequences(collection())):
+                with pytest.raises(error) as caught:
+                    write(path, sequences)
+                assert caught.value.filename == str(path)
+    assert os.listdir(tmp_path) == ['file']
+
+
+def test_what_tensorflow_says_while_writing_is_an_oserror(tmp_path, monkeypatch):
+    def full(writer, record):
+        raise tf.errors.ResourceExhaustedError(None, None, '/x.tmp; No space left on device')
+
+    monkeypatch.setattr(tf.io.TFRecordWriter, 'write', full)
+    path = tmp_path / 'a.tfrecord'
+    with pytest.raises(OSError, match=f'^{path} cannot be written: No space left on device.$'):
+        data.write_tfrecord(path, collection())
+    assert os.listdir(tmp_path) == []

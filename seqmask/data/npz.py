@@ -10,6 +10,7 @@ import zipfile
 import numpy as np
 
 from seqmask.checks import PathLike
+from seqmask.data.chunk import not_finite
 from seqmask.data.npz_archive import records_of
 from seqmask.data.npz_spool import spooled
 from seqmask.data.sequences import Sequences
@@ -77,6 +78,7 @@ def write_npz(path: PathLike, sequences: Sequences | Stream) -> None:
     path = os.fsdecode(path)
     in_memory = isinstance(sequences, Sequences)
     with contextlib.ExitStack() as stack:
+        unfinished = stack.enter_context(whole_file(path))
         if in_memory:
             steps = list(sequences.steps)
             arrays = {'frames': sequences.frames, 'lengths': sequences.lengths,
@@ -88,9 +90,8 @@ def write_npz(path: PathLike, sequences: Sequences | Stream) -> None:
             folder = os.path.dirname(os.path.abspath(path))
             records = stack.enter_context(spooled(stream, folder))
         records['step_fields'] = _writer(np.array(steps, dtype=str))
-        unfinished = stack.enter_context(whole_file(path))
         # Not np.savez: there, a field called 'file' would collide with an argument.
-        with zipfile.ZipFile(unfinished, 'x', zipfile.ZIP_DEFLATED) as archive:
+        with zipfile.ZipFile(unfinished, 'w', zipfile.ZIP_DEFLATED) as archive:
             for name, write in records.items():
                 with archive.open(f'{name}.npy', 'w', force_zip64=True) as record:
                     write(record)
@@ -185,11 +186,8 @@ def _real_steps(inputs, lengths):
 
 
 def _require_finite(name, collection):
-    wrong = np.flatnonzero(~np.isfinite(collection.frames).all(axis=1))
-    if wrong.size:
-        ends = np.cumsum(collection.lengths, dtype=np.int64)
-        sequence = np.searchsorted(ends, wrong[0], side='right')
-        step = wrong[0] - (ends[sequence] - collection.lengths[sequence])
-        values = collection.frames[wrong[0]]
-        raise ValueError(f'record {name!r} must be finite; sequence {sequence} holds '
-                         f'{values[~np.isfinite(values)][0]} at step {step}.')
+    wrong = not_finite(collection.frames, collection.lengths)
+    if wrong:
+        sequence, step, value = wrong
+        raise ValueError(f'record {name!r} must be finite; sequence {sequence} holds {value} at '
+                         f'step {step}.')

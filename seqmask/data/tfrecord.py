@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from seqmask.checks import PathLike
 from seqmask.data import chunk as chunking
+from seqmask.data.pipeline import untuned
 from seqmask.data.schema import Field, Schema
 from seqmask.data.sequences import Sequences
 from seqmask.data.stream import Stream, as_stream
@@ -94,22 +96,38 @@ def write_tfrecord(path: PathLike, sequences: Sequences | Stream) -> None:
         if name in stream.schema.fields:
             raise ValueError(f'{name!r} is the name of what is written beside the fields. Rename '
                              f'the field.')
-    with whole_file(path) as unfinished:
-        with tf.io.TFRecordWriter(unfinished) as writer:
-            waiting, number = None, 0
-            for chunk in stream.chunks():
-                for example in encode(chunk, stream.schema):
-                    if number == 0:
-                        example.context.feature[SCHEMA].bytes_list.value.append(
-                            stream.schema.to_json().encode())
-                    else:
-                        writer.write(waiting.SerializeToString())
-                    waiting, number = example, number + 1
-            if waiting is None:
-                raise ValueError(f'{path}: a TFRecord file without records cannot say what it '
-                                 f'holds; got no sequences. Write an npz.')
-            waiting.context.feature[LAST].int64_list.value.append(number)
-            writer.write(waiting.SerializeToString())
+    with whole_file(path) as unfinished, _writer(path, unfinished) as write:
+        waiting, number = None, 0
+        for chunk in stream.chunks():
+            for example in encode(chunk, stream.schema):
+                if number == 0:
+                    example.context.feature[SCHEMA].bytes_list.value.append(
+                        stream.schema.to_json().encode())
+                else:
+                    write(waiting.SerializeToString())
+                waiting, number = example, number + 1
+        if waiting is None:
+            raise ValueError(f'{path}: a TFRecord file without records cannot say what it '
+                             f'holds; got no sequences. Write an npz.')
+        waiting.context.feature[LAST].int64_list.value.append(number)
+        write(waiting.SerializeToString())
+
+
+@contextlib.contextmanager
+def _writer(path, unfinished):
+    """Gives a function that writes a record; what TensorFlow says of files becomes an OSError."""
+    def told(call, *arguments):
+        try:
+            return call(*arguments)
+        except tf.errors.OpError as error:
+            words = error.message.split('; ')[-1]       # behind the name of the unfinished file
+            raise OSError(f'{path} cannot be written: {words}.') from error
+
+    writer = told(tf.io.TFRecordWriter, unfinished)
+    try:
+        yield lambda record: told(writer.write, record)
+    finally:
+        told(writer.close)
 
 
 def _chunks(path, schema):
@@ -178,7 +196,7 @@ def _numbered(path):
 
 
 def _file(path):
-    return tf.data.TFRecordDataset(path, buffer_size=1 << 20)
+    return untuned(tf.data.TFRecordDataset(path, buffer_size=1 << 20))
 
 
 def _schema_of(path):

@@ -16,9 +16,17 @@ def whole_file(path: str) -> Iterator[str]:
       path: Of the file, as it is to be.
 
     Yields:
-      The name beside it under which it is to be written. Nothing stays there.
+      The name beside it under which it is to be written: an empty file. Nothing stays there.
+
+    Raises:
+      OSError: If no file can be made there; it names `path`.
     """
     unfinished = f'{path}.{uuid.uuid4().hex}.tmp'
+    try:
+        # Made here, so that whatever writes to it later fails alike where it cannot be made.
+        open(unfinished, 'xb').close()
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, path) from error
     try:
         yield unfinished
         with open(unfinished, 'rb') as file:
