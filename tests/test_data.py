@@ -554,6 +554,20 @@ def test_batches_refuse_other_collections_and_epochs(rng):
         Batches(collection(rng), 2).at_epoch(-1)
 
 
+def test_frames_are_cast_and_nothing_else_and_none_becomes_inf():
+    wide = Sequences(np.array([[1., 2.], [-3., np.inf], [3.5e38, 0]]), [2, 1],
+                     {'labels': [1, 2, 3]})
+    kept = wide.select([0]).cast('float32')
+    assert kept.frames.dtype == np.float32 and kept.frames.tolist() == [[1, 2], [-3, np.inf]]
+    assert kept.steps['labels'].dtype == wide.steps['labels'].dtype
+    with pytest.raises(ValueError, match='frames must be in the range of float32; sequence 1 holds'
+                                         r' 3.5e\+38 at step 0\.'):
+        wide.cast(np.float32)
+    assert wide.cast('float64').frames.tolist() == wide.frames.tolist()
+    with pytest.raises(ValueError, match='of float16; sequence 0 holds 70000.0 at step 1'):
+        Sequences(np.float32([[65504], [7e4]]), [2]).cast('float16')
+
+
 # Split
 
 

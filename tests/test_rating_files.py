@@ -62,7 +62,14 @@ BAD = {
     '': 'the file must hold ratings, a line user,item,rating each; it holds none',
     '\n\n': 'it holds none',
     'user,item,rating\n': 'it holds none',
-    'ann,heat,4\n\xff': 'the file must be UTF-8',
+    'ann,heat,4\n\xff': 'line 2 must be UTF-8',
+    'ann::heat::4\n\nann::\xe9lan::4\n': 'line 3 must be UTF-8',
+    'ann,heat,4\nbob,"' + 'x' * 131_073 + '",4\n':
+        'line 2 cannot be read as CSV: field larger than field limit',
+    'ann,heat,4\nann,alien,1e39\n':
+        r'line 2: the rating must be in the range of float32, got 1e\+39',
+    'ann,heat,4\nbob,heat,inf\n': 'line 2: the rating must be finite, got inf',
+    'ann,"he\nat",4\nbob,heat,good\n': "line 3: the rating must be a number, got 'good'",
 }
 
 
@@ -71,6 +78,15 @@ def test_errors_name_file_and_line(content, tmp_path):
     (tmp_path / 'own.csv').write_bytes(content.encode('latin-1'))
     with pytest.raises(ValueError, match='own.csv.*' + BAD[content]):
         data.read_ratings(tmp_path / 'own.csv')
+
+
+def test_ratings_beyond_float32_are_refused_as_lists_too():
+    table = data.Ratings(np.array([0, 1]), np.array([0, 0]), np.array([1, 1e39]), ['ann', 'bob'],
+                         ['heat'])
+    assert data.rating_rows(table, np.array([True, False])).frames.tolist() == [[1]]
+    with pytest.raises(ValueError, match='ratings must be in the range of float32; sequence 1 holds'
+                                         r' 1e\+39 at step 0'):
+        data.rating_rows(table, np.array([True, True]))
 
 
 def test_ratings_out_of_range_and_pairs_of_both_files_are_refused(tmp_path):

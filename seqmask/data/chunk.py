@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from seqmask.checks import TensorLike
 from seqmask.data.schema import Schema
-from seqmask.data.sequences import Sequences
+from seqmask.data.sequences import Sequences, place_of
 
 MOST_SEQUENCES = 256
 MOST_BYTES = 1 << 21
@@ -105,11 +105,8 @@ def not_finite(frames: np.ndarray, lengths: np.ndarray) -> tuple[int, int, float
     wrong = np.flatnonzero(~np.isfinite(frames).all(axis=1))
     if not wrong.size:
         return None
-    ends = np.cumsum(lengths, dtype=np.int64)
-    sequence = int(np.searchsorted(ends, wrong[0], side='right'))
-    step = int(wrong[0] - (ends[sequence] - lengths[sequence]))
     values = frames[wrong[0]]
-    return sequence, step, values[~np.isfinite(values)][0]
+    return *place_of(wrong[0], lengths), values[~np.isfinite(values)][0]
 
 
 def _array_dtype(field):

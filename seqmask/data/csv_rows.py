@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import csv
+import itertools
+import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+
+from seqmask.checks import PathLike
 
 BLOCK = 1 << 19     # bytes
 
@@ -52,6 +56,34 @@ def blocks(path: str) -> Iterator[list[tuple[int, bytes]]]:
         if rest:
             raise ValueError(f'{path}: line {number} does not end in a line break, so the file may '
                              f'have been cut short. End it with one if it is whole.')
+
+
+def csv_columns(path: PathLike) -> list[str]:
+    """The names of a table's columns, as `open_csv` reads them: UTF-8, with or without its mark.
+
+    Args:
+      path: Of the file.
+
+    Returns:
+      List of strings; empty for an empty file.
+
+    Raises:
+      FileNotFoundError: If there is no such file.
+      ValueError: If the first line is no line of a CSV file, or names a column twice; the message
+        names file and line.
+    """
+    path = os.fsdecode(path)
+    return columns_of(path, itertools.chain.from_iterable(blocks(path)))
+
+
+def columns_of(path: str, rows: Iterator[tuple[int, bytes]]) -> list[str]:
+    """As `csv_columns`, of the first of some rows of `blocks`, which is taken from them."""
+    number, line = next(rows, (1, b''))
+    header = fields_of(path, number, line)
+    if len(set(header)) != len(header):
+        raise ValueError(f'{path}: line {number} must name each column once, got '
+                         f'{", ".join(map(repr, header))}.')
+    return header
 
 
 def fields_of(path: str, number: int, line: bytes, count: int | None = None) -> list[str]:
@@ -101,6 +133,22 @@ def decoded(path: str, rows: list[tuple[int, bytes]],
     return found
 
 
+def is_number(text: str) -> bool:
+    """Whether a cell holds a number, NaN and inf among them."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def no_number(path: str, number: int, name: str, text: str) -> ValueError:
+    """The error to raise for a cell of a column of features that holds something else."""
+    return ValueError(f'{path}: line {number}: {name!r} must be a number, got {text!r}. Mend the '
+                      f'cell, or leave the column out by naming all others in features '
+                      f'(--features of a script).')
+
+
 def _explain(path, number, line, columns):
     """Raises what is wrong with a line, if something is."""
     fields = fields_of(path, number, line, len(columns))
@@ -111,6 +159,8 @@ def _explain(path, number, line, columns):
             tf.io.decode_csv([f'"{text}"' if column.dtype == tf.string and '"' not in text
                               else text], [tf.constant([], column.dtype)])
         except tf.errors.OpError as error:
+            if column.dtype == tf.float32:
+                raise no_number(path, number, column.name, text) from error
             wanted = {tf.string: 'must not be empty', tf.int64: 'must be a whole number'}.get(
                 column.dtype, 'must be a number')
             raise ValueError(f'{path}: line {number}: {column.name!r} {wanted}, got '

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from seqmask.checks import PathLike, TensorLike
-from seqmask.data.sequences import Sequences
+from seqmask.data.csv_rows import is_number
+from seqmask.data.sequences import Sequences, cast_frames
 
 SEPARATORS = ('::', '\t', ',', ';')
 
@@ -122,6 +123,9 @@ def rating_rows(ratings: Ratings, given: TensorLike, scored: TensorLike | None =
       ratings [., 1]; its steps 'columns', int32, the other side's numbers; 'number', int32, of each
       rating in the table; and, where scored is given, 'given', bool.
 
+    Raises:
+      ValueError: If a rating is beyond float32's range.
+
     >>> table = seqmask.data.Ratings(np.array([0, 1, 0]), np.array([1, 1, 0]),
     ...                              np.array([4., 2., 5.]), ['ann', 'bob'], ['heat', 'alien'])
     >>> rows = seqmask.data.rating_rows(table, given=np.array([True, True, False]),
@@ -139,19 +143,24 @@ def rating_rows(ratings: Ratings, given: TensorLike, scored: TensorLike | None =
     steps = {'columns': columns[number].astype(np.int32), 'number': number}
     if scored is not None:
         steps['given'] = seen
-    return Sequences(ratings.values[number].astype(np.float32)[:, None],
-                     np.bincount(rows[number], minlength=len(names)).astype(np.int32), steps=steps)
+    lengths = np.bincount(rows[number], minlength=len(names)).astype(np.int32)
+    values = cast_frames('ratings', ratings.values[number][:, None], lengths, np.float32)
+    return Sequences(values, lengths, steps=steps)
 
 
 def _fields(path):
     """Yields (number of the line, user, item, text of the rating)."""
     with open(path, newline='', encoding='utf-8-sig') as file:
+        reader = None
         try:
             separator = _separator(file)
-            rows = ((line.rstrip('\r\n').split('::') for line in file) if separator == '::'
-                    else csv.reader(file, delimiter=separator))
+            if separator == '::':
+                rows = enumerate((line.rstrip('\r\n').split('::') for line in file), 1)
+            else:
+                reader = csv.reader(file, delimiter=separator)
+                rows = ((reader.line_num, fields) for fields in reader)
             count = None
-            for number, fields in enumerate(rows, 1):
+            for number, fields in rows:
                 if not any(field.strip() for field in fields):
                     continue
                 if count is None:
@@ -160,7 +169,7 @@ def _fields(path):
                         raise ValueError(f'{path}: line {number} must be user, item, rating and at '
                                          f'most a time stamp, separated by commas, tabs, '
                                          f'semicolons or ::, got {count} fields.')
-                    if not _is_number(fields[2]):
+                    if not is_number(fields[2]):
                         continue
                 if len(fields) != count:
                     raise ValueError(f'{path}: line {number} must have {count} fields, as the '
@@ -170,9 +179,10 @@ def _fields(path):
                     raise ValueError(f'{path}: line {number} must name a user and an item.')
                 yield number, user, item, fields[2]
         except UnicodeDecodeError as error:
-            raise ValueError(f'{path}: the file must be UTF-8: {error}.') from error
+            raise ValueError(f'{path}: line {_undecodable(path)} must be UTF-8.') from error
         except csv.Error as error:
-            raise ValueError(f'{path} cannot be read as a table: {error}.') from error
+            raise ValueError(f'{path}: line {reader.line_num} cannot be read as CSV: '
+                             f'{error}.') from error
 
 
 def _separator(file):
@@ -181,27 +191,32 @@ def _separator(file):
     return next((separator for separator in SEPARATORS if separator in first), ',')
 
 
-def _is_number(text):
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _undecodable(path):
+    """Number of the first line that is not UTF-8; a text file knows only how far it read ahead."""
+    with open(path, 'rb') as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return number
 
 
 def _numbers(path, texts, lines, rating_range):
     try:
         values = np.array(texts, np.float64)
     except ValueError:
-        number, text = next(pair for pair in zip(lines, texts) if not _is_number(pair[1]))
+        number, text = next(pair for pair in zip(lines, texts) if not is_number(pair[1]))
         raise ValueError(f'{path}: line {number}: the rating must be a number, got '
                          f'{text!r}.') from None
     low, high = rating_range or (-np.inf, np.inf)
-    for k in np.flatnonzero(~(np.isfinite(values) & (values >= low) & (values <= high)))[:1]:
-        wanted = f'in [{low:g}, {high:g}]' if rating_range else 'finite'
+    with np.errstate(over='ignore'):
+        rounded = values.astype(np.float32)         # what is beyond its range becomes inf
+    for k in np.flatnonzero(~(np.isfinite(rounded) & (values >= low) & (values <= high)))[:1]:
+        wanted = (f'in [{low:g}, {high:g}]' if rating_range else
+                  'in the range of float32' if np.isfinite(values[k]) else 'finite')
         raise ValueError(f'{path}: line {lines[k]}: the rating must be {wanted}, got '
                          f'{values[k]:g}.')
-    return values.astype(np.float32)
+    return rounded
 
 
 def _refuse_twice(path, ratings, lines, after):
