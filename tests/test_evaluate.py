@@ -145,6 +145,17 @@ def with_text_for_a_model(workdir):
     (workdir / 'model.json').write_text('GRU')
 
 
+def as_a_folder_of_runs(workdir):
+    for name in ['b', 'a']:
+        (workdir / name).mkdir()
+        shutil.copy(workdir / 'model.json', workdir / name)
+    without_a_model(workdir)
+
+
+def with_a_list_for_a_model(workdir):
+    (workdir / 'model.json').write_text('[1]')
+
+
 def changed(arguments=(), **changes):
     def change(workdir):
         values = json.loads((workdir / 'model.json').read_text())
@@ -159,7 +170,15 @@ def without_checkpoints(workdir):
 
 @pytest.mark.parametrize('damage, error, message', [
     (without_a_model, training.UserError, "model.json' is missing. Start the training script"),
-    (without_anything, training.UserError, 'is not the workdir of a training script'),
+    (without_anything, training.UserError, 'is not the workdir of a training script: it holds no '
+     'model.json. --workdir must be the folder that a training script was given'),
+    (shutil.rmtree, training.UserError, "there is no folder '.*': --workdir must be the"),
+    (as_a_folder_of_runs, training.UserError, "holds no model itself, but the folders of models "
+     "'.*/a', '.*/b': pass one of them as --workdir."),
+    (with_a_list_for_a_model, training.UserError, "model.json' is not readable"),
+    (changed(model=None), training.UserError, 'does not describe the model'),
+    (changed(model='RatingAutoencoder'), training.UserError,
+     'holds a RatingAutoencoder, which takes lists of ratings'),
     (with_text_for_a_model, training.UserError, "model.json' is not readable"),
     (changed(model='Oracle'), training.UserError, 'does not describe the model'),
     (changed(arguments={'hidden_size': 5}), training.UserError, 'holds a model of other sizes'),

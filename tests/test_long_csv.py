@@ -61,6 +61,30 @@ def test_labels_are_whole_numbers_or_strings(write):
         'up', '4', 'ünder']
 
 
+@pytest.mark.parametrize('mark', ['', '\ufeff'])
+def test_the_names_of_the_columns_alone(mark, write):
+    assert data.csv_columns(write(mark + WALKS)) == ['sequence', 't', 'x', 'label', 'note', 'y']
+    assert data.csv_columns(write('')) == []
+    with pytest.raises(ValueError, match='line 1 must name each column once'):
+        data.csv_columns(write(mark + 'x,x\n'))
+
+
+def test_a_column_of_numbers_and_one_other_cell_is_an_error(write):
+    path = write('sequence,note,x,y\na,b,1,2\na,7,1.x,3\na,c,2,4\nb,5,3,5\nb,d,4,6\n')
+    assert_refused(lambda: data.open_csv(path), f"^{path}: line 3: 'x' must be a number, got "
+                   "'1.x'. Mend the cell, or leave the column out by naming all others in features")
+    stream = data.open_csv(path, features=['y'])
+    assert stream.unused == ['note', 'x']
+    assert stream.to_sequences().frames[:, 0].tolist() == [2, 3, 4, 5, 6]
+
+
+def test_a_column_of_text_in_which_some_cells_are_numbers_is_left_out(write):
+    stream = data.open_csv(write('sequence,note,x,empty\na,b,1,\na,7,2,\n'))
+    assert stream.unused == ['note', 'empty']
+    assert stream.schema.fields['inputs'].shape == (1,)
+    assert data.open_csv(write('sequence,x\na,1\n')).unused == []
+
+
 @pytest.mark.parametrize('block', [16, 64, 1 << 19])
 def test_sequences_across_blocks(block, write, monkeypatch):
     monkeypatch.setattr(csv_rows, 'BLOCK', block)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from seqmask import data
-from seqmask.training import UserError, read_parts
+from seqmask.training import UserError, load_run, read_part, read_parts
 from seqmask.training.reading import read_sequences
 from test_scripts import SMALL, own_lines, start
 
@@ -68,3 +68,141 @@ def test_a_damaged_file_is_told_in_one_line(tmp_path):
     line, = own_lines(done.stderr)
     assert line.startswith('error: ') and 'data.tfrecord' in line and 'record' in line
     assert done.returncode == 1
+
+
+# What a person's table may hold
+
+TABLE = 'sequence,time,a,note,b,labels\n' + ''.join(
+    f's{k // 4},{k},{k / 8},n{k},{k % 3},{k % 2}\n' for k in range(120))
+
+
+@pytest.mark.parametrize('mark', ['', '\ufeff'])
+def test_roles_and_features_are_the_same_with_a_byte_order_mark(mark, tmp_path, capsys):
+    path = tmp_path / 'data.csv'
+    path.write_text(mark + 'time,sequence,a,labels\n0,x,5,0\n1,x,6,1\n', encoding='utf-8')
+    found = read_sequences(str(path))
+    assert found.frames.tolist() == [[5], [6]]
+    assert found.steps['time'].tolist() == [0, 1] and found.steps['labels'].tolist() == [0, 1]
+    assert capsys.readouterr().out == f"{path}: left out of the features: 'time'\n"
+
+
+def test_features_are_chosen_by_name(tmp_path, capsys):
+    path = tmp_path / 'data.csv'
+    path.write_text(TABLE)
+    assert read_sequences(str(path)).frames.shape == (120, 2)
+    assert capsys.readouterr().out == f"{path}: left out of the features: 'time', 'note'\n"
+    path.write_text(TABLE.replace('s0,2,0.25', 's0,2,0.2s'))
+    with pytest.raises(ValueError, match="line 4: 'a' must be a number, got '0.2s'. Mend the cell, "
+                                         'or leave the column out .*--features'):
+        read_sequences(str(path))
+    parts, _ = read_parts(str(path), labels_per='step', num_classes=0, seed=0, features=['b'])
+    assert parts[0].frames.shape[1] == 1
+    assert "left out of the features: 'time', 'a', 'note'" in capsys.readouterr().out
+    data.write_npz(tmp_path / 'data.npz', collection())
+    with pytest.raises(UserError, match='--features chooses columns of a .csv, got .*data.npz'):
+        read_sequences(str(tmp_path / 'data.npz'), ['b'])
+
+
+def test_a_run_remembers_the_features_that_it_was_told(tmp_path):
+    (tmp_path / 'data.csv').write_text(TABLE)
+    done = start(tmp_path, *SMALL, '--data=data.csv', '--features=b', '--workdir=run')
+    assert (done.returncode, own_lines(done.stderr)) == (0, [])
+    assert done.stdout.startswith("data.csv: left out of the features: 'time', 'a', 'note'\n")
+    run = load_run(str(tmp_path / 'run'))
+    assert (run.features, run.input_size) == (['b'], 1)
+    path = str(tmp_path / 'data.csv')
+    _, found = read_part(path, None, run, workdir='run')
+    assert found.frames[:, 0].tolist() == [k % 3 for k in range(120)]
+    _, found = read_part(path, None, run, workdir='run', features=['a'])
+    assert found.frames[:, 0].tolist() == [k / 8 for k in range(120)]
+
+
+@pytest.mark.parametrize('content, message', [
+    (b'sequence,a\nx,1\n\xff,2\n', 'line 3 must be UTF-8'),
+    (b'sequence,\xff\nx,1\n', 'line 1 must be UTF-8'),
+    (TABLE.encode('utf-16'), 'line 1 must be UTF-8'),
+    (b'sequence,' + b'a' * 131_073 + b'\nx,1\n',
+     r'line 1 cannot be read as CSV: field larger than field limit \(131072\)')])
+def test_what_is_no_table_is_told_with_file_and_line(content, message, tmp_path):
+    path = tmp_path / 'data.csv'
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f'^{path}: {message}'):
+        read_sequences(str(path))
+
+
+# Numbers too large
+
+
+@pytest.mark.parametrize('ending', WRITERS)
+def test_a_value_beyond_float32_is_refused(ending, tmp_path):
+    wide = data.Sequences(np.array([[1.], [2.], [-3e38]]), [2, 1])
+    path = str(tmp_path / f'data.{ending}')
+
+    def write(sequences):
+        labelled = data.Sequences(sequences.frames, sequences.lengths, {'labels': [0, 1, 0]})
+        if ending == 'csv':
+            with open(path, 'w', encoding='utf-8') as file:
+                file.writelines(['sequence,a,labels\n', *(
+                    f'{name},{x},0\n' for name, x in zip('xxy', sequences.frames[:, 0]))])
+        else:
+            WRITERS[ending](path, labelled)
+
+    write(wide)
+    assert read_sequences(path).frames.dtype == np.float32
+    wide.frames[2] = -4e38
+    write(wide)
+    with pytest.raises(ValueError, match={
+            'csv': f"^{path}: line 4: 'a' must be finite, got -inf",
+            'npz': f'^{path}: frames must be in the range of float32; sequence 1 holds -4e\\+38 at '
+                   'step 0'}.get(ending, f'^{path}: frames must be in the range of float32')):
+        read_sequences(path)
+
+
+def with_a_label(label, labels_per, count=40):
+    """`count` sequences of two steps, of which the last has this label at its end."""
+    labels = np.arange(2 * count if labels_per == 'step' else count) % 3
+    labels[-1] = label
+    fields = {'labels': labels}
+    return data.Sequences(np.ones([2 * count, 1], np.float32), np.full(count, 2),
+                          fields if labels_per == 'step' else {},
+                          {} if labels_per == 'step' else fields)
+
+
+@pytest.mark.parametrize('label', [1000, 2**31 - 1, 2**62])
+@pytest.mark.parametrize('labels_per', ['step', 'sequence'])
+@pytest.mark.parametrize('ending', WRITERS)
+def test_one_absurd_label_is_refused_before_classes_are_named(ending, labels_per, label, tmp_path):
+    path = str(tmp_path / f'data.{ending}')
+    name = ''
+    if ending == 'csv':
+        if labels_per == 'sequence':
+            return              # a table has labels per step only
+        name = r" \('s39'\)"
+        with open(path, 'w', encoding='utf-8') as file:
+            file.writelines(['sequence,a,labels\n', *(
+                f's{k // 2},1,{value}\n' for k, value in enumerate(
+                    with_a_label(label, 'step').steps['labels']))])
+    else:
+        WRITERS[ending](path, with_a_label(label, labels_per))
+    number = 80 if labels_per == 'step' else 40
+    with pytest.raises(UserError, match=f'^{number} labels are expected to be below 1000; sequence '
+                                        f"39{name} of '{path}' has {label}. .*--num_classes"):
+        read_parts(path, labels_per=labels_per, num_classes=0, seed=0)
+
+
+def test_many_classes_are_legal_where_they_are_announced_or_few_or_many_samples(tmp_path):
+    path = str(tmp_path / 'data.npz')
+    data.write_npz(path, with_a_label(999, 'sequence'))
+    assert len(read_parts(path, labels_per='sequence', num_classes=0, seed=0)[1]) == 1000
+    data.write_npz(path, with_a_label(5000, 'sequence'))
+    assert len(read_parts(path, labels_per='sequence', num_classes=6000, seed=0)[1]) == 6000
+    data.write_npz(path, with_a_label(1999, 'step', count=1000))
+    assert len(read_parts(path, labels_per='step', num_classes=0, seed=0)[1]) == 2000
+
+
+def test_a_label_that_is_no_whole_number_is_named(tmp_path):
+    path = tmp_path / 'data.csv'
+    path.write_text('sequence,a,labels\nx,1,0\nx,2,1\ny,3,1.x\n')
+    with pytest.raises(UserError, match='must hold `labels`, a whole number for each frame; '
+                                        r"sequence 1 \('y'\) has '1.x'\."):
+        read_parts(str(path), labels_per='step', num_classes=0, seed=0)

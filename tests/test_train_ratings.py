@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 
-from seqmask import models
+from seqmask import models, training
 from test_scripts import ROOT, TIMEOUT, command, own_lines, rows_of, start
 
 SMALL = ['--epochs=2', '--models=1', '--hidden_sizes=4']
@@ -162,6 +162,17 @@ def test_started_again_it_has_nothing_to_train_and_says_the_same(own_run, shared
     assert table_of(lines) == table_of(own_run[0])
     assert rows_of(folder / 'run' / 'predictions.csv') == own_run[1]
     assert 'going on after epoch 2 of run/item-1' in lines
+
+
+def test_a_folder_of_rating_models_is_told_from_a_run(own_run, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    with pytest.raises(training.UserError, match=(
+            "^'run' holds no model itself, but the folders of models 'run/item-1', 'run/user-1': "
+            'each holds a RatingAutoencoder, which takes lists of ratings, not sequences of '
+            'features: its predictions are in predictions.csv and recommendations.csv')):
+        training.load_run('run')
+    with pytest.raises(training.UserError, match="'run/item-1' holds a RatingAutoencoder, which "):
+        training.load_run('run/item-1')
 
 
 def test_the_generated_ratings_and_their_noise_floor(shared, folder):

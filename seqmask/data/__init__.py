@@ -9,6 +9,7 @@ again.
 """
 
 from seqmask.data.batching import Batches
+from seqmask.data.csv_rows import csv_columns
 from seqmask.data.lanes import Lanes
 from seqmask.data.long_csv import open_csv
 from seqmask.data.npz import read_npz, write_npz
@@ -25,7 +26,7 @@ from seqmask.data.stream_batches import StreamBatches
 from seqmask.data.tfrecord import open_tfrecord, write_tfrecord
 
 __all__ = ['Batches', 'Field', 'Lanes', 'Ratings', 'Schema', 'Sequences', 'Standardizer', 'Stream',
-           'StreamBatches', 'from_dataset', 'from_lists', 'from_ragged', 'open_csv', 'open_npz',
-           'open_tfrecord', 'rating_rows', 'read_npz', 'read_ratings', 'reason', 'rows_from_matrix',
-           'rows_from_sparse', 'split', 'split_ratings', 'standardize_sequences', 'write_npz',
-           'write_tfrecord']
+           'StreamBatches', 'csv_columns', 'from_dataset', 'from_lists', 'from_ragged', 'open_csv',
+           'open_npz', 'open_tfrecord', 'rating_rows', 'read_npz', 'read_ratings', 'reason',
+           'rows_from_matrix', 'rows_from_sparse', 'split', 'split_ratings',
+           'standardize_sequences', 'write_npz', 'write_tfrecord']

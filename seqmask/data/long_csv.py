@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from seqmask.checks import PathLike
 from seqmask.data import chunk as chunking
-from seqmask.data.csv_rows import Column, blocks, decoded, fields_of
+from seqmask.data.csv_rows import (Column, blocks, columns_of, decoded, fields_of, is_number,
+                                   no_number)
 from seqmask.data.schema import Field, Schema
 from seqmask.data.stream import Stream
 
@@ -37,10 +38,12 @@ def open_csv(path: PathLike, *, sequence: str = 'sequence', time: str | None = N
       time: Name of the column of times, numbers that ascend strictly within a sequence.
       labels: Name of the column of labels.
       features: Names of the columns that are 'inputs', in this order. If None, they are all others
-        whose fields are numbers in the first 1,000 rows, in the order of the header.
+        whose fields are numbers in the first 1,000 rows, in the order of the header. A column that
+        holds more numbers than anything else there is one of numbers: the first cell that is none
+        is an error. Other columns are left out.
 
     Returns:
-      `Stream`.
+      `Stream`, whose `unused` names the columns that it leaves out.
 
     Raises:
       FileNotFoundError: If there is no such file.
@@ -57,11 +60,7 @@ def open_csv(path: PathLike, *, sequence: str = 'sequence', time: str | None = N
     """
     path = os.fsdecode(path)
     rows = itertools.chain.from_iterable(blocks(path))
-    number, line = next(rows, (1, b''))
-    header = fields_of(path, number, line)
-    if len(set(header)) != len(header):
-        raise ValueError(f'{path}: line {number} must name each column once, got '
-                         f'{", ".join(map(repr, header))}.')
+    header = columns_of(path, rows)
     roles = {'sequence': sequence, 'time': time, 'labels': labels}
     for name in [name for name in roles.values() if name is not None] + list(features or []):
         if name not in header:
@@ -71,13 +70,16 @@ def open_csv(path: PathLike, *, sequence: str = 'sequence', time: str | None = N
     if len(set(taken)) != len(taken):
         raise ValueError(f'sequence, time and labels must be different columns, got '
                          f'{", ".join(map(repr, taken))}.')
-    sample = [fields_of(path, number, line, len(header))
-              for number, line in itertools.islice(rows, SAMPLE)]
+    numbers, sample = [], []
+    for number, line in itertools.islice(rows, SAMPLE):
+        numbers.append(number)
+        sample.append(fields_of(path, number, line, len(header)))
     if not sample:
         raise ValueError(f'{path}: the file holds no rows, so nothing says what they would hold.')
     sample = dict(zip(header, zip(*sample)))
     if features is None:
-        features = [name for name in header if name not in taken and _numbers(sample[name])]
+        features = [name for name in header if name not in taken
+                    and _is_of_numbers(path, name, numbers, sample[name])]
     if not features:
         raise ValueError(f'{path}: no column is left that holds numbers, for features; there are '
                          f'{", ".join(map(repr, header))}.')
@@ -90,13 +92,15 @@ def open_csv(path: PathLike, *, sequence: str = 'sequence', time: str | None = N
                   list(features)).stream()
 
 
-def _numbers(values):
+def _is_of_numbers(path, name, lines, cells):
     """Whether a column is one of numbers; where some are missing, that is an error later on."""
-    stated = [value for value in values if value.strip()]
-    try:
-        return bool(np.array(stated, dtype=float).size)
-    except ValueError:
+    stated = [(line, cell) for line, cell in zip(lines, cells) if cell.strip()]
+    others = [(line, cell) for line, cell in stated if not is_number(cell)]
+    if len(stated) <= 2 * len(others):
         return False
+    for line, cell in others:
+        raise no_number(path, line, name, cell)
+    return True
 
 
 class _Table:
@@ -115,7 +119,7 @@ class _Table:
     def stream(self):
         unused = [column.name for column in self._columns if column.dtype is None]
         without = f' without {", ".join(map(repr, unused))}' if unused else ''
-        return Stream(self._schema, self._chunks, source=self._path + without)
+        return Stream(self._schema, self._chunks, source=self._path + without, unused=unused)
 
     def _chunks(self):
         seen, last_id, last_time = {}, None, None

@@ -21,6 +21,10 @@ from seqmask.training.flags import FLAGS_FILE
 from seqmask.training.trainer import Trainer
 from seqmask.training.workdir import restore_best, write_whole
 
+EXPECTED = ('--workdir must be the folder that a training script was given as its --workdir; it '
+            'holds model.json and best/')
+OF_RATINGS = ('which takes lists of ratings, not sequences of features: its predictions are in '
+              'predictions.csv and recommendations.csv beside the folder')
 MODEL, HELD_OUT = 'model.json', 'held_out.npz'
 
 
@@ -35,6 +39,7 @@ class Run(NamedTuple):
       input_size: D.
       masked: False if the run took padding for data (--nomasked).
       held_out: Path of its held-out data.
+      features: Columns of a table that it was told to take as features; None if it was not told.
     """
 
     trainer: Trainer
@@ -44,11 +49,12 @@ class Run(NamedTuple):
     input_size: int
     masked: bool
     held_out: str
+    features: list[str] | None = None
 
 
 def record_run(workdir: str, model: tf.Module, arguments: dict, parts: Sequence[data.Sequences],
                *, labels_per: str | None, names: list[str], columns: dict[str, str],
-               masked: bool = True) -> None:
+               masked: bool = True, features: list[str] | None = None) -> None:
     """Writes model.json and held_out.npz, each whole or not at all.
 
     Args:
@@ -56,13 +62,14 @@ def record_run(workdir: str, model: tf.Module, arguments: dict, parts: Sequence[
       model: Of a class in `seqmask.models`.
       arguments: dict that json can write: what the class was called with, but `standardizer`.
       parts: [train, valid, test] of `data.Sequences`.
-      labels_per, names, columns, masked: As of `Run`.
+      labels_per, names, columns, masked, features: As of `Run`.
     """
     scaled = getattr(model, 'standardizer', None)
     values = {'model': type(model).__name__, 'arguments': arguments,
               'standardizer': scaled and ('fitted' if isinstance(scaled, tf.Module)
                                           else 'sequence'),
-              'labels_per': labels_per, 'names': names, 'columns': columns, 'masked': masked}
+              'labels_per': labels_per, 'names': names, 'columns': columns, 'masked': masked,
+              'features': features}
     write_whole(os.path.join(workdir, MODEL), lambda file: json.dump(values, file, indent=2))
     held_out = parts[1:]
     data.write_npz(os.path.join(workdir, HELD_OUT), data.Sequences(
@@ -89,24 +96,13 @@ def load_run(workdir: str) -> Run:
       FileNotFoundError: If it holds no checkpoint.
     """
     if not os.path.isdir(workdir):
-        raise UserError(f'there is no folder {workdir!r}: --workdir must be that of a training '
-                        f'script.')
+        raise UserError(f'there is no folder {workdir!r}: {EXPECTED}.')
     path = os.path.join(workdir, MODEL)
-    try:
-        with open(path, encoding='utf-8') as file:
-            values = json.load(file)
-    except FileNotFoundError as error:
-        if os.path.exists(os.path.join(workdir, FLAGS_FILE)):
-            raise UserError(f'{path!r} is missing. Start the training script again with the flags '
-                            f'in {FLAGS_FILE}: it writes it, and goes on where it was.') from error
-        raise UserError(f'{workdir!r} is not the workdir of a training script: it holds no '
-                        f'{MODEL}.') from error
-    except ValueError as error:
-        raise UserError(f'{path!r} is not readable: {error}. Start the training script again with '
-                        f'the same flags: it writes it anew.') from error
-    if 'input_size' not in values.get('arguments', {}):
-        raise UserError(f'{workdir!r} holds a {values.get("model")}, which does not take sequences '
-                        f'of features. Start its training script again for what it has to tell.')
+    if not os.path.exists(path):
+        raise _without_model(workdir)
+    values = _read(path)
+    if values.get('model') == models.RatingAutoencoder.__name__:
+        raise UserError(f'{workdir!r} holds a {values["model"]}, {OF_RATINGS}.')
     try:
         model_class, size = getattr(models, values['model']), values['arguments']['input_size']
         standardizer = {None: None, 'sequence': data.standardize_sequences,
@@ -122,4 +118,32 @@ def load_run(workdir: str) -> Run:
         restore_best(model, workdir)
     trainer = Trainer(model, model_class.loss, tf.keras.optimizers.SGD(),
                       measure=model_class.measure, progress=False)
-    return Run(trainer, input_size=size, held_out=os.path.join(workdir, HELD_OUT), **described)
+    return Run(trainer, input_size=size, held_out=os.path.join(workdir, HELD_OUT),
+               features=values.get('features'), **described)     # which older runs do not have
+
+
+def _read(path):
+    try:
+        with open(path, encoding='utf-8') as file:
+            return dict(json.load(file))
+    except (ValueError, TypeError) as error:
+        raise UserError(f'{path!r} is not readable: {error}. Start the training script again with '
+                        f'the same flags: it writes it anew.') from error
+
+
+def _without_model(workdir):
+    """What to say of a folder without model.json; it may hold folders that have one."""
+    inside = [os.path.join(workdir, name) for name in sorted(os.listdir(workdir))
+              if os.path.exists(os.path.join(workdir, name, MODEL))]
+    if inside:
+        way_out = 'pass one of them as --workdir'
+        if _read(os.path.join(inside[0], MODEL)).get('model') == models.RatingAutoencoder.__name__:
+            way_out = f'each holds a RatingAutoencoder, {OF_RATINGS}'
+        return UserError(f'{workdir!r} holds no model itself, but the folders of models '
+                         f'{", ".join(map(repr, inside))}: {way_out}.')
+    if os.path.exists(os.path.join(workdir, FLAGS_FILE)):
+        return UserError(f'{os.path.join(workdir, MODEL)!r} is missing. Start the training script '
+                         f'again with the flags in {FLAGS_FILE}: it writes it, and goes on where '
+                         f'it was.')
+    return UserError(f'{workdir!r} is not the workdir of a training script: it holds no {MODEL}. '
+                     f'{EXPECTED}.')

@@ -123,7 +123,8 @@ def fit_task(script: types.ModuleType, make_model: Callable[[], tf.Module], argu
         _follow(trainer, batches, held_out, values.epochs, workdir)
         return None
     record_run(workdir, model, arguments, parts, labels_per=labels_per, names=list(names),
-               columns=columns or {}, masked=getattr(values, 'masked', True))
+               columns=columns or {}, masked=getattr(values, 'masked', True),
+               features=getattr(values, 'features', None))
     steps, of_parts = train.lengths, described and f'; {described}'
     print(f'{len(train)} {units[0]} to train on, {steps.sum()} {units[1]}, of {steps.min()} to '
           f'{steps.max()}{of_parts}; {weights(model)} weights', flush=True)
