@@ -17,10 +17,14 @@ environment is measured with, say, --python=pytorch=/path/to/its/bin/python.
 import os
 import platform
 import shutil
+import signal
 import sys
 import tempfile
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')      # before TensorFlow is imported
+# That takes seconds; an interrupt ends them without a traceback, unless it is to be ignored.
+if __name__ == '__main__' and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 from absl import flags
 

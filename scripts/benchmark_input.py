@@ -9,6 +9,7 @@ beside the size of the file. `memory` pipelines hold the collection, `stream` on
 import json
 import os
 import resource
+import signal
 import statistics
 import subprocess
 import sys
@@ -16,6 +17,9 @@ import tempfile
 import time
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')      # before TensorFlow is imported
+# That takes seconds; an interrupt ends them without a traceback, unless it is to be ignored.
+if __name__ == '__main__' and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 import numpy as np
 from absl import flags

@@ -8,8 +8,12 @@ What is damaged or does not fit is told with its file and record, and nothing is
 """
 
 import os
+import signal
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')      # before TensorFlow is imported
+# That takes seconds; an interrupt ends them without a traceback, unless it is to be ignored.
+if __name__ == '__main__' and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 import numpy as np
 from absl import flags
@@ -63,12 +67,12 @@ def main():
         raise training.UserError('--input and --output are needed: say what to read and what to '
                                  'write.')
     write = WRITERS[format_of('output', FLAGS.output, FLAGS.output_format, WRITERS)]
-    if os.path.exists(FLAGS.output) and not FLAGS.overwrite:
-        raise training.UserError(f'{FLAGS.output!r} is there already. Choose another --output, or '
-                                 f'replace it with --overwrite.')
+    training.refuse_existing(FLAGS.output, overwrite=FLAGS.overwrite)
     with training.user_errors():
         stream = opened(FLAGS.input)
         print(stream.schema)
+        if stream.unused:
+            print(f'left out: {", ".join(map(repr, stream.unused))}')
         counted = Counted(stream)
         write(FLAGS.output, counted.stream)
     print(counted.report())

@@ -10,8 +10,12 @@ A file of yours holds what the training script takes: frames, lengths and labels
 """
 
 import os
+import signal
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')      # before TensorFlow is imported
+# That takes seconds; an interrupt ends them without a traceback, unless it is to be ignored.
+if __name__ == '__main__' and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 from absl import flags
 
@@ -19,6 +23,8 @@ from seqmask import data, training
 
 flags.DEFINE_string('workdir', None, 'Folder of a training script.')
 flags.DEFINE_string('data', '', 'File to measure on; by default what the run held out.')
+flags.DEFINE_list('features', None, 'Of a .csv: columns of features, separated by commas; by '
+                  'default those that the run was told, else all others that hold numbers.')
 flags.DEFINE_enum('part', None, ['train', 'validation', 'test', 'all'],
                   'Part of the data; by default test if the data is divided, else all.')
 flags.DEFINE_string('output', '', 'CSV file to write; by default evaluation.csv in the workdir.')
@@ -39,7 +45,8 @@ def main():
         raise training.UserError('a run keeps only what it held out: for --part=train name its '
                                  'file in --data.')
     path = FLAGS.data or run.held_out
-    part, sequences = training.read_part(path, FLAGS.part, run, workdir=FLAGS.workdir)
+    part, sequences = training.read_part(path, FLAGS.part, run, workdir=FLAGS.workdir,
+                                         features=FLAGS.features)
     if run.labels_per:
         training.labels_of(sequences, labels_per=run.labels_per, num_classes=len(run.names),
                            path=path)

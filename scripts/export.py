@@ -9,9 +9,13 @@ size. Either prints its signatures, with the names and shapes of their arguments
 """
 
 import os
+import signal
 import warnings
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')      # before TensorFlow is imported
+# That takes seconds; an interrupt ends them without a traceback, unless it is to be ignored.
+if __name__ == '__main__' and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 import tensorflow as tf
 from absl import flags

@@ -16,8 +16,12 @@ sequence, .npz `codes`, `error` and, as `frames`, the reconstructions.
 """
 
 import os
+import signal
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')      # before TensorFlow is imported
+# That takes seconds; an interrupt ends them without a traceback, unless it is to be ignored.
+if __name__ == '__main__' and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 from absl import flags
 
@@ -26,6 +30,8 @@ from seqmask import data, training
 flags.DEFINE_string('workdir', None, 'Folder of a training script.')
 flags.DEFINE_string('data', None, 'File of sequences.')
 flags.DEFINE_string('output', None, 'File to write: .csv or .npz.')
+flags.DEFINE_list('features', None, 'Of a .csv: columns of features, separated by commas; by '
+                  'default those that the run was told, else all others that hold numbers.')
 flags.DEFINE_enum('part', 'all', ['train', 'validation', 'test', 'all'],
                   'Part of the data, if it has `split`.')
 flags.DEFINE_bool('overwrite', False, 'Whether to replace the output if there is one.')
@@ -41,7 +47,8 @@ def main():
         raise training.UserError(f'--output must end in .csv or .npz, got {FLAGS.output!r}.')
     training.refuse_existing(FLAGS.output, overwrite=FLAGS.overwrite)
     run = training.load_run(FLAGS.workdir)
-    _, sequences = training.read_part(FLAGS.data, FLAGS.part, run, workdir=FLAGS.workdir)
+    _, sequences = training.read_part(FLAGS.data, FLAGS.part, run, workdir=FLAGS.workdir,
+                                      features=FLAGS.features)
     inputs = data.Sequences(sequences.frames, sequences.lengths)
     batches = data.Batches(inputs, FLAGS.batch_size)
     if run.labels_per:

@@ -16,9 +16,13 @@ any. A run that was killed goes on when started again with the same flags.
 """
 
 import os
+import signal
 import sys
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')      # before TensorFlow is imported
+# That takes seconds; an interrupt ends them without a traceback, unless it is to be ignored.
+if __name__ == '__main__' and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 import numpy as np
 from absl import flags
@@ -27,6 +31,8 @@ from seqmask import data, datasets, models, training
 
 flags.DEFINE_string('data', '', 'File to learn from (.npz, .tfrecord, .csv); by default the '
                     'embedded vowels.')
+flags.DEFINE_list('features', None, 'Of a .csv: columns of features, separated by commas; by '
+                  'default all others that hold numbers.')
 flags.DEFINE_integer('limit', 0, 'Sequences used of each part; 0 for all. For a quick look.', 0)
 flags.DEFINE_enum('cell', 'gru', ['lstm', 'gru'], 'Recurrent cell.')
 flags.DEFINE_integer('hidden_size', 128, 'Units of each recurrent layer and direction.', 1)
@@ -105,7 +111,7 @@ def main():
 def load():
     """([train, valid, test], labels of all sequences by their `number`, or None)."""
     if FLAGS.data:
-        whole = training.read_sequences(FLAGS.data)
+        whole = training.read_sequences(FLAGS.data, FLAGS.features)
         if not whole.frames.shape[1]:
             raise training.UserError(f'{FLAGS.data!r} holds frames without features, of shape '
                                      f'{whole.frames.shape}.')

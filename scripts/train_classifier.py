@@ -14,9 +14,13 @@ started again with the same flags.
 """
 
 import os
+import signal
 import sys
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')      # before TensorFlow is imported
+# That takes seconds; an interrupt ends them without a traceback, unless it is to be ignored.
+if __name__ == '__main__' and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 import numpy as np
 from absl import flags
@@ -25,7 +29,10 @@ from seqmask import data, datasets, models, training
 
 flags.DEFINE_string('data', '', 'File to learn from (.npz, .tfrecord, .csv); by default the '
                     'embedded vowels.')
-flags.DEFINE_integer('num_classes', 0, 'Labels are below it; 0 to take the highest label.', 0)
+flags.DEFINE_list('features', None, 'Of a .csv: columns of features, separated by commas; by '
+                  'default all others that hold numbers.')
+flags.DEFINE_integer('num_classes', 0, 'Labels are below it; 0 to take the highest label.', 0,
+                     1_000_000)
 flags.DEFINE_integer('limit', 0, 'Sequences used of each part; 0 for all. For a quick look.', 0)
 flags.DEFINE_bool('masked', True, 'If false, the same network takes padding for data: every '
                   'sequence as long as the longest. For comparison only.')
@@ -89,7 +96,8 @@ def load():
     """([train, valid, test], names of the classes)."""
     if FLAGS.data:
         return training.read_parts(FLAGS.data, labels_per='sequence',
-                                   num_classes=FLAGS.num_classes, seed=FLAGS.seed)
+                                   num_classes=FLAGS.num_classes, seed=FLAGS.seed,
+                                   features=FLAGS.features)
     vowels = datasets.japanese_vowels()
     sequences = data.Sequences(vowels['frames'], vowels['lengths'],
                                sequences={'labels': vowels['labels']})

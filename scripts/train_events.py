@@ -21,9 +21,13 @@ the same flags.
 """
 
 import os
+import signal
 import sys
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')      # before TensorFlow is imported
+# That takes seconds; an interrupt ends them without a traceback, unless it is to be ignored.
+if __name__ == '__main__' and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 import numpy as np
 from absl import flags
@@ -32,6 +36,8 @@ from seqmask import data, datasets, metrics, models, training
 
 flags.DEFINE_string('data', '', 'File to learn from (.npz, .tfrecord, .csv); by default the '
                     'generated log.')
+flags.DEFINE_list('features', None, 'Of a .csv: columns of features, separated by commas; by '
+                  'default all others that hold numbers.')
 flags.DEFINE_integer('limit', 0, 'Sequences used of each part; 0 for all. For a quick look.', 0)
 flags.DEFINE_enum('network', 'gru', ['gru', 'lstm', 'conv'], 'Recurrent cell, or convolutions.')
 flags.DEFINE_bool('causal', True, 'Whether a step sees only what came before it, as a stream '
@@ -114,7 +120,7 @@ def load():
     """[train, valid, test]."""
     if FLAGS.data:
         return training.read_parts(FLAGS.data, labels_per='step', num_classes=2,
-                                   seed=FLAGS.seed)[0]
+                                   seed=FLAGS.seed, features=FLAGS.features)[0]
     log = datasets.system_log(FLAGS.seed)
     sequences = data.Sequences(log['frames'], log['lengths'], steps={
         'labels': log['labels'], 'probability': log['probability']})

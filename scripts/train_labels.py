@@ -13,9 +13,13 @@ started again with the same flags.
 """
 
 import os
+import signal
 import sys
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')      # before TensorFlow is imported
+# That takes seconds; an interrupt ends them without a traceback, unless it is to be ignored.
+if __name__ == '__main__' and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 import numpy as np
 from absl import flags
@@ -24,10 +28,13 @@ from seqmask import data, datasets, models, training
 
 flags.DEFINE_string('data', '', 'File to learn from (.npz, .tfrecord, .csv); by default the '
                     'embedded handwriting.')
+flags.DEFINE_list('features', None, 'Of a .csv: columns of features, separated by commas; by '
+                  'default all others that hold numbers.')
 flags.DEFINE_enum('split', 'folds', ['folds', 'unseen_words'],
                   'Of the embedded handwriting: folds 0-7 train, 8 validation, 9 test; or the '
                   'first 4,538 words train, the rest test, which share almost no word.')
-flags.DEFINE_integer('num_classes', 0, 'Labels are below it; 0 to take the highest label.', 0)
+flags.DEFINE_integer('num_classes', 0, 'Labels are below it; 0 to take the highest label.', 0,
+                     1_000_000)
 flags.DEFINE_integer('limit', 0, 'Sequences used of each part; 0 for all. For a quick look.', 0)
 flags.DEFINE_enum('cell', 'gru', ['gru', 'lstm'], 'Recurrent cell.')
 flags.DEFINE_integer('hidden_size', 128, 'Units of each layer and direction.', 1)
@@ -85,7 +92,7 @@ def load():
             raise training.UserError(
                 '--split is for the embedded handwriting; a file says it in `split`.')
         return training.read_parts(FLAGS.data, labels_per='step', num_classes=FLAGS.num_classes,
-                                   seed=FLAGS.seed)
+                                   seed=FLAGS.seed, features=FLAGS.features)
     letters = datasets.ocr_letters()
     sequences = data.Sequences(letters['frames'], letters['lengths'],
                                steps={'labels': letters['labels']})

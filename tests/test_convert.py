@@ -51,13 +51,20 @@ def test_a_table(tmp_path):
 BAD = {
     '--output=x.npz': '--input and --output are needed: .*',
     '--input=a.npz --output=b.csv': r"--output must end in .npz or .tfrecord, .* got 'b.csv'.",
-    '--input=a.npz --output=kept.npz': r"'kept.npz' is there already. .* --overwrite.",
+    '--input=a.npz --output=kept.npz': r"'kept.npz' exists. .* --overwrite.",
     '--input=gone.npz --output=b.npz': r".*No such file or directory: 'gone.npz'",
     '--input=cut.npz --output=kept.npz --overwrite': r'cut.npz: not an .npz file.*\.',
     '--input=cut.tfrecord --output=b.npz': r'cut.tfrecord: record 5 cannot be read: .*\.',
     '--input=w.csv --output=b.npz': r"w.csv: there is no column 'sequence'; .*\.",
     '--input=a.npz --output=b.npz --labels=x': r"--labels is for a .csv, got 'a.npz'.",
     '--input=a.npz,a.npz --output=b.npz': r'--input must be one file, unless all are .tfrecord.*',
+    '--input=a.npz --output=none/b.npz': r"there is no folder 'none' to write 'none/b.npz' into.",
+    '--input=a.npz --output=none/b.tfrecord':
+        r"there is no folder 'none' to write 'none/b.tfrecord' into.",
+    '--input=a.npz --output=a.npz/b.tfrecord':
+        r"there is no folder 'a.npz' to write 'a.npz/b.tfrecord' into.",
+    '--input=mixed.csv --output=b.npz':
+        r"mixed.csv: line 3: 'x' must be a number, got '1.x'. .*--features.*",
 }
 
 
@@ -70,6 +77,7 @@ def bad_runs(tmp_path_factory):
     for name, whole in [('cut.npz', 'a.npz'), ('cut.tfrecord', 'whole.tfrecord')]:
         (folder / name).write_bytes((folder / whole).read_bytes()[:-1])
     (folder / 'w.csv').write_text(CSV)
+    (folder / 'mixed.csv').write_text('sequence,x\na,1\na,1.x\na,2\n')
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         return folder, dict(zip(BAD, pool.map(lambda f: convert(folder, *f.split()), BAD)))
 
@@ -84,9 +92,28 @@ def test_bad_input_is_told_in_one_line(flags, bad_runs):
 
 def test_bad_input_leaves_everything_as_it_was(bad_runs):
     folder, _ = bad_runs
-    assert sorted(os.listdir(folder)) == ['a.npz', 'cut.npz', 'cut.tfrecord', 'kept.npz', 'w.csv',
-                                          'whole.tfrecord']
+    assert sorted(os.listdir(folder)) == ['a.npz', 'cut.npz', 'cut.tfrecord', 'kept.npz',
+                                          'mixed.csv', 'w.csv', 'whole.tfrecord']
     assert_same(data.read_npz(folder / 'kept.npz'), collection())
+
+
+def test_what_a_table_holds_besides_is_told(tmp_path):
+    (tmp_path / 'w.csv').write_text('sequence,note,x\na,good,1\na,bad,3\n')
+    done = convert(tmp_path, '--input=w.csv', '--output=w.npz')
+    assert (done.returncode, own_lines(done.stderr)) == (0, [])
+    assert "left out: 'note'" in done.stdout.splitlines()
+
+
+@pytest.mark.skipif(not os.path.isdir('/sys/kernel'), reason='only Linux has a folder into which '
+                                                             'not even root may write')
+@pytest.mark.parametrize('ending', ['npz', 'tfrecord'])
+def test_a_folder_that_may_not_be_written_into_is_told(ending, tmp_path):
+    data.write_npz(tmp_path / 'a.npz', collection())
+    done = convert(tmp_path, '--input=a.npz', f'--output=/sys/kernel/b.{ending}')
+    line, = own_lines(done.stderr)
+    assert re.fullmatch(r"error: (\[Errno 13\] Permission denied: )?'/sys/kernel/b."
+                        rf"{ending}'.*", line)
+    assert done.returncode == 1
 
 
 def test_several_files_become_one_and_replace_what_was_there(tmp_path):

@@ -234,11 +234,10 @@ def test_help_shows_what_it_does_and_all_its_flags(bad):
     assert flags == sorted(flags)
     assert set(flags) == {
         'accumulate', 'batch_size', 'bidirectional', 'buckets', 'cell', 'chunk_size', 'clip_norm',
-        'data', 'dropout', 'epochs', 'filters', 'hidden_size', 'implementation', 'input_dropout',
-        'keep_checkpoints', 'learning_rate', 'limit', 'max_steps', 'num_classes', 'num_layers',
-        'patience', 'plots', 'precision', 'recurrent_dropout', 'schedule', 'seed', 'split',
-        'standardize', 'step_dropout',
-        'strategy', 'tensorboard', 'workdir'}
+        'data', 'dropout', 'epochs', 'features', 'filters', 'hidden_size', 'implementation',
+        'input_dropout', 'keep_checkpoints', 'learning_rate', 'limit', 'max_steps', 'num_classes',
+        'num_layers', 'patience', 'plots', 'precision', 'recurrent_dropout', 'schedule', 'seed',
+        'split', 'standardize', 'step_dropout', 'strategy', 'tensorboard', 'workdir'}
     assert all(len(line) <= 100 for line in own.splitlines())
 
 
@@ -263,6 +262,60 @@ def test_how_a_script_ends(error, status, message, monkeypatch, capsys):
         training.run(main)
     assert ended.value.code == status
     assert capsys.readouterr().err == message
+
+
+SCRIPTS = sorted(path.name for path in (ROOT / 'scripts').glob('*.py'))
+
+
+def interrupted(script, cwd):
+    """(status, lines of a traceback) of a script that is interrupted in TensorFlow's import."""
+    options = command(script=script)
+    options['args'].insert(1, '-v')         # Python tells of every import, on stderr
+    with subprocess.Popen(**options, cwd=cwd, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE) as process:
+        try:
+            told = []
+            for line in process.stderr:
+                told.append(line)
+                if line.startswith("import 'tensorflow.python.eager"):
+                    process.send_signal(signal.SIGINT)
+                    break
+            told += process.stderr
+            process.wait(TIMEOUT)
+        finally:
+            process.kill()
+    return process.returncode, [line for line in told if 'Traceback' in line or 'Interrupt' in line]
+
+
+@pytest.mark.parametrize('script', SCRIPTS)
+def test_an_interrupt_while_it_imports_ends_a_script_without_a_traceback(script, tmp_path):
+    assert interrupted(script, tmp_path) == (130, [])
+
+
+def ignore_interrupts():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def test_an_interrupt_that_is_to_be_ignored_is(tmp_path):
+    options = command('--help', script='convert.py')
+    with subprocess.Popen(**options, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          preexec_fn=ignore_interrupts) as process:
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        shown, _ = process.communicate(timeout=TIMEOUT)
+    assert shown.startswith('Converts sequences')
+
+
+def test_once_it_runs_a_script_says_that_it_was_interrupted(monkeypatch, capsys):
+    before = signal.signal(signal.SIGINT, lambda *_: os._exit(130))     # as scripts begin
+    try:
+        monkeypatch.setattr(sys, 'argv', ['script'])
+        with pytest.raises(SystemExit) as ended:
+            training.run(lambda: signal.raise_signal(signal.SIGINT))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert ended.value.code == 130
+    assert capsys.readouterr().err.startswith('interrupted; ')
 
 
 def test_a_bug_shows_its_traceback(monkeypatch):

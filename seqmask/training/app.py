@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 
@@ -39,6 +40,9 @@ def _report(main, argv):
     if not flags.FLAGS['verbosity'].present:
         logging.set_verbosity(logging.WARNING)      # absl's default tells of every file written
     try:
+        # While a script imports, it ends at an interrupt without words; from here on it says some.
+        if signal.getsignal(signal.SIGINT) not in (signal.default_int_handler, signal.SIG_IGN):
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         if len(argv) > 1:
             raise UserError(f'{argv[1]!r} is not a flag: flags begin with --. See --help.')
         main()
