@@ -40,10 +40,23 @@ def after(requirements: list[tf.Operation | None], value: tf.Tensor) -> tf.Tenso
         return tf.identity(value)
 
 
+def dense(name: str, value: TensorLike, dtype: str | tf.DType | None = None) -> tf.Tensor:
+    """`value` as a tensor; a ragged one has to be padded first."""
+    not_ragged(name, value)
+    return tf.convert_to_tensor(value, dtype=dtype)
+
+
+def not_ragged(name: str, value: TensorLike) -> None:
+    """Refuses a `tf.RaggedTensor`, and says how it is padded."""
+    if isinstance(value, tf.RaggedTensor):
+        raise TypeError(f'{name} must be a padded tensor, got a tf.RaggedTensor. Pad it with '
+                        f'padded, lengths = seqmask.from_ragged(ragged).')
+
+
 def tensor(name: str, value: TensorLike, legend: str,
            dtype: str | tf.DType | None = None) -> tf.Tensor:
     """`value` as a tensor of the rank that `legend` spells, e.g. 'B, T, D' or 'B, T, ...'."""
-    value = tf.convert_to_tensor(value, dtype=dtype)
+    value = dense(name, value, dtype)
     axes = [axis for axis in legend.split(', ') if axis != '...']
     open_ended = legend.endswith('...')
     if value.shape.rank is None and not open_ended:
@@ -128,7 +141,7 @@ def mask_tensor(value: TensorLike) -> tf.Tensor:
         raise TypeError(f'mask must be bool, True at real steps, got '
                         f'{tf.as_dtype(value.dtype).name}. Build it with '
                         f'seqmask.sequence_mask(lengths, maxlen) or compare: mask > 0.')
-    return tf.convert_to_tensor(value)
+    return dense('mask', value)
 
 
 def broadcast_mask(value: TensorLike, values: tf.Tensor, name: str) -> tf.Tensor:

@@ -33,7 +33,7 @@ def apply_mask(values: TensorLike, mask: TensorLike, fill: TensorLike = 0) -> tf
     >>> seqmask.apply_mask(tf.constant([[1., float('nan')]]), tf.constant([[True, False]])).numpy()
     array([[1., 0.]], dtype=float32)
     """
-    values = tf.convert_to_tensor(values)
+    values = checks.dense('values', values)
     mask = _expand(checks.mask(mask, values), values)
     return tf.where(mask, values, tf.cast(fill, values.dtype))
 
@@ -60,7 +60,7 @@ def mask_gradient(values: TensorLike, mask: TensorLike) -> tf.Tensor:
     >>> tape.gradient(y, x).numpy()
     array([6., 0.], dtype=float32)
     """
-    values = tf.convert_to_tensor(values)
+    values = checks.dense('values', values)
     mask = _expand(checks.mask(mask, values), values)
     return tf.where(mask, values, tf.stop_gradient(values))
 

@@ -46,6 +46,6 @@ def mean_over_time(inputs: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
 
 def rounded(inputs: TensorLike, dtype: str | tf.DType) -> tf.Tensor:
     """Float32 inputs as a half-precision model's dtype takes them; any others as they are."""
-    inputs = tf.convert_to_tensor(inputs)
+    inputs = checks.dense('inputs', inputs)
     half = inputs.dtype == tf.float32 and tf.as_dtype(dtype) in (tf.bfloat16, tf.float16)
     return tf.cast(inputs, dtype) if half else inputs

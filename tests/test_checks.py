@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import seqmask
 from seqmask import checks
 
 
@@ -266,3 +267,17 @@ def test_choice():
     ([4, None, 7], '(4, None, 7)'), ([], '()'), ([3], '(3,)'), (None, 'of unknown rank')])
 def test_shown(shape, written):
     assert checks.shown(tf.TensorShape(shape)) == written
+
+
+@pytest.mark.parametrize('call', [
+    lambda ragged: checks.tensor('inputs', ragged, 'B, T, D'),
+    lambda ragged: checks.floating('inputs', ragged, 'B, T, ...'),
+    lambda ragged: checks.dense('inputs', ragged),
+    lambda ragged: seqmask.keras.BatchNormalization()(ragged)])
+def test_a_ragged_tensor_is_told_how_it_is_padded(call):
+    ragged = tf.RaggedTensor.from_row_lengths(tf.ones([3, 2]), [2, 1])
+    for function in (call, tf.function(call)):
+        with pytest.raises(TypeError, match=(
+                'inputs must be a padded tensor, got a tf.RaggedTensor. Pad it with padded, '
+                r'lengths = seqmask.from_ragged\(')):
+            function(ragged)

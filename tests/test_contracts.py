@@ -314,6 +314,23 @@ def public_operations():
     return found
 
 
+# Calls that look into the operands themselves, before the operation gets to see them.
+LOOKS_INSIDE = {'repeat', 'losses.sigmoid_cross_entropy[elements]',
+                'losses.squared_error[elements]',
+                'masked_softmax[broadcast]', 'data.rows_from_matrix'}
+
+
+@pytest.mark.parametrize('contract', [c for c in contracts.CONTRACTS if c.name not in LOOKS_INSIDE],
+                         ids=lambda c: c.name)
+def test_ragged_inputs_are_told_how_they_are_padded(contract, rng, monkeypatch):
+    monkeypatch.setattr(contracts, 'mask_of',
+                        lambda values, lengths: seqmask.sequence_mask(lengths, MAXLEN))
+    arrays = operands(contract, rng, LENGTHS, MAXLEN, contract.dtype)
+    arrays['inputs'] = tf.RaggedTensor.from_tensor(arrays['inputs'], LENGTHS)
+    with pytest.raises(TypeError, match=r'got a tf.RaggedTensor. .*seqmask\.from_ragged\('):
+        contract.call(contract.make(contract.dtype), arrays, tf.constant(LENGTHS))
+
+
 def test_every_operation_is_listed():
     listed = {contract.name.split('[')[0] for contract in contracts.CONTRACTS}
     public = set(public_operations())

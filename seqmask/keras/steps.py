@@ -22,6 +22,7 @@ class TakesLengths:
                                  f'inputs and lengths [B]; got a list of {len(inputs)}'
                                  + (' and lengths=.' if 'lengths' in kwargs else '.'))
             inputs, kwargs['lengths'] = inputs
+        checks.not_ragged('inputs', inputs)
         return super().__call__(inputs, *args, **kwargs)
 
 
