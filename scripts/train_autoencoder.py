@@ -65,7 +65,7 @@ def main():
     with training.user_errors():
         parts, labels = load()
         parts = training.limited(parts, FLAGS.limit)
-    train, _, test = parts
+    train = parts[0]
     size = train.frames.shape[1]
 
     both_ways = FLAGS.bidirectional_decoder
@@ -87,11 +87,17 @@ def main():
     fitted = training.fit_task(
         sys.modules[__name__], make_model, arguments, parts, described=f'{size} features',
         columns={'loss': 'squared/error', 'explained': 'share/explained'}, strategy=strategy)
-    if fitted is None:
-        return
+    if training.is_chief(strategy):
+        report(fitted, parts, labels)
+    training.finish(strategy)
+
+
+def report(fitted, parts, labels):
+    """Tells how well it reconstructs, and writes codes.npz."""
+    train, _, test = parts
     model = fitted.trainer.model
     print(f'{"codes":12}{model.code_size} numbers each, for sequences of '
-          f'{np.mean(test.lengths):.1f} x {size} on average\n')
+          f'{np.mean(test.lengths):.1f} x {test.frames.shape[1]} on average\n')
     print(table(fitted.measured))
     codes = [codes_of(model, part) for part in parts]
     fields = {'codes': np.concatenate(codes),
@@ -105,7 +111,6 @@ def main():
         training.draw_codes(
             FLAGS.workdir, fitted, train, codes[2], batch_size=FLAGS.batch_size,
             labels=None if labels is None else labels[test.sequences['number']])
-    training.finish(fitted)
 
 
 def load():

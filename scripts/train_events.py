@@ -69,9 +69,6 @@ COLUMNS = {'accuracy': 10, 'precision': 12, 'recall': 10, 'F1': 10, 'average pre
 
 
 def main():
-    if FLAGS.strategy == 'multiworker':
-        raise training.UserError('two models are trained, one after the other, on one machine: '
-                                 '--strategy must be none or mirrored.')
     if FLAGS.chunk_size and FLAGS.network == 'conv':
         raise training.UserError('only a recurrent network goes on from chunk to chunk: '
                                  '--chunk_size needs --network=gru or lstm.')
@@ -86,14 +83,26 @@ def main():
         focal_gamma=FLAGS.focal_gamma, dropout=FLAGS.dropout,
         implementation=FLAGS.implementation, dtype=FLAGS.precision, seed=FLAGS.seed)
     detector = fit(arguments, parts, strategy)
-    print('\nthe same network, with an unweighted loss and from a bias of 0:', flush=True)
+    tells = training.is_chief(strategy)     # of several workers it alone writes, too
+    if tells:
+        print('\nthe same network, with an unweighted loss and from a bias of 0:', flush=True)
     usual = fit({**arguments, 'event_rate': 0.5, 'pos_weight': 1.0, 'focal_gamma': 0.0}, parts,
                 strategy, os.path.join(FLAGS.workdir, UNWEIGHTED))
 
+    if tells:
+        logits = {part: predicted(detector, batches)
+                  for part, batches in detector.held_out.items()}
+        threshold = choose(detector, logits['validation'], parts)
+        detector.trainer.model.threshold.assign(threshold)
+    detector.trainer.keep_best()            # all workers take part
+    if tells:
+        report(detector, usual, logits, parts)
+    training.finish(strategy)
+
+
+def report(detector, usual, logits, parts):
+    """Tells what both models find, and writes every detection."""
     model, test = detector.trainer.model, parts[2]
-    logits = {part: predicted(detector, batches) for part, batches in detector.held_out.items()}
-    model.threshold.assign(choose(detector, logits['validation'], parts))
-    detector.trainer.keep_best()
     threshold = float(model.threshold.numpy())
     compared = {'always zero': ([np.zeros(n) for n in test.lengths], np.inf),
                 f'{UNWEIGHTED}, at 50%': (predicted(usual, usual.held_out['test']), 0.0),
@@ -113,7 +122,6 @@ def main():
         chosen = curve(logits['test'], test).at(threshold)
         training.draw_events(FLAGS.workdir, detector, parts[0], curves, chosen, found['test'],
                              batch_size=FLAGS.batch_size)
-    training.finish(detector)
 
 
 def load():

@@ -65,25 +65,26 @@ def main():
         ratings, tested, expected = load()
         limits = limits_of(ratings.values[~tested])
         sizes = widths(FLAGS.hidden_sizes)
+    tells = training.is_chief(strategy)     # of several workers it alone writes, too
     found, encoded = {}, []
     for k in range(FLAGS.models):
         for by in SIDES[FLAGS.based]:
             name = f'{by}-{k + 1}'
-            print(f'{name}: {k + 1} of {FLAGS.models} that take lists of {by}s', flush=True)
+            if tells:
+                print(f'{name}: {k + 1} of {FLAGS.models} that take lists of {by}s', flush=True)
             fitted = fit(name, by, k, ratings, tested, limits, sizes, strategy)
-            if fitted is not None:
+            if tells:
                 found[name] = predictions(fitted, ratings)
                 if FLAGS.recommend:
                     encoded.append(encode(fitted.trainer.model, by, ratings, tested))
-            print()
-    if not found:                           # a worker that is not the chief
-        return
-    predicted = np.mean(list(found.values()), axis=0)
-    report(ratings, tested, found, predicted, limits, expected)
-    write(ratings, tested, predicted)
-    if FLAGS.recommend:
-        recommend(ratings, encoded)
-    training.finish(fitted)
+                print()
+    if tells:
+        predicted = np.mean(list(found.values()), axis=0)
+        report(ratings, tested, found, predicted, limits, expected)
+        write(ratings, tested, predicted)
+        if FLAGS.recommend:
+            recommend(ratings, encoded)
+    training.finish(strategy)
 
 
 # Data
@@ -119,7 +120,7 @@ def range_of(texts):
         low, high = map(float, texts)
     except ValueError:
         low = high = 0
-    if not low < high:
+    if not low < high or not np.isfinite([low, high]).all():
         raise training.UserError(f'--rating_range must be the lowest and the highest rating, such '
                                  f'as 1,5, got {",".join(texts)}.')
     return low, high

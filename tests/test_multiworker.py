@@ -80,8 +80,11 @@ def free_ports(count):
 
 
 @contextlib.contextmanager
-def started(folder, *commands):
-    """Processes of (name, flags, environment); whatever happens, none outlives the block."""
+def started(folder, *commands, script=None):
+    """Processes of (name, flags, environment); whatever happens, none outlives the block.
+
+    They run `script`, or the program above, which writes its results to a file of its name.
+    """
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get('PYTHONPATH')]))
     with contextlib.ExitStack() as stack:
         processes = []
@@ -89,7 +92,8 @@ def started(folder, *commands):
             out = stack.enter_context(open(folder / f'{name}.out', 'w'))
             err = stack.enter_context(open(folder / f'{name}.err', 'w'))
             processes.append(subprocess.Popen(
-                [sys.executable, 'program.py', f'--results={name}.npz', *flags], cwd=folder,
+                [sys.executable, *([str(ROOT / 'scripts' / script)] if script else
+                                   ['program.py', f'--results={name}.npz']), *flags], cwd=folder,
                 env={**os.environ, 'PYTHONPATH': path, **environment}, stdout=out, stderr=err))
             stack.callback(processes[-1].wait, TIMEOUT)
             stack.callback(processes[-1].kill)

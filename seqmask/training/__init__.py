@@ -2,7 +2,7 @@
 
 from seqmask.training.app import UserError, run, user_errors
 from seqmask.training.chunks import ChunkLoss
-from seqmask.training.distribute import make_strategy
+from seqmask.training.distribute import is_chief, make_strategy
 from seqmask.training.flags import claim_workdir, define_flags, make_optimizer
 from seqmask.training.labelled import train_and_report
 from seqmask.training.lazy_adam import LazyAdam
@@ -22,8 +22,9 @@ from seqmask.training.workdir import read_rows, restore_best, write_rows
 
 __all__ = ['ChunkLoss', 'Fitted', 'LazyAdam', 'MixedPrecision', 'Run', 'Step', 'Trainer',
            'UserError', 'claim_workdir', 'code_rows', 'confusion_counts', 'define_flags',
-           'divided', 'draw_codes', 'draw_events', 'finish', 'fit_task', 'labels_of', 'limited',
-           'load_run', 'make_optimizer', 'make_standardizer', 'make_strategy', 'predict_sequences',
-           'prediction_rows', 'read_part', 'read_parts', 'read_rows', 'read_sequences',
-           'reconstruct_sequences', 'refuse_existing', 'restore_best', 'run', 'sum_gradients',
-           'table', 'train_and_report', 'train_step', 'user_errors', 'write_rows']
+           'divided', 'draw_codes', 'draw_events', 'finish', 'fit_task', 'is_chief', 'labels_of',
+           'limited', 'load_run', 'make_optimizer', 'make_standardizer', 'make_strategy',
+           'predict_sequences', 'prediction_rows', 'read_part', 'read_parts', 'read_rows',
+           'read_sequences', 'reconstruct_sequences', 'refuse_existing', 'restore_best', 'run',
+           'sum_gradients', 'table', 'train_and_report', 'train_step', 'user_errors',
+           'write_rows']

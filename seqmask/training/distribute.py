@@ -6,6 +6,7 @@ workers have equally many steps, whatever the lengths, and the sums are those of
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import types
@@ -163,16 +164,9 @@ def all_agree(strategy: tf.distribute.Strategy, text: str) -> bool:
     """Whether all workers gave the same text. All of them have to ask; it waits for them."""
     if strategy.cluster_resolver is None:
         return True
-    number = float(zlib.crc32(text.encode()) & 0xfffff)     # so that its square is exact
-
-    @tf.function
-    def compare():
-        sums = strategy.run(lambda: sum_over_replicas(
-            [tf.constant(number ** power, tf.float64) for power in range(3)]))
-        return first_result(sums)
-
+    number = tf.constant(zlib.crc32(text.encode()) & 0xfffff, tf.float64)   # its square is exact
     with strategy.scope():
-        count, total, squares = compare()
+        count, total, squares = _power_sums(strategy)(number)
     return bool(count * squares == total * total)       # without variance all are equal
 
 
@@ -191,6 +185,13 @@ def require_same_flags(strategy: tf.distribute.Strategy, script: types.ModuleTyp
     if not all_agree(strategy, json.dumps(values, sort_keys=True, default=str)):
         raise UserError('all workers must be started with the same flags, got different '
                         'ones.')
+
+
+@functools.cache
+def _power_sums(strategy):
+    """Traced once for all questions: number -> sums of its powers 0, 1, 2 over all replicas."""
+    return tf.function(lambda number: first_result(strategy.run(
+        lambda: sum_over_replicas([number ** power for power in range(3)]))))
 
 
 def _every(batch, count, k):

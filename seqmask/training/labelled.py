@@ -11,6 +11,7 @@ from absl import flags
 
 from seqmask import data
 from seqmask.training import pictures
+from seqmask.training.distribute import is_chief
 from seqmask.training.predictions import (confusion_counts, examples, predict_sequences,
                                           prediction_rows)
 from seqmask.training.summary import table
@@ -42,8 +43,13 @@ def train_and_report(script: types.ModuleType, make_model: Callable[[], tf.Modul
     fitted = fit_task(script, make_model, arguments, parts, described=f'{len(names)} classes',
                       labels_per=labels_per, names=names, columns=columns, monitor=monitor,
                       mode=mode, strategy=strategy)
-    if fitted is None:
-        return
+    strategy = fitted.trainer.strategy
+    if is_chief(strategy):
+        _report(fitted, parts, names, columns, labels_per)
+    finish(strategy)
+
+
+def _report(fitted, parts, names, columns, labels_per):
     values = flags.FLAGS
     print(table(fitted.measured, columns), flush=True)
     said = {name: predict_sequences(fitted.trainer, part, labels_per=labels_per)
@@ -52,7 +58,6 @@ def train_and_report(script: types.ModuleType, make_model: Callable[[], tf.Modul
                        labels_per)
     if values.plots:
         _draw(values, fitted, parts, said['test'], names, labels_per)
-    finish(fitted)
 
 
 def _write_predictions(path, said, held_out, names, labels_per):

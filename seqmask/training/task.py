@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 import types
@@ -29,6 +30,8 @@ from seqmask.training.workdir import HISTORY, read_rows
 
 class Fitted(NamedTuple):
     """What `fit_task` leaves.
+
+    Of several workers each has its own, alike; the chief alone writes and tells.
 
     Attributes:
       trainer: `Trainer`, whose model is that of the best epoch.
@@ -69,7 +72,7 @@ def fit_task(script: types.ModuleType, make_model: Callable[[], tf.Module], argu
              monitor: str = 'loss', mode: str = 'min',
              optimizer: Callable[[int], Optimizer] | None = None,
              strategy: tf.distribute.Strategy | None = None,
-             workdir: str | None = None) -> Fitted | None:
+             workdir: str | None = None) -> Fitted:
     """Trains as the flags of `define_flags` say, puts the best epoch back, and tells how it went.
 
     The workdir receives, beside what `Trainer.fit` writes, model.json and held_out.npz, with which
@@ -90,10 +93,11 @@ def fit_task(script: types.ModuleType, make_model: Callable[[], tf.Module], argu
       workdir: Folder of this model, for a script that trains several; by default that of the flags.
 
     Returns:
-      `Fitted`; None to a worker that is not the chief, whose work is done.
+      `Fitted`.
 
     Raises:
       UserError: If the flags ask for what is not installed, or do not fit the workdir.
+      BlockingIOError: If another process trains in the workdir.
     """
     values = flags.FLAGS
     workdir = workdir or values.workdir
@@ -102,7 +106,8 @@ def fit_task(script: types.ModuleType, make_model: Callable[[], tf.Module], argu
     if values.plots:
         pictures.require_matplotlib()
     strategy = strategy or tf.distribute.get_strategy()
-    if is_chief(strategy):
+    tells = is_chief(strategy)
+    if tells:
         claim_workdir(script)
         os.makedirs(workdir, exist_ok=True)
     require_same_flags(strategy, script)
@@ -119,34 +124,37 @@ def fit_task(script: types.ModuleType, make_model: Callable[[], tf.Module], argu
         model, loss, optimizer, measure=type(model).measure, accumulate=values.accumulate,
         clip_norm=values.clip_norm or None, monitor=monitor, mode=mode,
         patience=values.patience or None, keep=values.keep_checkpoints, strategy=strategy)
-    if not is_chief(strategy):
-        _follow(trainer, batches, held_out, values.epochs, workdir)
-        return None
-    record_run(workdir, model, arguments, parts, labels_per=labels_per, names=list(names),
-               columns=columns or {}, masked=getattr(values, 'masked', True),
-               features=getattr(values, 'features', None))
-    steps, of_parts = train.lengths, described and f'; {described}'
-    print(f'{len(train)} {units[0]} to train on, {steps.sum()} {units[1]}, of {steps.min()} to '
-          f'{steps.max()}{of_parts}; {weights(model)} weights', flush=True)
+    if tells:
+        record_run(workdir, model, arguments, parts, labels_per=labels_per, names=list(names),
+                   columns=columns or {}, masked=getattr(values, 'masked', True),
+                   features=getattr(values, 'features', None))
+        steps, of_parts = train.lengths, described and f'; {described}'
+        print(f'{len(train)} {units[0]} to train on, {steps.sum()} {units[1]}, of {steps.min()} to '
+              f'{steps.max()}{of_parts}; {weights(model)} weights', flush=True)
     start = time.monotonic()
-    with user_errors():
-        history = _fit(trainer, batches, held_out['validation'], values, workdir)
+    with user_errors(), _board(workdir, values.tensorboard and tells):
+        history = trainer.fit(batches, held_out['validation'], epochs=values.epochs,
+                              workdir=workdir)
     seconds = time.monotonic() - start
     trainer.restore_best()
-    print('\n' + summary(parts, described, units, model, history, trainer.best_epoch, seconds),
-          flush=True)
+    if tells:
+        print('\n' + summary(parts, described, units, model, history, trainer.best_epoch, seconds),
+              flush=True)
     measured = {name: trainer.evaluate(part) for name, part in held_out.items()}
     return Fitted(trainer, batches, held_out, history, measured)
 
 
-def finish(fitted: Fitted) -> None:
+def finish(strategy: tf.distribute.Strategy) -> None:
     """The end of a training script, after its own tables and files: tells what the workdir holds.
 
+    Of several workers all come here, once, and wait for each other.
+
     Args:
-      fitted: `Fitted`.
+      strategy: As `make_strategy` gave it.
     """
-    print(files(flags.FLAGS.workdir))
-    wait_for_all(fitted.trainer.strategy)
+    if is_chief(strategy):
+        print(files(flags.FLAGS.workdir))
+    wait_for_all(strategy)
 
 
 def _batches(train, values):
@@ -158,28 +166,18 @@ def _batches(train, values):
                         bucket_boundaries=values.buckets or None, **options)
 
 
-def _follow(trainer, train, held_out, epochs, workdir):
-    """The part of a worker that is not the chief: the same operations on all workers at once."""
-    with user_errors():
-        trainer.fit(train, held_out['validation'], epochs=epochs, workdir=workdir)
-    trainer.restore_best()
-    for part in held_out.values():
-        trainer.evaluate(part)
-    wait_for_all(trainer.strategy)
-
-
-def _fit(trainer, train, valid, values, workdir):
-    def fit():
-        return trainer.fit(train, valid, epochs=values.epochs, workdir=workdir)
-
-    if not values.tensorboard:
-        return fit()
+@contextlib.contextmanager
+def _board(workdir, wanted):
+    """Within it, TensorBoard gets the row of each epoch, and first those of earlier starts."""
+    if not wanted:
+        yield
+        return
     board = Board(workdir)
     try:
         with watched(lambda row: board.write([row])):
-            # TensorBoard wants points in their order: those of earlier starts come first.
+            # TensorBoard wants points in their order.
             if os.path.exists(os.path.join(workdir, HISTORY)):
                 board.write(read_rows(os.path.join(workdir, HISTORY)))
-            return fit()
+            yield
     finally:
         board.close()
