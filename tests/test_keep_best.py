@@ -1,6 +1,8 @@
 """A best model that is changed afterwards, by a threshold: kept whole, whenever it is killed."""
 
+import concurrent.futures
 import os
+import threading
 
 import pytest
 import tensorflow as tf
@@ -34,7 +36,8 @@ def test_the_best_model_is_as_it_was_kept(fitted, tmp_path):
     assert_identical(restored(tmp_path), before)
     trainer.keep_best()
     assert_identical(restored(tmp_path), weights(trainer))
-    assert not os.path.exists(tmp_path / 'best' / 'replacing')
+    assert sorted(os.listdir(tmp_path / 'best')) == [
+        'checkpoint', 'epoch-1-1.data-00000-of-00001', 'epoch-1-1.index', 'epoch-1-1.sha256']
 
 
 def test_without_a_workdir_it_is_kept_in_memory():
@@ -52,18 +55,29 @@ def test_without_a_workdir_it_is_kept_in_memory():
     assert_identical([variable.numpy()], [kept])
 
 
-@pytest.mark.parametrize('place', ['the weights', 'the checksums', 'moving 0', 'moving 1',
-                                   'moving 2'])
-def test_a_kill_leaves_the_old_one_or_the_new_one(place, fitted, tmp_path, monkeypatch):
+@pytest.mark.parametrize('place', ['the weights', 'the checksums', 'the list', 'removing 0',
+                                   'removing 1', 'removing 2'])
+@pytest.mark.parametrize('earlier', [0, 1, 2])
+def test_a_kill_leaves_the_old_one_or_the_new_one(place, earlier, fitted, tmp_path, monkeypatch):
     trainer, before = fitted
-    moved, replace, seal = [], os.replace, checkpoints._write_checksums
-    beside, folder = str(tmp_path / 'best' / 'replacing'), str(tmp_path / 'best')
+    for _ in range(earlier):            # times that it was kept changed before
+        trainer.keep_best()
+        before = weights(trainer)
+        for variable in trainer.model.trainable_variables:
+            variable.assign(variable - 3)
+    removed, remove, replace = [], os.remove, os.replace
+    seal, folder = checkpoints._write_checksums, str(tmp_path / 'best')
+
+    def dying_remove(path):
+        if os.path.dirname(path) == folder:
+            if place == f'removing {len(removed)}':
+                raise Killed
+            removed.append(path)
+        remove(path)
 
     def dying_replace(source, target):
-        if (os.path.dirname(source), os.path.dirname(target)) == (beside, folder):
-            if place == f'moving {len(moved)}':
-                raise Killed
-            moved.append(target)
+        if (place, target) == ('the list', os.path.join(folder, 'checkpoint')):
+            raise Killed
         replace(source, target)
 
     def dying_seal(prefix):
@@ -74,6 +88,7 @@ def test_a_kill_leaves_the_old_one_or_the_new_one(place, fitted, tmp_path, monke
             raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(os, 'remove', dying_remove)
         patch.setattr(os, 'replace', dying_replace)
         patch.setattr(checkpoints, '_write_checksums', dying_seal)
         trainer.keep_best()
@@ -82,5 +97,53 @@ def test_a_kill_leaves_the_old_one_or_the_new_one(place, fitted, tmp_path, monke
     again.fit(*some_batches(), epochs=1, workdir=str(tmp_path))
     tf.nest.map_structure(lambda v: v.assign(tf.zeros_like(v)), again.model.trainable_variables)
     again.restore_best()
+    assert_identical(weights(again), before if place == 'the weights' else weights(trainer))
     again.keep_best()
     assert_identical(restored(tmp_path), weights(again))
+    assert len({name.split('.')[0] for name in os.listdir(folder)} - {'checkpoint'}) == 1
+
+
+def test_one_that_was_kept_changed_makes_way_for_a_better_one(fitted, tmp_path):
+    trainer, _ = fitted
+    trainer.keep_best()
+    trainer.fit(*some_batches(), epochs=9, workdir=str(tmp_path))
+    assert trainer.best_epoch > 1
+    trainer.restore_best()
+    assert_identical(restored(tmp_path), weights(trainer))
+    newest = tf.train.latest_checkpoint(str(tmp_path / 'best'))
+    assert newest == str(tmp_path / 'best' / f'epoch-{trainer.best_epoch}')
+
+
+def test_readers_and_a_writer_do_not_disturb_each_other(tmp_path):
+    """Each write succeeds, and what is read is one of those that were written, whole."""
+    trainer = a_trainer()
+    trainer.fit(*some_batches(), epochs=1, workdir=str(tmp_path))
+    readers = [a_trainer(seed=seed).model for seed in range(2)]
+    ended, writes, reads = threading.Event(), 0, [0, 0]
+
+    def read(k):
+        seen = -1
+        while not ended.is_set():
+            training.restore_best(readers[k], str(tmp_path))
+            values = {float(value) for variable in readers[k].trainable_variables
+                      for value in variable.numpy().flat}
+            if seen >= 0 or len(values) == 1:       # before the first write they differ
+                number, = values
+                assert number >= seen
+                seen = number
+            reads[k] += 1
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        running = [pool.submit(read, k) for k in range(2)]
+        try:
+            while min(reads) < 30 and not any(one.done() for one in running):
+                for variable in trainer.model.trainable_variables:
+                    variable.assign(tf.fill(variable.shape, float(writes)))
+                trainer.keep_best()
+                writes += 1
+        finally:
+            ended.set()
+        for one in running:
+            one.result()
+    assert writes > 1
+    assert_identical(restored(tmp_path), weights(trainer))

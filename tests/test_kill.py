@@ -16,10 +16,11 @@ import time
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import seqmask
 from seqmask import training
-from test_trainer import a_collection, a_trainer, assert_identical, cosine, everything, weights
+from test_trainer import a_collection, a_trainer, assert_identical, everything, weights
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 EPOCHS, KILLS, KILLS_A_RUN = 6, 20, 2
@@ -42,13 +43,38 @@ class Announced:
         return Announced(self._batches.at_epoch(epoch), self._pipe)
 
 
-def train(workdir, pipe):
+def die_in_saving(epoch, place):
+    """Lets this process kill itself in saving an epoch: between two of its files."""
+    def kill(*args):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def dying(function, where):
+        def call(prefix, *args):
+            dies = place == f'{where} {os.path.basename(os.path.dirname(prefix))}' and (
+                os.path.basename(prefix) == f'epoch-{epoch}')
+            return (kill if dies else function)(prefix, *args)
+        return call
+
+    seal, write_rows = training.checkpoints._write_checksums, training.workdir.write_rows
+
+    def seal_and_die(prefix):
+        seal(prefix)
+        dying(lambda prefix: None, 'after sealing')(prefix)
+
+    training.checkpoints._write_checksums = dying(seal_and_die, 'before sealing')
+    training.workdir.write_rows = lambda path, rows: (
+        kill if (place, len(rows)) == ('before the history', epoch) else write_rows)(path, rows)
+
+
+def train(workdir, pipe, rate=0.1, epochs=EPOCHS, dies=None):
     """The run; its results go to a file in the end."""
     rng = np.random.default_rng(0)
+    if dies:
+        die_in_saving(*dies)
     batches = seqmask.data.Batches(a_collection(rng), 3, shuffle=True, seed=1)
     valid = seqmask.data.Batches(a_collection(rng, [2, 6]), 2)
-    trainer = a_trainer(cosine())
-    history = trainer.fit(Announced(batches, pipe), Announced(valid, pipe), epochs=EPOCHS,
+    trainer = a_trainer(tf.keras.optimizers.schedules.CosineDecay(rate, 12))
+    history = trainer.fit(Announced(batches, pipe), Announced(valid, pipe), epochs=epochs,
                           workdir=workdir)
     last = everything(trainer)
     predictions = list(trainer.predict(valid))
@@ -59,7 +85,7 @@ def train(workdir, pipe):
              *rows, *last, *predictions, *weights(trainer), trainer.best_epoch)
 
 
-def run_and_kill(workdir, events, delay):
+def run_and_kill(workdir, events, delay, options):
     """Forks a run and kills it `delay` seconds after so many bytes, or lets it end (None).
 
     Returns (signal that ended it, or 0; seconds from the start to each byte and to the end).
@@ -71,7 +97,7 @@ def run_and_kill(workdir, events, delay):
         status = 1
         try:
             os.close(ours)
-            train(workdir, theirs)
+            train(workdir, theirs, **options)
             status = 0
         finally:
             os._exit(status)
@@ -113,8 +139,8 @@ class Server:
         self._process.kill()
         self._process.communicate()
 
-    def __call__(self, workdir, events=None, delay=0.0):
-        self._process.stdin.write(json.dumps([str(workdir), events, delay]) + '\n')
+    def __call__(self, workdir, events=None, delay=0.0, **options):
+        self._process.stdin.write(json.dumps([str(workdir), events, delay, options]) + '\n')
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
 
@@ -163,7 +189,32 @@ def finished(workdir):
     return training.checkpoints.newest_whole(str(workdir / 'checkpoints')) or 0
 
 
-@pytest.mark.skipif(not hasattr(os, 'fork'), reason='the system has no fork and no kill -9')
+has_fork = pytest.mark.skipif(not hasattr(os, 'fork'),
+                              reason='the system has no fork and no kill -9')
+PLACES = ['before sealing best', 'after sealing best', 'before the history',
+          'before sealing checkpoints', 'after sealing checkpoints']
+
+
+@has_fork
+def test_the_best_model_is_the_true_one_though_the_next_start_makes_the_epoch_otherwise(tmp_path):
+    """Killed in saving its best epoch, and gone on with at a rate that makes nothing better."""
+    died_of, best, otherwise = {}, 2, 1000.0
+    with Server() as server:
+        for epochs in [best - 1, best]:
+            assert not server(tmp_path / f'whole{epochs}', epochs=epochs)[0]
+            assert not server(tmp_path / f'whole{epochs}', rate=otherwise)[0]
+        for place in PLACES:
+            workdir = tmp_path / place.replace(' ', '-')
+            assert server(workdir, dies=[best, place])[0] == signal.SIGKILL
+            died_of[place] = finished(workdir), server(workdir, rate=otherwise)[0]
+    wanted = {epochs: results(tmp_path / f'whole{epochs}') for epochs in [best - 1, best]}
+    assert [int(run[-1]) for run in wanted.values()] == [best - 1, best]     # else nothing is shown
+    assert died_of == {**dict.fromkeys(PLACES[:-1], (best - 1, 0)), PLACES[-1]: (best, 0)}
+    for place, (kept, _) in died_of.items():
+        assert_identical(results(tmp_path / place.replace(' ', '-')), wanted[kept])
+
+
+@has_fork
 def test_twenty_kills_change_nothing(tmp_path, caplog):
     rng = np.random.default_rng(0)
     with Server() as one, Server() as other:

@@ -1,6 +1,7 @@
 """What stays on disk: whole or not at all, whenever the run is killed."""
 
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from seqmask import training
 from seqmask.training import checkpoints
 from seqmask.training import workdir as room
 from test_trainer import (a_collection, a_trainer, assert_identical, cosine, everything, weights,
-                          without_times)
+                          scripted, without_times)
 
 FIRST, SECOND = {'epoch': 1, 'loss': 0.1 + 0.2}, {'epoch': 2, 'loss': 1e-30}
 
@@ -191,6 +192,41 @@ def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(moment, whole, tr
         assert_identical(saved_variables(tmp_path / folder), saved_variables(workdir / folder))
 
 
+@pytest.mark.parametrize('moment', MOMENTS)
+def test_what_a_kill_left_of_a_best_model_does_not_count(moment, train, tmp_path, monkeypatch):
+    """Killed in epoch 3, the best so far; made again under other data, it is not the best."""
+    valid = list(some_batches()[1])[:1]
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        scripted([2.0, 3.0, 1.0]).fit(kill_in_epoch(patch, moment, 3, train), valid, epochs=4,
+                                      workdir=str(tmp_path))
+    finished = checkpoints.newest_whole(str(tmp_path / 'checkpoints'))
+    best = 3 if finished == 3 else 1
+    wanted = scripted([1.0, 1.0, 1.0])
+    wanted.fit(train, valid, epochs=best)
+    reader = a_trainer(seed=9)
+    training.restore_best(reader.model, str(tmp_path))
+    assert_identical(weights(reader), weights(wanted))
+    again = scripted([5.0, 6.0])
+    again.fit(train, valid, epochs=4, workdir=str(tmp_path))
+    assert again.best_epoch == best
+    again.restore_best()
+    assert_identical(weights(again), weights(wanted))
+    training.restore_best(reader.model, str(tmp_path))
+    assert_identical(weights(reader), weights(wanted))
+    assert numbers(tmp_path / 'best') == [best]
+
+
+def test_a_lost_best_model_is_not_replaced_by_another_one(train, tmp_path):
+    valid = list(some_batches()[1])[:1]
+    scripted([2.0, 1.0]).fit(train, valid, epochs=2, workdir=str(tmp_path))
+    shutil.rmtree(tmp_path / 'best')
+    again = scripted([5.0])
+    again.fit(train, valid, epochs=3, workdir=str(tmp_path))
+    assert again.best_epoch == 2
+    with pytest.raises(FileNotFoundError, match='holds no trained model: no checkpoint in'):
+        again.restore_best()
+
+
 def test_half_written_files_are_not_taken_for_an_epoch(train, tmp_path):
     whole = a_trainer()
     whole.fit(train, epochs=3, workdir=str(tmp_path / 'whole'))
@@ -235,6 +271,39 @@ def test_the_best_of_each_kept_epoch_stays(tmp_path):
         assert numbers(tmp_path / 'best') == kept
         files.restore_best()
         assert float(model.value) == kept[-1]
+
+
+@pytest.mark.parametrize('folder', ['best', 'checkpoints'])
+@pytest.mark.parametrize('epoch', [1, 3])
+def test_a_full_disk_is_told_as_pythons_own_errors(folder, epoch, train, tmp_path, monkeypatch):
+    def full(self, prefix):
+        if os.path.basename(os.path.dirname(prefix)) == folder and prefix.endswith(f'-{epoch}'):
+            raise tf.errors.ResourceExhaustedError(None, None, (
+                '{{function_node __wrapped__SaveV2_dtypes_3_device_/job:localhost/device:CPU:0}} '
+                f'{prefix}_temp/part-00000-of-00001; No space left on device [Op:SaveV2]'))
+        return write(self, prefix)
+
+    write = tf.train.Checkpoint.write
+    with monkeypatch.context() as patch, pytest.raises(OSError) as told:
+        patch.setattr(tf.train.Checkpoint, 'write', full)
+        scripted([3.0, 2.0, 1.0]).fit(train, list(some_batches()[1])[:1], epochs=3,
+                                      workdir=str(tmp_path))
+    path = tmp_path / folder / f'epoch-{epoch}'
+    assert str(told.value) == (
+        f"the checkpoint '{path}' cannot be written: No space left on device. What was saved "
+        f'before is as it was, and training can go on from there.')
+    again = scripted([3.0, 2.0, 1.0][epoch - 1:])
+    assert len(again.fit(train, list(some_batches()[1])[:1], epochs=3, workdir=str(tmp_path))) == 3
+    assert again.best_epoch == 3
+
+
+def test_another_error_of_tensorflow_is_passed_on(train, tmp_path, monkeypatch):
+    def lost(self, prefix):
+        raise tf.errors.UnavailableError(None, None, 'failed to connect to all addresses')
+
+    monkeypatch.setattr(tf.train.Checkpoint, 'write', lost)
+    with pytest.raises(tf.errors.UnavailableError, match='failed to connect'):
+        a_trainer().fit(train, epochs=1, workdir=str(tmp_path))
 
 
 @pytest.mark.parametrize('keep, error', [(0, ValueError), ('2', TypeError)])

@@ -2,10 +2,13 @@
 
   epoch-7.data-00000-of-00001, epoch-7.index    as TensorFlow writes them
   epoch-7.sha256                                their checksums, as `sha256sum -c` reads them
+  epoch-7-1.*                                   what replaced them, its first version
   checkpoint                                    the newest one, for `tf.train.latest_checkpoint`
 
 They are written in this order, and only then are older ones removed. So a kill leaves the newest
-whole one as it was, and what it left half-written has no checksums and is not listed.
+whole one as it was, and what it left half-written has no checksums and is not listed. A checkpoint
+counts from the moment its checksums appear, which is one rename; of several versions of an epoch
+the latest with checksums is the one. So whoever reads has nothing to finish, and never writes.
 `tf.train.CheckpointManager` would remove older ones before the newer one has its checksums, and
 believes whatever stands in `checkpoint`.
 """
@@ -26,7 +29,7 @@ from absl import logging
 
 from seqmask.training.whole import write_whole
 
-STATE, CHECKSUMS, REPLACING = 'checkpoint', '.sha256', 'replacing'
+STATE, CHECKSUMS = 'checkpoint', '.sha256'
 
 
 class Checkpoints:
@@ -50,38 +53,37 @@ class Checkpoints:
             with tempfile.TemporaryDirectory() as folder:
                 self._checkpoint.write(os.path.join(folder, 'epoch'))
             return
-        prefix = _prefix(self._folder, epoch)
         os.makedirs(self._folder, exist_ok=True)
-        if os.path.exists(prefix + CHECKSUMS):
-            os.remove(prefix + CHECKSUMS)   # they are not of what is written now
-        self._checkpoint.write(prefix)
-        _write_checksums(prefix)
+        for version in _versions(self._folder, epoch):
+            os.remove(_named(self._folder, epoch, version) + CHECKSUMS)     # of another state
+        self._seal(_named(self._folder, epoch, 0))
 
     def replace(self, epoch: int) -> None:
         """As `save`, of an epoch that is needed: a kill leaves the old one or the new one."""
         if not self._writes:
             self.save(epoch)
             return
-        beside = os.path.join(self._folder, REPLACING)
-        shutil.rmtree(beside, ignore_errors=True)
-        os.makedirs(beside)
-        self._checkpoint.write(_prefix(beside, epoch))
-        _write_checksums(_prefix(beside, epoch))
-        finish_replacing(self._folder)
+        version = 1 + max(_versions(self._folder, epoch), default=0)
+        self._seal(_named(self._folder, epoch, version))
+        self.keep(self.epochs())
 
     def keep(self, epochs: Iterable[int]) -> None:
-        """Records the given epochs, and removes all others' files, half-written ones included."""
-        if not self._writes:
+        """Records the given epochs, and removes all other files, half-written ones included."""
+        if not self._writes or not os.path.isdir(self._folder):
             return
-        epochs = sorted(epochs)
-        names = [('model_checkpoint_path', epochs[-1]),
-                 *(('all_model_checkpoint_paths', epoch) for epoch in epochs)]
-        write_whole(os.path.join(self._folder, STATE), lambda file: file.writelines(
-            f'{name}: "epoch-{epoch}"\n' for name, epoch in names))
+        kept = [os.path.basename(_prefix(self._folder, epoch)) for epoch in sorted(epochs)]
+        state = os.path.join(self._folder, STATE)
+        names = [*(('model_checkpoint_path', name) for name in kept[-1:]),
+                 *(('all_model_checkpoint_paths', name) for name in kept)]
+        if names:
+            write_whole(state, lambda file: file.writelines(
+                f'{key}: "{name}"\n' for key, name in names))
+        elif os.path.exists(state):
+            os.remove(state)
         # Checksums first: without them, what a kill leaves is not taken for a damaged checkpoint.
         for name in sorted(os.listdir(self._folder), key=lambda name: not name.endswith(CHECKSUMS)):
-            found = re.match(r'epoch-(\d+)[._]', name)
-            if found and int(found[1]) not in epochs:
+            found = re.match(r'(epoch-\d+(?:-\d+)?)[._]', name)
+            if found and found[1] not in kept:
                 path = os.path.join(self._folder, name)
                 shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
 
@@ -93,26 +95,26 @@ class Checkpoints:
         """Puts an epoch's state back; returns TensorFlow's load status."""
         return self._checkpoint.restore(_prefix(self._folder, epoch))
 
-
-def finish_replacing(folder: str) -> None:
-    """Moves what `Checkpoints.replace` has written whole to its place, or drops what is not."""
-    beside = os.path.join(folder, REPLACING)
-    names = os.listdir(beside) if os.path.isdir(beside) else []
-    if any(name.endswith(CHECKSUMS) for name in names):
-        # Checksums last: while they are here, a kill in between is made up for by the next start.
-        for name in sorted(names, key=lambda name: name.endswith(CHECKSUMS)):
-            os.replace(os.path.join(beside, name), os.path.join(folder, name))
-    shutil.rmtree(beside, ignore_errors=True)
+    def _seal(self, prefix):
+        try:
+            self._checkpoint.write(prefix)
+        except tf.errors.OpError as error:
+            if self._folder not in error.message:       # a worker that is gone, say
+                raise
+            said = re.sub(r'{{.*?}}|\[Op:.*?\]', '', error.message).rpartition('; ')[2].strip()
+            raise OSError(f'the checkpoint {prefix!r} cannot be written: {said}. What was saved '
+                          f'before is as it was, and training can go on from there.') from error
+        _write_checksums(prefix)
 
 
 def saved_epochs(folder: str) -> list[int]:
     """Numbers of the epochs that have a checkpoint, whole or damaged, the newest first."""
     listed = _listed(folder)
-    saved = {*listed, *_epochs_with(folder, CHECKSUMS)}
+    saved = {*listed, *(epoch for epoch, _ in _files_with(folder, CHECKSUMS))}
     if not listed:
         # Those of seqmask's first versions have no checksums. But the first epoch's may be half of
         # what a kill left, if no list was ever written.
-        written = set(_epochs_with(folder, '.index'))
+        written = {epoch for epoch, _ in _files_with(folder, '.index')}
         if written - {1} or os.path.exists(os.path.join(folder, STATE)):
             saved |= written
     return sorted(saved, reverse=True)
@@ -167,7 +169,16 @@ def fault_of(folder: str, epoch: int) -> str | None:
 
 
 def _prefix(folder, epoch):
-    return os.path.join(folder, f'epoch-{epoch}')
+    """Of the files of an epoch's latest version with checksums."""
+    return _named(folder, epoch, max(_versions(folder, epoch), default=0))
+
+
+def _named(folder, epoch, version):
+    return os.path.join(folder, f'epoch-{epoch}' + (f'-{version}' if version else ''))
+
+
+def _versions(folder, epoch):
+    return [version for of, version in _files_with(folder, CHECKSUMS) if of == epoch]
 
 
 def _listed(folder):
@@ -178,13 +189,14 @@ def _listed(folder):
     except FileNotFoundError:
         return []
     return [int(epoch) for epoch in re.findall(
-        r'^(?:all_)?model_checkpoint_paths?: "(?:.*/)?epoch-(\d+)"$', text, re.MULTILINE)]
+        r'^(?:all_)?model_checkpoint_paths?: "(?:.*/)?epoch-(\d+)(?:-\d+)?"$', text, re.MULTILINE)]
 
 
-def _epochs_with(folder, ending):
+def _files_with(folder, ending):
+    """(epoch, version) of the files in a folder that end like that."""
     names = os.listdir(folder) if os.path.isdir(folder) else []
-    found = (re.fullmatch(rf'epoch-(\d+){re.escape(ending)}', name) for name in names)
-    return [int(epoch[1]) for epoch in found if epoch]
+    found = (re.fullmatch(rf'epoch-(\d+)(?:-(\d+))?{re.escape(ending)}', name) for name in names)
+    return [(int(of[1]), int(of[2] or 0)) for of in found if of]
 
 
 def _write_checksums(prefix):

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from seqmask import checks
-from seqmask.training.checkpoints import (Checkpoints, fault_of, finish_replacing, newest_whole,
-                                          saved_epochs)
+from seqmask.training.checkpoints import Checkpoints, fault_of, newest_whole, saved_epochs
 from seqmask.training.whole import write_whole
 
 HISTORY, LAST, BEST = 'history.csv', 'checkpoints', 'best'
@@ -20,7 +19,9 @@ class Workdir:
     """The files of one training run.
 
     `checkpoints/` holds the whole state after each of the newest finished epochs, `best/` the model
-    of the best one of each of these, `history.csv` a row an epoch.
+    of the best one of each of these, `history.csv` a row an epoch. An epoch is finished once its
+    checkpoint is whole, the last file to be written: what `best/` holds of a later epoch does not
+    count, and a restart removes it before the epoch is made again.
 
     Args:
       path: Folder; made if missing.
@@ -60,6 +61,7 @@ class Workdir:
                 f'workdir {self.path!r} holds the checkpoint of another model or optimizer. Train '
                 f'with the flags it was started with, or choose another workdir.') from error
         self._epoch = epoch
+        self._best.keep(self._bests())
         return True
 
     def save(self, epoch: int, is_best: bool, history: Sequence[dict[str, float]]) -> None:
@@ -75,10 +77,7 @@ class Workdir:
             # What is newer was damaged, and is made again.
             kept = [saved for saved in self._last.epochs() if saved <= epoch][:self._keep]
             self._last.keep(kept)
-            bests = [saved for saved in self._best.epochs() if saved <= epoch]
-            needed = {max((best for best in bests if best <= saved), default=bests[-1])
-                      for saved in kept}
-            self._best.keep(needed)
+            self._best.keep({max(self._bests(saved), default=0) for saved in kept} - {0})
 
     def history(self, epochs: int) -> list[dict[str, float]]:
         """The rows of the first `epochs` epochs, as they were saved."""
@@ -98,6 +97,11 @@ class Workdir:
         """Keeps the model as it is now in place of the best epoch's."""
         self._best.replace(_best_epoch(self.path, self._epoch) if self._writes else 0)
 
+    def _bests(self, epoch=None):
+        """Epochs that were the best in their time, up to one; by default to the last finished."""
+        last = self._epoch if epoch is None else epoch
+        return [best for best in self._best.epochs() if best <= last]
+
 
 def restore_best(model: tf.Module, path: str) -> None:
     """Puts the best epoch's variables of a workdir into a model built alike.
@@ -110,19 +114,36 @@ def restore_best(model: tf.Module, path: str) -> None:
       FileNotFoundError: If the folder holds no best checkpoint.
       ValueError: If it is damaged, naming the file, or of another model.
     """
-    checkpoint = Checkpoints(os.path.join(path, BEST), model=model)
-    epoch = _best_epoch(path)
+    folder = os.path.join(path, BEST)
+    checkpoint = Checkpoints(folder, model=model)
+    while True:
+        before = _names_in(folder)
+        try:
+            finished = max(saved_epochs(os.path.join(path, LAST)), default=None)
+            _restore_alike(checkpoint, path, _best_epoch(path, finished))
+            return
+        except (OSError, ValueError, tf.errors.OpError):
+            # Not if a run in progress has put a better one in its place meanwhile.
+            if _names_in(folder) == before:
+                raise
+
+
+def _restore_alike(checkpoint, path, epoch):
     try:
         checkpoint.restore(epoch).assert_consumed()
     except (AssertionError, ValueError) as error:
         raise ValueError(f'{path!r} holds a model of other sizes than the one given.') from error
 
 
-def _best_epoch(path, newest=float('inf')):
-    """The best epoch up to `newest`: an epoch that is made again may have left a later one."""
+def _names_in(folder):
+    return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+
+
+def _best_epoch(path, finished):
+    """The best of the epochs up to `finished`; of all where it is None."""
     folder = os.path.join(path, BEST)
-    finish_replacing(folder)
-    epoch = next((epoch for epoch in saved_epochs(folder) if epoch <= newest), None)
+    epoch = next((epoch for epoch in saved_epochs(folder)
+                  if finished is None or epoch <= finished), None)
     if epoch is None:
         raise FileNotFoundError(f'{path!r} holds no trained model: no checkpoint in {folder!r}.')
     fault = fault_of(folder, epoch)
