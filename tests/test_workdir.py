@@ -253,7 +253,7 @@ def test_only_the_newest_epochs_stay_whoever_saved_them(keep, train, tmp_path):
     for epochs in [3, 4]:
         trainer = a_trainer(keep=keep)
         trainer.fit(train, epochs=epochs, workdir=str(tmp_path))
-        assert sorted(os.listdir(tmp_path)) == ['best', 'checkpoints', 'history.csv']
+        assert sorted(os.listdir(tmp_path)) == ['.lock', 'best', 'checkpoints', 'history.csv']
         assert numbers(tmp_path / 'checkpoints') == list(range(epochs - keep + 1, epochs + 1))
         assert tf.train.latest_checkpoint(str(tmp_path / 'checkpoints')).endswith(f'-{epochs}')
     assert checkpoints.saved_epochs(str(tmp_path / 'best'))[0] == trainer.best_epoch

@@ -11,6 +11,7 @@ from absl import flags
 
 from seqmask.training.app import UserError
 from seqmask.training.distribute import STRATEGIES
+from seqmask.training.lock import hold
 from seqmask.training.precision import MixedPrecision
 from seqmask.training.workdir import write_whole
 
@@ -18,6 +19,8 @@ from seqmask.training.workdir import write_whole
 flags.disclaim_key_flags()
 
 FLAGS_FILE = 'flags.json'
+
+_locks = set()      # a script keeps its workdir to itself until it ends
 
 # A run may be gone on with under other values of these.
 FREE = ('epochs', 'keep_checkpoints', 'plots', 'strategy', 'tensorboard', 'workdir')
@@ -83,8 +86,11 @@ def make_optimizer(steps_per_epoch: int) -> tf.keras.optimizers.Optimizer | Mixe
 def claim_workdir(script: types.ModuleType) -> None:
     """Writes the flags of `script`, a module, into the workdir, or compares them to those there.
 
+    Until this process ends, no other one may claim the workdir.
+
     Raises:
       UserError: If the workdir holds a run of other flags; the message names them.
+      BlockingIOError: If another process has claimed it.
     """
     own = flags.FLAGS.get_key_flags_for_module(script)
     values = {flag.name: flag.value for flag in own}
@@ -95,6 +101,7 @@ def claim_workdir(script: types.ModuleType) -> None:
             before = {**{flag.name: flag.default for flag in own}, **dict(json.load(file))}
     except FileNotFoundError:
         os.makedirs(values['workdir'], exist_ok=True)
+        _locks.add(hold(values['workdir']))
         write_whole(path, lambda file: json.dump(values, file, indent=2))
         return
     except (ValueError, TypeError) as error:
@@ -104,3 +111,4 @@ def claim_workdir(script: types.ModuleType) -> None:
     if other:
         raise UserError(f'workdir {values["workdir"]!r} holds a run of other flags '
                         f'({"; ".join(other)}). Choose another --workdir, or use those flags.')
+    _locks.add(hold(values['workdir']))

@@ -79,5 +79,6 @@ def table(measured: dict[str, dict[str, float]], columns: dict[str, str]) -> str
 def files(workdir: str) -> str:
     """One line: what a workdir holds."""
     names = [f'{name}/' if os.path.isdir(os.path.join(workdir, name)) else name
-             for name in sorted(os.listdir(workdir)) if not name.endswith('.tmp')]
+             for name in sorted(os.listdir(workdir))
+             if not name.startswith('.') and not name.endswith('.tmp')]
     return f'{"files":12}in {workdir}: {", ".join(names)}'

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from seqmask import checks
 from seqmask.training.checkpoints import Checkpoints, fault_of, newest_whole, saved_epochs
+from seqmask.training.lock import hold
 from seqmask.training.whole import write_whole
 
 HISTORY, LAST, BEST = 'history.csv', 'checkpoints', 'best'
@@ -30,6 +31,10 @@ class Workdir:
       writes: Whether this process keeps what it saves; of several workers the chief alone does, and
         the others take part in saving.
       state: Further objects and variables that make up the state, by name.
+
+    Raises:
+      BlockingIOError: If another process writes to the folder. It is free for others when this
+        object is gone, or the process.
     """
 
     def __init__(self, path: str, model: tf.Module, *, keep: int = 2, writes: bool = True,
@@ -37,6 +42,7 @@ class Workdir:
         self.path = path
         self._keep, self._writes = checks.size('keep', keep), writes
         os.makedirs(path, exist_ok=True)
+        self._lock = hold(path) if writes else None
         self._last = Checkpoints(os.path.join(path, LAST), writes, model=model, **state)
         self._best = Checkpoints(os.path.join(path, BEST), writes, model=model)
         self._epoch = 0
