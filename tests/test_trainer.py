@@ -268,6 +268,8 @@ def test_patience_ends_training(train, valid, capsys):
     (ValueError, 'patience must be at least 1', dict(patience=0)),
     (ValueError, 'clip_norm must be finite and positive', dict(clip_norm=0)),
     (ValueError, 'clip_norm must be finite and positive', dict(clip_norm=-1.0)),
+    (ValueError, 'clip_norm must be finite and positive', dict(clip_norm=np.nan)),
+    (ValueError, 'clip_norm must be finite and positive', dict(clip_norm=np.inf)),
 ])
 def test_options_out_of_range(error, message, options):
     with pytest.raises(error, match=message):
@@ -281,6 +283,31 @@ def test_calls_that_cannot_be(train, valid):
         a_trainer().restore_best()
     with pytest.raises(ValueError, match="monitor must be one of 'accuracy', 'loss', got 'acc'"):
         a_trainer(monitor='acc').fit(train, valid, epochs=1)
+
+
+@pytest.mark.parametrize('kind', ['batches', 'list', 'numpy', 'dataset'])
+def test_an_unknown_monitor_is_refused_before_the_first_epoch(kind, train, valid, tmp_path):
+    class Untouched:
+        def __iter__(self):
+            raise AssertionError('an epoch was begun')
+
+    valid = {'batches': lambda: valid, 'list': lambda: list(valid),
+             'numpy': lambda: [{name: tensor.numpy() for name, tensor in batch.items()}
+                               for batch in valid],
+             'dataset': lambda: valid.dataset}[kind]()
+    workdir = tmp_path / 'run'
+    with pytest.raises(ValueError, match="monitor must be one of 'accuracy', 'loss', got 'acc'"):
+        a_trainer(monitor='acc').fit(Untouched(), valid, epochs=1, workdir=str(workdir))
+    assert not workdir.exists()
+    history = a_trainer(monitor='accuracy').fit(train, valid, epochs=1)     # all of it is there yet
+    assert history[0]['valid_accuracy'] == pytest.approx(
+        a_trainer(monitor='loss').fit(train, list(valid), epochs=1)[0]['valid_accuracy'])
+
+
+def test_of_a_generator_it_is_refused_after_the_first(train, valid):
+    with pytest.raises(ValueError, match="monitor must be one of .*, got 'acc'"):
+        a_trainer(monitor='acc').fit(train, (batch for batch in valid), epochs=1)
+    assert len(a_trainer().fit(train, (batch for batch in valid), epochs=1)) == 1
 
 
 # Steps that are not finite

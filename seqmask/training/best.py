@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import tensorflow as tf
 
@@ -27,6 +29,11 @@ class Best:
         self.epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.value = tf.Variable(float('inf'), dtype=tf.float64, trainable=False)
 
+    def require_monitored(self, measured: Collection[str]) -> None:
+        """Refuses a monitor that is none of what is measured; nothing if that is not known yet."""
+        if measured:
+            checks.choice('monitor', self.monitor, measured)
+
     def update(self, row: dict[str, float]) -> bool:
         """Takes a row of the history into account; returns whether it is the best so far.
 
@@ -35,7 +42,7 @@ class Best:
         """
         measured = {name.removeprefix('valid_'): value for name, value in row.items()
                     if name.startswith('valid_')} or {'loss': row['loss']}
-        checks.choice('monitor', self.monitor, tuple(measured))
+        self.require_monitored(measured)
         value = self._sign * measured[self.monitor]
         value = float('inf') if np.isnan(value) else value
         is_best = not int(self.epoch) or value < float(self.value)

@@ -25,18 +25,38 @@ class Traced:
     def __call__(self, function: Callable[..., typing.Any], batches: BatchIterable,
                  count: int = 1) -> Callable[..., typing.Any]:
         """`function` of `count` of the `batches`: of one signature, if they tell their sizes."""
-        spec = getattr(batches, 'element_spec', None)
-        key = function.__name__, str(spec), count
-        if key not in self._traced:
-            self._traced[key] = tf.function(function, input_signature=spec and [spec] * count,
-                                            reduce_retracing=spec is None)
-        traced = self._traced[key]
+        traced = self._function(function, batches, count)
 
         def run(*several):
             with self._strategy.scope():
                 return traced(*several)
 
         return run
+
+    def results(self, function: Callable[..., dict[str, typing.Any]],
+                batches: BatchIterable) -> list[str]:
+        """Names in the dict that `function` of a batch returns, which is traced but not run.
+
+        Empty if that is not known before it is run: of no batch, or of an iterator, whose first
+        batch would be lost.
+        """
+        arguments = []
+        if not hasattr(batches, 'element_spec'):
+            first = iter(batches)
+            arguments = [] if first is batches else list(itertools.islice(first, 1))
+            if not arguments:
+                return []
+        with self._strategy.scope():
+            traced = self._function(function, batches, 1).get_concrete_function(*arguments)
+        return list(traced.structured_outputs)
+
+    def _function(self, function, batches, count):
+        spec = getattr(batches, 'element_spec', None)
+        key = function.__name__, str(spec), count
+        if key not in self._traced:
+            self._traced[key] = tf.function(function, input_signature=spec and [spec] * count,
+                                            reduce_retracing=spec is None)
+        return self._traced[key]
 
 
 def groups(batches: Iterable, size: int) -> Iterator[list]:

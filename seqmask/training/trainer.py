@@ -15,6 +15,7 @@ from seqmask.training.best import Best
 from seqmask.training.distribute import (all_agree, check_scope, first_result, is_chief, own_rows,
                                          run_on_rows, sum_over_replicas, wait_for_all)
 from seqmask.training.progress import EpochProgress
+from seqmask.training.skipped import Skipped, require_applied
 from seqmask.training.step import Loss, Measure, Optimizer, train_step
 from seqmask.training.traced import BatchIterable, Traced, groups, number_of
 from seqmask.training.workdir import Workdir
@@ -79,7 +80,7 @@ class Trainer:
         self._clip_norm = None if clip_norm is None else checks.positive('clip_norm', clip_norm)
         self._best = Best(monitor, mode)
         self._patience = None if patience is None else checks.size('patience', patience)
-        self._max_skipped = checks.size('max_skipped', max_skipped)
+        self._skipped = Skipped(max_skipped)
         self._accumulate = checks.size('accumulate', accumulate)
         self.strategy = strategy or tf.distribute.get_strategy()
         self._shown = progress and is_chief(self.strategy)
@@ -88,7 +89,7 @@ class Trainer:
         with self.strategy.scope():
             optimizer.build(model.trainable_variables)
         self._history, self._traced = [], Traced(self.strategy)
-        self._finished, self._skipped_in_a_row = _counter(), _counter()     # epochs; steps
+        self._finished = tf.Variable(0, dtype=tf.int64, trainable=False)    # epochs
         self._files = self._best_weights = None     # the weights, where no workdir keeps them
 
     @property
@@ -117,17 +118,22 @@ class Trainer:
         Raises:
           ValueError: If workdir holds another model's state, or none that is not damaged, or is new
             after the first epoch; if train or valid holds no batch; if monitor is none of what is
-            measured.
-          FloatingPointError: If `max_skipped` steps in a row were not finite.
+            measured, before the first epoch unless valid can be iterated only once.
+          BlockingIOError: If another process trains in workdir.
+          FloatingPointError: If `max_skipped` steps in a row were not finite, or all steps of all
+            epochs; the loss of an epoch of such steps alone is NaN.
         """
         checks.size('epochs', epochs)
         if valid is None and self._best.monitor != 'loss':
             raise ValueError(f"monitor must be 'loss' where there is no validation data, got "
                              f'{self._best.monitor!r}. Pass valid.')
+        if valid is not None:
+            self._best.require_monitored(self._traced.results(self._measured, valid))
         if workdir is not None:
             self._open(workdir)
         while int(self._finished) < epochs and not self._out_of_patience():
             self._finish_epoch(self._train_epoch(train, valid, int(self._finished), epochs))
+        require_applied(self._history)
         return list(self._history)
 
     def evaluate(self, batches: BatchIterable) -> dict[str, float]:
@@ -192,7 +198,7 @@ class Trainer:
         files = Workdir(workdir, self.model, keep=self._keep, writes=is_chief(self.strategy),
                         optimizer=self.optimizer, finished=self._finished,
                         best_epoch=self._best.epoch, best_value=self._best.value,
-                        skipped=self._skipped_in_a_row)
+                        skipped=self._skipped.in_a_row)
         restored = files.restore()
         if not all_agree(self.strategy, f'{int(self._finished)} {self.best_epoch}'):
             raise ValueError(f'workdir {workdir!r} must be one folder that all workers see; this '
@@ -217,13 +223,13 @@ class Trainer:
                 skipped += 1
             steps += int(real_steps)
             # What overflows in float16 may be finite on the next, smaller scale.
-            self._guard(bool(done.applied) or getattr(self.optimizer, 'may_mend', False))
+            self._skipped.count(bool(done.applied) or getattr(self.optimizer, 'may_mend', False))
             progress.update(count, total)
         if not count:
             raise ValueError('train must hold at least one batch, got none. A generator is empty '
                              'after its first epoch: pass something that can be iterated again.')
         seconds = time.monotonic() - start
-        row = {'epoch': epoch + 1, 'loss': float(total.mean()),
+        row = {'epoch': epoch + 1, 'loss': float(total.mean()) if skipped < count else float('nan'),
                'learning_rate': float(tf.convert_to_tensor(self.optimizer.learning_rate)),
                'skipped': skipped, 'seconds': round(seconds, 3),
                'steps_per_second': round(steps / seconds)}
@@ -251,16 +257,6 @@ class Trainer:
         if out:
             self._print(f'no better {self._best.monitor} for {since} epochs: stopping')
         return out
-
-    def _guard(self, applied):
-        if applied:
-            if int(self._skipped_in_a_row):
-                self._skipped_in_a_row.assign(0)
-        elif int(self._skipped_in_a_row.assign_add(1)) >= self._max_skipped:
-            raise FloatingPointError(
-                f'{self._max_skipped} steps in a row had a loss or a gradient that was not finite; '
-                f'the weights are as they were before. Look for NaN or huge values in the '
-                f'features, or lower the learning rate.')
 
     def _stepped(self, *batches):
         done = train_step(self.model, self._loss, self.optimizer, *batches,
@@ -294,7 +290,3 @@ def _values(model):
 def _precise(tally):
     """In float64: a float32 sum cannot count beyond 2^24."""
     return Tally(np.float64(tally.total), np.float64(tally.count))
-
-
-def _counter():
-    return tf.Variable(0, dtype=tf.int64, trainable=False)
