@@ -19,7 +19,7 @@ from seqmask import data, datasets, training
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SMALL = ['--hidden_size=4', '--num_layers=1', '--nobidirectional', '--epochs=2']
-FILES = ['best', 'checkpoints', 'flags.json', 'held_out.npz', 'history.csv', 'model.json',
+FILES = ['.lock', 'best', 'checkpoints', 'flags.json', 'held_out.npz', 'history.csv', 'model.json',
          'predictions.csv']
 TIMEOUT = 240       # seconds; for a machine that does much else
 
@@ -194,6 +194,10 @@ BAD = {
         r"workdir 'run' holds a run of other flags \(--cell=gru there, lstm here; --hidden_size=4 "
         r'there, 5 here\). Choose another --workdir, or use those flags.',
 }
+BAD.update({f'--{flag}': rf"--{flag.split('=')[0]} must be a finite number, got "
+                         rf"{float(flag.split('=')[1])}\."
+            for flag in ['learning_rate=nan', 'learning_rate=inf', 'clip_norm=nan',
+                         'clip_norm=inf', 'dropout=nan']})
 WRONG_FLAGS = {
     '--cell=foo': r'flag --cell=foo: .* one of <gru\|lstm>',
     '--hidden_size=0': 'flag --hidden_size=0: .* a positive integer',
@@ -249,6 +253,9 @@ def test_help_shows_what_it_does_and_all_its_flags(bad):
     (OSError('no space left'), 1, 'error: no space left\n'),
     (FloatingPointError('10 steps in a row'), 1, 'error: 10 steps in a row\n'),
     (tf.errors.ResourceExhaustedError(None, None, 'out of memory'), 1, 'error: out of memory\n'),
+    (tf.errors.ResourceExhaustedError(
+        None, None, '{{function_node __wrapped__SaveV2_device_/job:localhost}} run/x; No space '
+        'left on device [Op:SaveV2]'), 1, 'error: run/x; No space left on device\n'),
     (KeyboardInterrupt(), 130, 'interrupted; started again with the same flags, it goes on from '
                                'the last finished epoch.\n'),
     (None, 0, '')])
@@ -324,6 +331,19 @@ def test_a_bug_shows_its_traceback(monkeypatch):
         training.run(lambda: 1 / 0)
 
 
+@pytest.mark.parametrize('kind', [tf.errors.FailedPreconditionError, tf.errors.CancelledError,
+                                  tf.errors.UnavailableError, tf.errors.AbortedError,
+                                  tf.errors.DeadlineExceededError])
+def test_no_worker_is_gone_where_there_is_but_one_process(kind, monkeypatch, capsys):
+    def main():
+        raise kind(None, None, 'stopped')
+
+    monkeypatch.setattr(sys, 'argv', ['script'])
+    with pytest.raises(kind):
+        training.run(main)
+    assert 'another worker' not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('error', [ValueError('3 lengths'), TypeError('3 lengths'),
                                    tf.errors.InvalidArgumentError(None, None, '3 lengths')])
 def test_errors_in_a_persons_data_are_theirs(error):
@@ -331,6 +351,27 @@ def test_errors_in_a_persons_data_are_theirs(error):
         with training.user_errors():
             raise error
     assert caught.value.__cause__ is error
+
+
+def with_small_files(limit):
+    """For `preexec_fn`: no file may become longer, as on a disk that is full."""
+    resource = pytest.importorskip('resource')
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+
+@pytest.mark.parametrize('limit, folder', [(14, 'best'), (20, 'checkpoints')])
+def test_a_full_disk_is_told_in_one_line(limit, folder, tmp_path):
+    """In kB; the model has 16 kB, its state 46 kB, and all else less than 2 kB."""
+    data.write_npz(tmp_path / 'own.npz', some_sequences())
+    run = subprocess.run(**command('--data=own.npz', '--workdir=run', *SMALL[1:],
+                                   '--hidden_size=32'),
+                         cwd=tmp_path, capture_output=True, timeout=TIMEOUT,
+                         preexec_fn=with_small_files(1024 * limit))
+    line, = own_lines(run.stderr)
+    assert re.fullmatch(rf"error: the checkpoint 'run/{folder}/epoch-1' cannot be written: "
+                        r'[\w ]+\. What was saved before is as it was, and training can go on '
+                        r'from there\.', line)
+    assert run.returncode == 1
 
 
 # A run that is killed

@@ -70,6 +70,8 @@ BAD = {
         r'own.tsv: line \d+: the rating must be in \[1, 4\], got 5.',
     '--ratings=own.tsv --rating_range=4,1':
         '--rating_range must be the lowest and the highest rating, such as 1,5, got 4,1.',
+    '--ratings=own.tsv --rating_range=1,inf':
+        '--rating_range must be the lowest and the highest rating, such as 1,5, got 1,inf.',
     '--ratings=text.csv': "text.csv: line 2: the rating must be a number, got 'good'.",
     '--ratings=empty.csv': 'empty.csv: the file must hold ratings, .*; it holds none.',
     '--ratings=one.csv': 'there are too few ratings, 1, to divide off a part of 0.2.',

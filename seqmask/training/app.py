@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import signal
@@ -45,13 +46,16 @@ def _report(main, argv):
             signal.signal(signal.SIGINT, signal.default_int_handler)
         if len(argv) > 1:
             raise UserError(f'{argv[1]!r} is not a flag: flags begin with --. See --help.')
+        _require_finite_flags()
         main()
     except (UserError, OSError, FloatingPointError, tf.errors.ResourceExhaustedError,
             kernels.native.Unusable) as error:
         print(f'error: {_one_line(error)}', file=sys.stderr)
         return 1
     except LOST as error:
-        said = re.sub(r'{{.*?}}|\[\[.*?\]\]|.*aborted by: ', '', _one_line(error.message)).strip()
+        if getattr(flags.FLAGS, 'strategy', None) != 'multiworker':     # not every script has it
+            raise           # of one process alone it is a bug
+        said = _one_line(error).rpartition('aborted by: ')[2]
         print(f'error: another worker is gone ({said[:100]}). Start all workers again with the '
               f'same flags: they go on from the last finished epoch.', file=sys.stderr)
         sys.stdout.flush()
@@ -64,7 +68,17 @@ def _report(main, argv):
     return 0
 
 
+def _require_finite_flags():
+    """absl's bounds let nan pass, and inf where there is no upper one."""
+    for name in flags.FLAGS:
+        value = flags.FLAGS[name].value
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f'--{name} must be a finite number, got {value}.')
+
+
 def _one_line(error):
+    if isinstance(error, tf.errors.OpError):    # without the names of TensorFlow's nodes
+        error = re.sub(r'{{.*?}}|\[\[.*?\]\]|\[Op:.*?\]', '', error.message)
     return ' '.join(str(error).split())
 
 
