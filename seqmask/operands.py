@@ -1,6 +1,8 @@
-"""What does a layer get to see? Its inputs checked, with zeros for whatever the padding held."""
+"""What does a layer get to see? Inputs, checked, zero at padded steps. And what does it give?"""
 
 from __future__ import annotations
+
+import typing
 
 import tensorflow as tf
 
@@ -49,3 +51,24 @@ def rounded(inputs: TensorLike, dtype: str | tf.DType) -> tf.Tensor:
     inputs = checks.dense('inputs', inputs)
     half = inputs.dtype == tf.float32 and tf.as_dtype(dtype) in (tf.bfloat16, tf.float16)
     return tf.cast(inputs, dtype) if half else inputs
+
+
+def outputs_and_lengths(result: typing.Any, lengths: TensorLike) -> tuple[tf.Tensor, TensorLike]:
+    """What a layer or a model returned: its outputs, and their lengths.
+
+    Args:
+      result: Outputs of the lengths of the inputs; (outputs, lengths); or (outputs, final_state).
+      lengths: int [B], of the inputs.
+
+    Raises:
+      TypeError: If it is neither of these.
+    """
+    if not isinstance(result, (tuple, list)):
+        return result, lengths
+    if len(result) != 2 or not tf.is_tensor(result[0]):
+        raise TypeError(f'a layer or a model must return outputs, (outputs, lengths) or (outputs, '
+                        f'final_state), got {len(result)} values.')
+    outputs, second = result
+    # A state is floating-point; lengths are whole numbers.
+    is_lengths = tf.is_tensor(second) and second.dtype.is_integer
+    return outputs, second if is_lengths else lengths

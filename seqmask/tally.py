@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typing
 
+import numpy as np
 import tensorflow as tf
 
 from seqmask import checks
@@ -105,6 +106,11 @@ def tally_up(values: tf.Tensor, mask: tf.Tensor, weights: TensorLike | None = No
         totals = tf.math.divide_no_nan(totals, counts)
         counts = tf.cast(counts != 0, values.dtype)
     return Tally(tf.reduce_sum(of_sequences * totals), tf.reduce_sum(of_sequences * counts))
+
+
+def precise(tally: Tally) -> Tally:
+    """The tally in float64, of NumPy: a float32 sum cannot count beyond 2^24."""
+    return Tally(np.float64(tally.total), np.float64(tally.count))
 
 
 def real_steps(mask: TensorLike | None, name: str, values: tf.Tensor,

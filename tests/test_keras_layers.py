@@ -101,6 +101,70 @@ def test_a_stateful_layer_goes_on(inputs):
                                atol=1e-6)
 
 
+@pytest.mark.parametrize('told', ['mask', 'lengths', 'below', 'functional'])
+@pytest.mark.parametrize('name, options', [
+    ('LSTM', {}), ('GRU', {'return_state': True}), ('GRU', {'activation': 'relu'})], ids=str)
+def test_backwards_the_mask_stands_in_the_order_of_the_outputs(name, options, told, inputs):
+    layer = getattr(seqmask.keras, name)(4, return_sequences=True, go_backwards=True, **options)
+    if told == 'mask':
+        outputs = layer(inputs, mask=MASK)
+    elif told == 'lengths':
+        outputs = layer(inputs, lengths=LENGTHS)
+    else:
+        features = np.where(MASK[..., None], inputs, 0)
+        symbolic = tf.keras.Input([None, D])
+        if told == 'below':
+            outputs = layer(K.Masking()(features))
+        else:
+            outputs = tf.keras.Model(symbolic, layer(K.Masking()(symbolic)))(features)
+    outputs = tf.nest.flatten(outputs)[0]
+    np.testing.assert_array_equal(outputs._keras_mask, MASK[:, ::-1])
+    np.testing.assert_array_equal(np.any(outputs, axis=-1), MASK[:, ::-1])
+    masks = tf.nest.flatten(layer.compute_mask(inputs, MASK))       # what Keras asks for
+    np.testing.assert_array_equal(masks[0], MASK[:, ::-1])
+    # A layer above sees the real steps, so it equals itself on each sequence alone.
+    layer_above = seqmask.keras.GRU(2, seed=0)
+    above = layer_above(outputs)
+    if told == 'lengths':
+        for b, n in enumerate(LENGTHS):
+            if not n:       # Keras asks for a first step
+                continue
+            alone = layer_above(outputs[b:b + 1, T - n:])
+            np.testing.assert_allclose(above[b], alone[0], atol=1e-6)
+
+
+def test_two_backward_layers_are_in_the_order_of_the_inputs_again(inputs):
+    lower, upper = (seqmask.keras.GRU(4, return_sequences=True, go_backwards=True, seed=seed)
+                    for seed in range(2))
+    outputs = upper(lower(inputs, lengths=LENGTHS))
+    np.testing.assert_array_equal(outputs._keras_mask, MASK)
+    np.testing.assert_array_equal(np.any(outputs, axis=-1), MASK)
+    for b, n in enumerate(LENGTHS):
+        if not n:
+            continue
+        alone = upper(lower(inputs[b:b + 1, :n]))
+        np.testing.assert_allclose(outputs[b, :n], alone[0], atol=1e-6)
+
+
+@pytest.mark.parametrize('name', ['LSTM', 'GRU'])
+@pytest.mark.parametrize('options', [{}, {'dropout': 0.5}, {'recurrent_dropout': 0.5},
+                                     {'dropout': 0.3, 'recurrent_dropout': 0.3}], ids=str)
+def test_the_implementation_that_keras_calls_1(name, options, inputs):
+    layer = getattr(seqmask.keras, name)(64, return_sequences=True, implementation=1, seed=1,
+                                         **options)
+    first, second = (layer(inputs, lengths=LENGTHS, training=True) for _ in range(2))
+    assert (np.abs(first - second).max() > 0.01) == bool(options)
+    assert not np.any(first[~MASK]) and np.any(first[MASK])
+    layer(inputs, training=True)                            # told nothing of real steps
+    plain = getattr(seqmask.keras, name)(64, return_sequences=True)
+    plain.build([None, None, D])
+    plain.set_weights(layer.get_weights())
+    np.testing.assert_allclose(layer(inputs, lengths=LENGTHS), plain(inputs, lengths=LENGTHS),
+                               atol=1e-6)
+    both = seqmask.keras.Bidirectional(layer)(inputs, lengths=LENGTHS, training=True)
+    assert not np.any(both[~MASK]) and np.any(both[MASK])
+
+
 @pytest.mark.parametrize('options', [{'dropout': 0.5}, {'recurrent_dropout': 0.5}], ids=str)
 def test_dropout_is_the_same_at_all_steps_and_none_at_inference(options, inputs):
     layer = seqmask.keras.LSTM(64, return_sequences=True, seed=1, **options)

@@ -168,6 +168,44 @@ def test_other_layers_of_pytorch(inputs, rng):
     np.testing.assert_allclose(outputs_of(norm, inputs), wanted, rtol=1e-4, atol=1e-6)
 
 
+def test_what_the_state_of_pytorch_s_batch_norm_does_not_hold(inputs, rng):
+    gamma, beta, mean, variance = rng.uniform(1e-4, 2e-4, size=[4, D])
+    state = {'weight': gamma, 'bias': beta, 'running_mean': mean, 'running_var': variance,
+             'num_batches_tracked': np.array(7)}
+    for options, epsilon in [({}, 1e-5), ({'epsilon': 1e-2}, 1e-2)]:
+        norm = seqmask.keras.from_pytorch(state, **options)
+        assert norm.epsilon == epsilon
+        wanted = gamma * (inputs - mean) / np.sqrt(variance + epsilon) + beta
+        np.testing.assert_allclose(outputs_of(norm, inputs), wanted, rtol=1e-4, atol=1e-7)
+    assert seqmask.keras.from_pytorch(state).momentum == 1 - 0.1
+    assert seqmask.keras.from_pytorch(state, momentum=0.5).momentum == 0.5
+    bare = seqmask.keras.from_pytorch({'running_mean': mean, 'running_var': variance})
+    wanted = (inputs - mean) / np.sqrt(variance + 1e-5)             # affine=False
+    np.testing.assert_allclose(outputs_of(bare, inputs), wanted, rtol=1e-4)
+
+
+@pytest.mark.parametrize('make', [
+    lambda mean, variance: seqmask.keras.from_pytorch(
+        {'running_mean': mean, 'running_var': variance}),
+    lambda mean, variance: seqmask.keras.from_keras(keras_norm(mean, variance))],
+    ids=['PyTorch', 'Keras'])
+def test_averages_that_were_put_in_go_on_from_where_they_were(make, inputs, rng):
+    mean, variance = rng.uniform(1, 2, size=[2, D])
+    norm = make(mean, variance)
+    norm(inputs, tf.constant([T, T]), training=True)
+    m, real = norm.momentum, inputs.reshape([-1, D])
+    np.testing.assert_allclose(norm.moving_mean, m * mean + (1 - m) * real.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(norm.moving_variance, m * variance + (1 - m) * real.var(axis=0),
+                               rtol=1e-5)
+
+
+def keras_norm(mean, variance):
+    norm = K.BatchNormalization()
+    norm.build([None, None, D])
+    norm.set_weights([np.ones(D), np.zeros(D), mean, variance])
+    return norm
+
+
 @pytest.mark.parametrize('weights, error', [
     ({'gamma': np.ones(2)}, 'must be that of one LSTM, GRU, .*, got the names gamma'),
     ({'weight_ih_l0': np.ones([5, 2]), 'weight_hh_l0': np.ones([5, 1])}, r'must be \[4 H, H\]'),

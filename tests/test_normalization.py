@@ -92,16 +92,43 @@ def test_outputs_in_training_have_mean_beta_and_deviation_gamma(rng):
     np.testing.assert_allclose(real.std(axis=0), np.abs(norm.gamma))
 
 
-def test_momentum(rng):
-    norm = a_norm(momentum=0.75)
-    mean, variance = np.zeros(D), np.ones(D)
-    for _ in range(3):
+def statistics_of(norm, rng, count):
+    """The norm, `count` batches later; means and variances of these batches."""
+    found = []
+    for _ in range(count):
         inputs = a_batch(rng)
         norm(inputs, LENGTHS, training=True)
-        mean = 0.75 * mean + 0.25 * inputs[MASK].mean(axis=0)
-        variance = 0.75 * variance + 0.25 * inputs[MASK].var(axis=0)
+        found.append((inputs[MASK].mean(axis=0), inputs[MASK].var(axis=0)))
+    return [np.array(values) for values in zip(*found)]
+
+
+@pytest.mark.parametrize('momentum', [0.0, 0.75, 0.9, 0.99])
+@pytest.mark.parametrize('count', [1, 2, 3, 40])
+def test_the_start_is_taken_out_of_the_averages_as_adam_does(count, momentum, rng):
+    norm = a_norm(momentum=momentum)
+    weights = (1 - momentum) * momentum ** np.arange(count)[::-1]       # of an average from 0
+    for average, values in zip((norm.moving_mean, norm.moving_variance),
+                               statistics_of(norm, rng, count)):
+        np.testing.assert_allclose(average, weights @ values / (1 - momentum ** count), rtol=1e-9)
+    np.testing.assert_allclose(norm.averaged, np.sum(weights) / (1 - momentum), rtol=1e-9)
+
+
+def test_after_many_batches_they_are_the_usual_averages(rng):
+    norm = a_norm(momentum=0.75)
+    mean, variance = np.zeros(D), np.ones(D)        # as they would begin
+    for one, other in zip(*statistics_of(norm, rng, 120)):
+        mean, variance = 0.75 * mean + 0.25 * one, 0.75 * variance + 0.25 * other
     np.testing.assert_allclose(norm.moving_mean, mean, rtol=1e-12)
     np.testing.assert_allclose(norm.moving_variance, variance, rtol=1e-12)
+    np.testing.assert_allclose(norm.averaged, 1 / (1 - 0.75), rtol=1e-12)
+
+
+def test_averages_that_are_put_in_count_when_told_to(rng):
+    norm = a_norm(momentum=0.75)
+    norm.moving_mean.assign([1.0, -2.0])
+    norm.averaged.assign(1 / (1 - 0.75))
+    (mean,), _ = statistics_of(norm, rng, 1)
+    np.testing.assert_allclose(norm.moving_mean, 0.75 * np.array([1, -2]) + 0.25 * mean, rtol=1e-12)
 
 
 def test_outside_of_training_the_averages_are_used_and_stay(rng):
@@ -123,19 +150,23 @@ def test_outside_of_training_the_averages_are_used_and_stay(rng):
 def test_a_batch_without_real_steps_moves_nothing(wrap, shape, epsilon, rng):
     norm = a_norm(dtype='float32', momentum=0.3, epsilon=epsilon)
     norm(a_batch(rng, 'float32'), LENGTHS, training=True)
-    before = [norm.moving_mean.numpy(), norm.moving_variance.numpy()]
+    averages = [norm.moving_mean, norm.moving_variance, norm.averaged]
+    before = [average.numpy() for average in averages]
     inputs = tf.fill([*shape, D], float('nan'))
     results = wrap(train)(norm, inputs, tf.zeros(shape[:1], tf.int32), tf.ones([*shape, D]))
     assert not any(r.numpy().any() for r in results)        # outputs and gradients
-    np.testing.assert_array_equal([norm.moving_mean, norm.moving_variance], before)
+    for average, value in zip(averages, before):
+        np.testing.assert_array_equal(average, value)
 
 
 def test_only_gamma_and_beta_are_trained():
     norm = seqmask.BatchNorm(D)
     assert {v.name for v in norm.trainable_variables} == {'gamma:0', 'beta:0'}
-    assert {v.name for v in norm.non_trainable_variables} == {'moving_mean:0', 'moving_variance:0'}
+    assert {v.name for v in norm.non_trainable_variables} == {
+        'averaged:0', 'moving_mean:0', 'moving_variance:0'}
     assert norm.moving_mean.numpy().tolist() == [0, 0]
     assert norm.moving_variance.numpy().tolist() == [1, 1]
+    assert norm.averaged.numpy() == 0
 
 
 def test_a_checkpoint_keeps_the_averages(rng, tmp_path):
@@ -144,7 +175,7 @@ def test_a_checkpoint_keeps_the_averages(rng, tmp_path):
     path = tf.train.Checkpoint(norm=norm).save(str(tmp_path / 'checkpoint'))
     restored = seqmask.BatchNorm(D, dtype='float64')
     tf.train.Checkpoint(norm=restored).restore(path).assert_consumed()
-    for name in ['gamma', 'beta', 'moving_mean', 'moving_variance']:
+    for name in ['gamma', 'beta', 'moving_mean', 'moving_variance', 'averaged']:
         np.testing.assert_array_equal(getattr(restored, name), getattr(norm, name))
 
 
@@ -295,10 +326,10 @@ def test_averages_of_replicas_go_to_one_device_and_back(rng, strategy, tmp_path)
     with strategy.scope():
         again = seqmask.BatchNorm(D, dtype='float64')
         tf.train.Checkpoint(norm=again).restore(path).assert_consumed()
-    for name in ['moving_mean', 'moving_variance']:
-        np.testing.assert_array_equal(getattr(alone, name), getattr(norm, name))
+    for name in ['moving_mean', 'moving_variance', 'averaged']:
+        np.testing.assert_array_equal(getattr(alone, name), getattr(norm, name).numpy())
         for own in strategy.experimental_local_results(getattr(again, name)):
-            np.testing.assert_array_equal(own, getattr(norm, name))
+            np.testing.assert_array_equal(own, getattr(norm, name).numpy())
 
 
 # BatchNorm: training steps, peers, narrow dtypes
@@ -376,8 +407,8 @@ def test_narrow_dtypes_with_4096_steps(dtype, largest, make, rng):
     sequences = sequences_of(tf.cast(inputs, tf.float64).numpy(), lengths)
     if make is seqmask.BatchNorm:
         wanted, mean, variance = reference.batch_norm_in_training(sequences, weights_of(norm))
-        np.testing.assert_allclose(norm.moving_mean, 0.01 * mean, rtol=1e-3)
-        np.testing.assert_allclose(norm.moving_variance, 0.99 + 0.01 * variance, rtol=1e-3)
+        np.testing.assert_allclose(norm.moving_mean, mean, rtol=1e-3)
+        np.testing.assert_allclose(norm.moving_variance, variance, rtol=1e-3)
     else:
         wanted = [reference.layer_norm(x, weights_of(norm)) for x in sequences]
     for row, alone in zip(tf.cast(outputs, tf.float64).numpy(), wanted):

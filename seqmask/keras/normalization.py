@@ -16,7 +16,8 @@ class BatchNormalization(TakesLengths, tf.keras.layers.BatchNormalization):
 
     Arguments and weights are Keras's. Statistics are divided by the number of real steps (Keras
     adds epsilon to it), over all replicas, and a batch without any leaves the moving averages as
-    they were. Told nothing of real steps, it is Keras's layer.
+    they were. Told nothing of real steps, it is Keras's layer. The averages begin as Keras's do, at
+    0 and 1, of which momentum 0.99 leaves 37% after 100 steps; `seqmask.BatchNorm` takes that out.
 
     >>> layer = seqmask.keras.BatchNormalization(epsilon=1e-9)
     >>> outputs = layer(tf.constant([[[1.], [3.], [9.]]]), lengths=tf.constant([2]), training=True)

@@ -8,6 +8,7 @@ import tensorflow as tf
 from seqmask import layers
 
 GATES = {4: [0, 1, 2, 3], 3: [1, 0, 2]}     # LSTM: i, f, g, o in both; GRU: r, z, n there; z, r, g
+NORM = {'momentum': 0.9, 'epsilon': 1e-5}   # PyTorch's defaults, which its state_dict lacks
 
 
 def from_pytorch(state_dict: dict[str, np.ndarray], **options) -> tf.Module:
@@ -22,6 +23,7 @@ def from_pytorch(state_dict: dict[str, np.ndarray], **options) -> tf.Module:
         with or without bias; no projections), Linear, Conv1d, BatchNorm1d.
       **options: What a state_dict does not tell, as of `Conv1D` (strides, padding, dilation,
         groups), `BatchNorm` (momentum, 1 minus PyTorch's; epsilon) or `LSTM` and `GRU` (dropout).
+        By default they are PyTorch's: padding 'valid', momentum 0.9, epsilon 1e-5.
 
     Returns:
       `LSTM` or `GRU`, in a `Bidirectional` for two directions, in a `Stacked` for several layers;
@@ -39,10 +41,10 @@ def from_pytorch(state_dict: dict[str, np.ndarray], **options) -> tf.Module:
     if 'weight_hh_l0' in weights:
         return _recurrent(weights, options)
     if 'running_mean' in weights:
-        size = weights['running_mean'].size
-        return _assigned(layers.BatchNorm(size, **options), gamma=weights.get('weight'),
-                         beta=weights.get('bias'), moving_mean=weights['running_mean'],
-                         moving_variance=weights['running_var'])
+        norm = layers.BatchNorm(weights['running_mean'].size, **{**NORM, **options})
+        return _assigned(norm, gamma=weights.get('weight'), beta=weights.get('bias'),
+                         moving_mean=weights['running_mean'],
+                         moving_variance=weights['running_var'], averaged=1 / (1 - norm.momentum))
     rank = weights['weight'].ndim if 'weight' in weights else 0
     if rank == 2:
         kernel = weights['weight'].T

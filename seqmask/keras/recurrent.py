@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import typing
 
 import tensorflow as tf
@@ -21,9 +22,19 @@ class _Recurrent(TakesLengths):
         mask = real_steps(sequences, mask, lengths)
         results = super().call(sequences, initial_state=initial_state, mask=mask,
                                training=training)
-        if self.return_sequences:
-            leave_mask(results[0] if self.return_state else results, mask)
+        if self.return_sequences and mask is not None:
+            leave_mask(results[0] if self.return_state else results, self._of_outputs(mask))
         return results
+
+    def compute_mask(self, inputs: TensorLike, mask: TensorLike | None) -> typing.Any:
+        """The mask of the outputs, in their order: with `go_backwards`, last step first."""
+        masks = super().compute_mask(inputs, mask)
+        flat = masks if isinstance(masks, list) else [masks]
+        flat = [None if part is None else self._of_outputs(part) for part in flat]
+        return flat if isinstance(masks, list) else flat[0]
+
+    def _of_outputs(self, mask):
+        return tf.keras.ops.flip(mask, axis=1) if self.go_backwards else mask
 
     def inner_loop(self, sequences: TensorLike, initial_state: typing.Any,
                    mask: TensorLike | None,
@@ -32,7 +43,9 @@ class _Recurrent(TakesLengths):
         mask = mask[0] if isinstance(mask, (list, tuple)) else mask
         standard = (self.activation is tf.keras.activations.tanh
                     and self.recurrent_activation is tf.keras.activations.sigmoid)
-        if not standard or training and self.recurrent_dropout:
+        # implementation=1 draws a mask for each gate, whose inputs then differ.
+        by_gate = self.dropout and self.cell.implementation == 1
+        if not standard or training and (self.recurrent_dropout or by_gate):
             return self._keras_loop(sequences, initial_state, mask, training)
         if mask is None:
             batch, maxlen = tf.unstack(tf.shape(sequences)[:2])
@@ -49,13 +62,14 @@ class _Recurrent(TakesLengths):
         return states[0], outputs, states
 
     def _keras_loop(self, sequences, initial_state, mask, training):
+        # Keras's LSTM and GRU would try cuDNN first, and fail on the masks of implementation=1.
+        loop = functools.partial(tf.keras.layers.RNN.inner_loop, self)
         if mask is None:
-            return super().inner_loop(sequences, initial_state, mask, training)
+            return loop(sequences, initial_state, mask, training)
         sequences = apply_mask(sequences, mask)     # Keras would multiply what is NaN by 0
-        last, outputs, states = super().inner_loop(sequences, initial_state, mask, training)
+        last, outputs, states = loop(sequences, initial_state, mask, training)
         if self.return_sequences:
-            order = tf.reverse(mask, [1]) if self.go_backwards else mask
-            outputs = apply_mask(outputs, order)
+            outputs = apply_mask(outputs, self._of_outputs(mask))
         return last, outputs, states
 
     def _weights(self, bias_shape):
@@ -73,8 +87,12 @@ class LSTM(_Recurrent, tf.keras.layers.LSTM):
 
     Arguments, weights and results are Keras's. `lengths`, int32 [B], may be given in a call, or as
     `layer([inputs, lengths])`; otherwise the mask says which steps are real, wherever it has them.
-    Activations other than tanh and sigmoid, and `recurrent_dropout` in training, run on Keras's own
-    loop; everything else on `seqmask.LSTM`.
+    Activations other than tanh and sigmoid, and in training `recurrent_dropout`, and `dropout` with
+    `implementation=1`, run on Keras's own loop; everything else on `seqmask.LSTM`.
+
+    With `go_backwards` the outputs stand in the order in which they were made, as in Keras: those
+    of the last step first. So does the mask that goes on with them, which Keras leaves in the order
+    of the inputs: padding on the right becomes padding on the left.
 
     >>> layer = seqmask.keras.LSTM(3, return_sequences=True)
     >>> outputs = layer(tf.ones([2, 4, 2]), lengths=tf.constant([4, 1]))

@@ -111,7 +111,8 @@ def _batch_norm(layer):
     ours = layers.BatchNorm(size, momentum=layer.momentum, epsilon=layer.epsilon)
     return _assigned(ours, gamma=layer.gamma if layer.scale else np.ones(size),
                      beta=layer.beta if layer.center else np.zeros(size),
-                     moving_mean=layer.moving_mean, moving_variance=layer.moving_variance)
+                     moving_mean=layer.moving_mean, moving_variance=layer.moving_variance,
+                     averaged=1 / (1 - layer.momentum))
 
 
 def _dense(layer):

@@ -18,20 +18,29 @@ class BatchNorm(tf.Module):
     and 0 after it. In training, mean and variance are those of the batch's N real steps, N being
     the sum of lengths, over all replicas; otherwise the moving averages of training,
 
-    moving <- momentum moving + (1 - momentum) statistic
+    averaged <- momentum averaged + 1;    moving <- moving + (statistic - moving) / averaged
 
-    which a batch without any real step leaves as they are. This is the one layer whose outputs
-    depend on batch-mates, and only in training.
+    which a batch without any real step leaves as they are. `averaged` is how many batches the
+    averages are worth. It begins at 0, so the first batch replaces the initial averages, and nears
+    1 / (1 - momentum), where this is moving <- momentum moving + (1 - momentum) statistic: in
+    between it is Adam's correction of the start. Averages that are put in from elsewhere count in
+    further training if `averaged` is assigned 1 / (1 - momentum), as `keras.from_keras` and
+    `keras.from_pytorch` do.
 
-    Variables: `gamma`, `beta`, `moving_mean`, `moving_variance`, float32 [D] (float64 for float64).
+    This is the one layer whose outputs depend on batch-mates, and only in training: micro-batches
+    (`training.train_step`) have statistics of their own each.
+
+    Variables: `gamma`, `beta`, `moving_mean`, `moving_variance`, float32 [D] (float64 for float64);
+    `averaged`, a scalar of that dtype.
 
     Args:
       input_size: D.
-      momentum: Of the moving averages, in [0, 1).
+      momentum: Of the moving averages, in [0, 1). They look back over about 1 / (1 - momentum)
+        batches, in which the weights below should not have moved much.
       epsilon: Added to the variance.
       dtype: Of inputs and outputs; statistics of float16 and bfloat16 are taken in float32.
 
-    Source: Ioffe, Szegedy. Batch Normalization. ICML 2015.
+    Source: Ioffe, Szegedy. Batch Normalization. ICML 2015. The start: Kingma, Ba. Adam. ICLR 2015.
 
     >>> norm = seqmask.BatchNorm(1, epsilon=0.0)
     >>> outputs = norm(tf.constant([[[1.], [3.], [9.]]]), tf.constant([2]), training=True)
@@ -39,7 +48,7 @@ class BatchNorm(tf.Module):
     array([-1.,  1.,  0.], dtype=float32)
     """
 
-    def __init__(self, input_size: int, *, momentum: float = 0.99, epsilon: float = 1e-3,
+    def __init__(self, input_size: int, *, momentum: float = 0.9, epsilon: float = 1e-3,
                  dtype: str | tf.DType = 'float32', name: str | None = None):
         super().__init__(name=name)
         self.input_size = checks.size('input_size', input_size)
@@ -54,6 +63,7 @@ class BatchNorm(tf.Module):
         self.moving_mean = tf.Variable(tf.zeros([input_size], wide), name='moving_mean', **average)
         self.moving_variance = tf.Variable(tf.ones([input_size], wide), name='moving_variance',
                                            **average)
+        self.averaged = tf.Variable(tf.zeros([], wide), name='averaged', **average)
 
     def __call__(self, inputs: TensorLike, lengths: TensorLike, *,
                  training: bool = False) -> tf.Tensor:
@@ -84,9 +94,13 @@ class BatchNorm(tf.Module):
     def _statistics(self, x, mask):
         """Mean and variance of the real steps of all replicas; moves the averages."""
         count, mean, variance = moments(x, mask)
-        for moving, statistic in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            moved = self.momentum * moving + (1 - self.momentum) * statistic
-            moving.assign(tf.where(count > 0, tf.stop_gradient(moved), moving))
+        averaged = self.momentum * self.averaged + 1
+        share = 1 / averaged
+        for variable, moved in (
+                (self.averaged, averaged),
+                (self.moving_mean, (1 - share) * self.moving_mean + share * mean),
+                (self.moving_variance, (1 - share) * self.moving_variance + share * variance)):
+            variable.assign(tf.where(count > 0, tf.stop_gradient(moved), variable))
         return mean, variance
 
 

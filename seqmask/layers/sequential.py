@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from seqmask import checks
 from seqmask.checks import TensorLike
-from seqmask.operands import real_only
+from seqmask.operands import outputs_and_lengths, real_only
 
 
 class Sequential(tf.Module):
@@ -110,9 +110,4 @@ def _call(layer, inputs, lengths, training):
     """(outputs, lengths) of a layer, whatever it returns beside its outputs."""
     takes_training = 'training' in inspect.signature(layer).parameters
     result = layer(inputs, lengths, training=training) if takes_training else layer(inputs, lengths)
-    if not isinstance(result, tuple):
-        return result, lengths
-    outputs, second = result
-    # A state is floating-point; lengths are whole numbers.
-    is_lengths = tf.is_tensor(second) and second.dtype.is_integer
-    return outputs, second if is_lengths else lengths
+    return outputs_and_lengths(result, lengths)

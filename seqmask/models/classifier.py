@@ -81,7 +81,7 @@ class SequenceClassifier(tf.Module):
         seeds = iter(noise.seeds(seed, 2 * num_layers + 2 * len(filters) + 4))
         self.standardizer = standardizer
         self.dtype = checks.float_dtype('dtype', dtype)
-        self.normalize = BatchNorm(input_size, momentum=0.9, dtype=dtype)
+        self.normalize = BatchNorm(input_size, dtype=dtype)
         self.step_dropout = Dropout(step_dropout, per='step', seed=next(seeds))
         width = 0
         self.recurrent = None

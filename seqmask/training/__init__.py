@@ -19,12 +19,14 @@ from seqmask.training.summary import table
 from seqmask.training.task import Fitted, finish, fit_task, make_standardizer
 from seqmask.training.trainer import Trainer
 from seqmask.training.workdir import read_rows, restore_best, write_rows
+from seqmask.variables import model_variables, trainable_variables
 
 __all__ = ['ChunkLoss', 'Fitted', 'LazyAdam', 'MixedPrecision', 'Run', 'Step', 'Trainer',
            'UserError', 'claim_workdir', 'code_rows', 'confusion_counts', 'define_flags',
-           'divided', 'draw_codes', 'draw_events', 'finish', 'fit_task', 'is_chief', 'labels_of',
-           'limited', 'load_run', 'make_optimizer', 'make_standardizer', 'make_strategy',
-           'predict_sequences', 'prediction_rows', 'read_part', 'read_parts', 'read_rows',
-           'read_sequences', 'reconstruct_sequences', 'refuse_existing', 'restore_best', 'run',
-           'sum_gradients', 'table', 'train_and_report', 'train_step', 'user_errors',
-           'write_rows']
+           'divided', 'draw_codes', 'draw_events', 'finish', 'fit_task', 'is_chief',
+           'labels_of', 'limited', 'load_run', 'make_optimizer', 'make_standardizer',
+           'make_strategy', 'model_variables', 'predict_sequences', 'prediction_rows',
+           'read_part', 'read_parts', 'read_rows', 'read_sequences',
+           'reconstruct_sequences', 'refuse_existing', 'restore_best', 'run',
+           'sum_gradients', 'table', 'train_and_report', 'train_step',
+           'trainable_variables', 'user_errors', 'write_rows']

@@ -134,15 +134,15 @@ def first_result(values: typing.Any) -> typing.Any:
     return tf.nest.map_structure(lambda v: strategy.experimental_local_results(v)[0], values)
 
 
-def run_on_rows(function: Callable[..., tf.Tensor], batch: typing.Any) -> tf.Tensor:
+def run_on_rows(function: Callable[..., typing.Any], batch: typing.Any) -> typing.Any:
     """`function` of a batch, its rows shared out among the replicas of this process alone.
 
     Args:
-      function: Of a structure of tensors [b, ...]; returns a tensor [b, ...].
+      function: Of a structure of tensors [b, ...]; returns a structure of tensors [b, ...].
       batch: Structure of tensors [B, ...].
 
     Returns:
-      Tensor [B, ...], its rows in the order of the batch.
+      Structure of tensors [B, ...], their rows in the order of the batch.
     """
     strategy = tf.distribute.get_strategy()
     alone = strategy.num_replicas_in_sync == 1
@@ -154,10 +154,13 @@ def run_on_rows(function: Callable[..., tf.Tensor], batch: typing.Any) -> tf.Ten
         k = tf.distribute.get_replica_context().replica_id_in_sync_group % count
         return function(_every(batch, count, k))
 
-    parts = strategy.experimental_local_results(strategy.run(on_replica))
-    rows = tf.range(sum(tf.shape(part)[0] for part in parts))
-    order = tf.concat([rows[k::count] for k in range(count)], axis=0)
-    return tf.gather(tf.concat(parts, axis=0), tf.argsort(order))
+    def joined(result):
+        parts = strategy.experimental_local_results(result)
+        rows = tf.range(sum(tf.shape(part)[0] for part in parts))
+        order = tf.concat([rows[k::count] for k in range(count)], axis=0)
+        return tf.gather(tf.concat(parts, axis=0), tf.argsort(order))
+
+    return tf.nest.map_structure(joined, strategy.run(on_replica))
 
 
 def all_agree(strategy: tf.distribute.Strategy, text: str) -> bool:

@@ -11,6 +11,7 @@ from seqmask.checks import TensorLike
 from seqmask.tally import Tally, widen
 from seqmask.training.distribute import first_result, own_rows, sum_over_replicas
 from seqmask.training.precision import MixedPrecision
+from seqmask.variables import model_variables, trainable_variables
 
 # Called as (model, batch, training) and as (model, batch); and what moves weights.
 Loss = Callable[..., Tally]
@@ -45,15 +46,36 @@ def sum_gradients(model: tf.Module, loss: Loss, batch: dict[str, tf.Tensor],
         by, as float32: float16 weights need it (`MixedPrecision`). None for neither.
 
     Returns:
-      (`Tally`, list of the gradients of its total, one for each trainable variable; zeros where
-      the loss does not depend on a variable).
+      (`Tally`, list of the gradients of its total, one for each of `trainable_variables(model)`;
+      zeros where the loss does not depend on a variable).
+
+    Raises:
+      TypeError: If the loss returns anything but a `Tally`.
+      ValueError: If the loss depends on variables that would not be trained.
     """
+    variables, known = trainable_variables(model), model_variables(model)
     with tf.GradientTape() as tape:
-        tally = loss(model, batch, training=True)
+        tally = tally_of(loss(model, batch, training=True))
         total = tally.total if scale is None else tally.total * tf.cast(scale, tally.total.dtype)
-    gradients = tape.gradient(total, model.trainable_variables,
-                              unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    strangers = _strangers(tape, known)
+    gradients = tape.gradient(total, variables + strangers)
+    _refuse([v for v, g in zip(strangers, gradients[len(variables):]) if g is not None])
+    gradients = [tf.zeros_like(v) if g is None else g for v, g in zip(variables, gradients)]
     return tally, gradients if scale is None else [_unscaled(g, scale) for g in gradients]
+
+
+def tally_of(result: Tally) -> Tally:
+    """What a loss or a measure returned, if it is a `Tally`.
+
+    Raises:
+      TypeError: If it is not.
+    """
+    if isinstance(result, Tally):
+        return result
+    got = f'a tensor {tuple(result.shape)}' if tf.is_tensor(result) else type(result).__name__
+    raise TypeError(f'a loss or a measure must return a seqmask.Tally, got {got}. Those of '
+                    f'seqmask.losses return it; of a loss of your own it is Tally(total, count): '
+                    f'the sum over the real steps, and their number.')
 
 
 def train_step(model: tf.Module, loss: Loss, optimizer: Optimizer,
@@ -70,7 +92,7 @@ def train_step(model: tf.Module, loss: Loss, optimizer: Optimizer,
       model: `tf.Module`.
       loss: (model, batch, training) -> `Tally`.
       optimizer: Keras optimizer, or `MixedPrecision`, built:
-        `optimizer.build(model.trainable_variables)`.
+        `optimizer.build(trainable_variables(model))`.
       *batches: What loss takes, one or more.
       clip_norm: Largest global norm of the gradient; None to leave it as it is.
 
@@ -93,7 +115,10 @@ def train_step(model: tf.Module, loss: Loss, optimizer: Optimizer,
     (1.4, 4.0)
     """
     strategy = tf.distribute.get_strategy()
-    before = [(part, tf.identity(part)) for variable in model.non_trainable_variables
+    trained = trainable_variables(model)
+    moved = {id(variable) for variable in trained}
+    before = [(part, tf.identity(part)) for variable in model_variables(model)
+              if id(variable) not in moved
               for part in strategy.experimental_local_results(variable)]
 
     mixed = isinstance(optimizer, MixedPrecision)
@@ -116,9 +141,9 @@ def train_step(model: tf.Module, loss: Loss, optimizer: Optimizer,
     tally, norm = first_result((tally, norm))
 
     def apply():
-        strategy.run(_apply, args=(optimizer, gradients, model))
+        strategy.run(_apply, args=(optimizer, gradients, trained))
         if mixed:
-            optimizer.round_masters(model.trainable_variables)
+            optimizer.round_masters(trained)
         return tf.constant(True)
 
     def skip():
@@ -133,12 +158,29 @@ def train_step(model: tf.Module, loss: Loss, optimizer: Optimizer,
     return Step(tally, norm, applied)
 
 
-def _apply(optimizer, gradients, model):
+def _strangers(tape, known):
+    """Trainable variables that the loss read, and the model does not hold."""
+    strategy = tf.distribute.get_strategy()
+    ids = {id(part) for variable in known
+           for part in (variable, *strategy.experimental_local_results(variable))}
+    return [variable for variable in tape.watched_variables() if id(variable) not in ids]
+
+
+def _refuse(strangers):
+    if strangers:
+        raise ValueError(
+            f'the loss depends on variables that the model does not hold, so they would not be '
+            f'trained: {", ".join(variable.name for variable in strangers)}. Make what they belong '
+            f'to an attribute of the model before training, with its variables there already, or '
+            f'make them with trainable=False.')
+
+
+def _apply(optimizer, gradients, variables):
     """Applies gradients that all replicas have; Keras's optimizers sum them over the replicas."""
     count = tf.distribute.get_replica_context().num_replicas_in_sync
     if count > 1:
         gradients = [g / count for g in gradients]
-    optimizer.apply(gradients, model.trainable_variables)
+    optimizer.apply(gradients, variables)
 
 
 def _add(gradient, more):

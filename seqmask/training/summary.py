@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from seqmask import data
+from seqmask.variables import trainable_variables
 
 
 def summary(parts: Sequence[data.Sequences], described: str, units: tuple[str, str],
@@ -48,7 +49,7 @@ def summary(parts: Sequence[data.Sequences], described: str, units: tuple[str, s
 
 def weights(model: tf.Module) -> int:
     """The number of a model's trainable weights."""
-    return sum(variable.shape.num_elements() for variable in model.trainable_variables)
+    return sum(variable.shape.num_elements() for variable in trainable_variables(model))
 
 
 def table(measured: dict[str, dict[str, float]], columns: dict[str, str]) -> str:

@@ -10,15 +10,18 @@ import tensorflow as tf
 
 from seqmask import checks
 from seqmask.masking import crop
-from seqmask.tally import Tally, widen
+from seqmask.operands import outputs_and_lengths
+from seqmask.tally import Tally, precise, widen
+from seqmask.training.averages import Averages
 from seqmask.training.best import Best
 from seqmask.training.distribute import (all_agree, check_scope, first_result, is_chief, own_rows,
                                          run_on_rows, sum_over_replicas, wait_for_all)
 from seqmask.training.progress import EpochProgress
 from seqmask.training.skipped import Skipped, require_applied
-from seqmask.training.step import Loss, Measure, Optimizer, train_step
+from seqmask.training.step import Loss, Measure, Optimizer, tally_of, train_step
 from seqmask.training.traced import BatchIterable, Traced, groups, number_of
 from seqmask.training.workdir import Workdir
+from seqmask.variables import model_variables, trainable_variables
 
 
 class Trainer:
@@ -37,7 +40,7 @@ class Trainer:
       mode: 'min' or 'max': which is better.
       patience: Epochs without a better one after which training ends; None for never.
       max_skipped: Steps in a row that may be skipped because they were not finite.
-      accumulate: Batches of one step: their sums and counts add up, as if they were one batch.
+      accumulate: Batches of one step, as `train_step` takes them.
       progress: Whether to print.
       keep: Checkpoints kept in workdir: more of them, the further back a damaged one can be mended.
       strategy: `tf.distribute.Strategy` under whose scope model and optimizer were made; by default
@@ -50,7 +53,8 @@ class Trainer:
 
     A batch is a dict; `train` and `valid` are iterables of batches. If they have `at_epoch(epoch)`,
     as `data.Batches` has, that is what an epoch iterates over, from epoch 0; so a resumed run sees
-    the data in the order of an undisturbed one.
+    the data in the order of an undisturbed one. After an epoch the averages of `BatchNorm` layers
+    are taken anew from its first 32 batches.
 
     >>> sequences = seqmask.data.Sequences.from_list(
     ...     [np.ones([2, 3], 'f'), np.zeros([1, 3], 'f')], steps={'labels': [[1, 1], [0]]})
@@ -85,10 +89,11 @@ class Trainer:
         self.strategy = strategy or tf.distribute.get_strategy()
         self._shown = progress and is_chief(self.strategy)
         self._keep = checks.size('keep', keep)
-        check_scope(self.strategy, model=model.variables, optimizer=[optimizer.iterations])
+        check_scope(self.strategy, model=model_variables(model), optimizer=[optimizer.iterations])
         with self.strategy.scope():
-            optimizer.build(model.trainable_variables)
+            optimizer.build(trainable_variables(model))
         self._history, self._traced = [], Traced(self.strategy)
+        self._averages = Averages(model, loss, self.strategy)
         self._finished = tf.Variable(0, dtype=tf.int64, trainable=False)    # epochs
         self._files = self._best_weights = None     # the weights, where no workdir keeps them
 
@@ -148,7 +153,7 @@ class Trainer:
         """
         measure, totals = self._traced(self._measured, batches), {}
         for batch in batches:
-            totals = {name: _precise(tally) + totals.get(name, Tally(0.0, 0.0))
+            totals = {name: precise(tally) + totals.get(name, Tally(0.0, 0.0))
                       for name, tally in measure(batch).items()}
         if not totals:
             raise ValueError('there must be at least one batch to evaluate, got none. A generator '
@@ -159,14 +164,15 @@ class Trainer:
         """Yields the model's outputs, an array for each sequence.
 
         Args:
-          batches: Batches; only 'inputs' and 'lengths' are used.
+          batches: Batches; only 'inputs' and 'lengths' are used. If the model returns (outputs,
+            lengths), these lengths are those of its outputs.
           per: 'step' for outputs [B, T, ...], cropped to [length, ...]; 'sequence' for [B, ...].
         """
         checks.choice('per', per, ('step', 'sequence'))
         forward = self._traced(self._outputs, batches)
         for batch in batches:
-            outputs = forward(batch)
-            yield from crop(outputs, batch['lengths']) if per == 'step' else outputs.numpy()
+            outputs, lengths = forward(batch)
+            yield from crop(outputs, lengths) if per == 'step' else outputs.numpy()
 
     def restore_best(self) -> None:
         """Puts the best epoch's variables back into the model.
@@ -179,7 +185,7 @@ class Trainer:
             wait_for_all(self.strategy)         # the chief may still be writing it
             self._files.restore_best()
         else:
-            for variable, value in zip(self.model.variables, self._best_weights):
+            for variable, value in zip(model_variables(self.model), self._best_weights):
                 variable.assign(value)
 
     def keep_best(self) -> None:
@@ -218,7 +224,7 @@ class Trainer:
         for count, several in enumerate(groups(batches, self._accumulate), 1):
             done, real_steps = self._traced(self._stepped, batches, len(several))(*several)
             if done.applied:
-                total += _precise(done.tally)
+                total += precise(done.tally)
             else:
                 skipped += 1
             steps += int(real_steps)
@@ -228,6 +234,7 @@ class Trainer:
         if not count:
             raise ValueError('train must hold at least one batch, got none. A generator is empty '
                              'after its first epoch: pass something that can be iterated again.')
+        self._averages.take(batches)
         seconds = time.monotonic() - start
         row = {'epoch': epoch + 1, 'loss': float(total.mean()) if skipped < count else float('nan'),
                'learning_rate': float(tf.convert_to_tensor(self.optimizer.learning_rate)),
@@ -269,14 +276,15 @@ class Trainer:
             tallies = dict(self._measure(self.model, batch)) if self._measure is not None else {}
             if 'loss' not in tallies:
                 tallies['loss'] = self._loss(self.model, batch, training=False)
-            return tallies
+            return {name: tally_of(tally) for name, tally in tallies.items()}
 
         return first_result(self.strategy.run(lambda: sum_over_replicas(measured(own_rows(batch)))))
 
     def _outputs(self, batch):
-        # NumPy has no bfloat16.
-        return widen(run_on_rows(lambda part: self.model(part['inputs'], part['lengths']),
-                                 {name: batch[name] for name in ('inputs', 'lengths')}))
+        outputs, lengths = run_on_rows(
+            lambda part: outputs_and_lengths(self.model(*part), part[1]),
+            (batch['inputs'], batch['lengths']))
+        return widen(outputs), lengths          # NumPy has no bfloat16
 
     def _print(self, line):
         if self._shown:
@@ -284,9 +292,4 @@ class Trainer:
 
 
 def _values(model):
-    return [variable.numpy() for variable in model.variables]
-
-
-def _precise(tally):
-    """In float64: a float32 sum cannot count beyond 2^24."""
-    return Tally(np.float64(tally.total), np.float64(tally.count))
+    return [variable.numpy() for variable in model_variables(model)]

@@ -12,6 +12,7 @@ from seqmask import checks
 from seqmask.training.checkpoints import Checkpoints, fault_of, newest_whole, saved_epochs
 from seqmask.training.lock import hold
 from seqmask.training.whole import write_whole
+from seqmask.variables import untracked
 
 HISTORY, LAST, BEST = 'history.csv', 'checkpoints', 'best'
 
@@ -43,8 +44,10 @@ class Workdir:
         self._keep, self._writes = checks.size('keep', keep), writes
         os.makedirs(path, exist_ok=True)
         self._lock = hold(path) if writes else None
-        self._last = Checkpoints(os.path.join(path, LAST), writes, model=model, **state)
-        self._best = Checkpoints(os.path.join(path, BEST), writes, model=model)
+        self._last = Checkpoints(os.path.join(path, LAST), writes, model=model, **untracked(model),
+                                 **state)
+        self._best = Checkpoints(os.path.join(path, BEST), writes, model=model,
+                                 **untracked(model))
         self._epoch = 0
 
     def restore(self) -> bool:
@@ -121,7 +124,7 @@ def restore_best(model: tf.Module, path: str) -> None:
       ValueError: If it is damaged, naming the file, or of another model.
     """
     folder = os.path.join(path, BEST)
-    checkpoint = Checkpoints(folder, model=model)
+    checkpoint = Checkpoints(folder, model=model, **untracked(model))
     while True:
         before = _names_in(folder)
         try:
