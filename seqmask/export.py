@@ -8,6 +8,8 @@ import tensorflow as tf
 
 from seqmask import checks, kernels
 from seqmask.lengths import lengths_from_features
+from seqmask.operands import outputs_and_lengths
+from seqmask.variables import untracked
 
 __all__ = ['save', 'to_tflite']
 
@@ -25,13 +27,14 @@ def save(model: tf.Module, path: checks.PathLike) -> list[str]:
       step               x_t [B, D], state_0, state_1, ... -> outputs [B, ...], state_0, ...
       initial_state      batch int32, a scalar -> state_0, state_1, ...
 
-    The last two are there for a model that sees no steps to come. A model with `detect` gives
-    `detected`, bool, beside its outputs.
+    The last two are there for a model that sees no steps to come. A model with `detected(outputs,
+    lengths)`, as an `EventDetector` has, gives `detected`, bool, beside its outputs; one that
+    returns (outputs, lengths) gives `output_lengths`.
 
     Args:
-      model: `tf.Module`, called as (inputs, lengths), with `input_size`, D; those of
-        `seqmask.models` but the `RatingAutoencoder` are such. With `step` and `initial_state` it is
-        exported for streams, too.
+      model: `tf.Module`, or Keras layer or model, called as (inputs, lengths), with `input_size`,
+        D; those of `seqmask.models` but the `RatingAutoencoder` are such. With `step` and
+        `initial_state` it is exported for streams, too.
       path: Folder to write; it must not exist.
 
     Returns:
@@ -39,6 +42,7 @@ def save(model: tf.Module, path: checks.PathLike) -> list[str]:
 
     Raises:
       TypeError: If the model is not called so.
+      ValueError: If a Keras layer in it has no variables yet.
       FileExistsError: If the folder exists.
 
     >>> model = seqmask.models.SequenceLabeller(2, 3, hidden_size=4, bidirectional=False)
@@ -53,7 +57,7 @@ def save(model: tf.Module, path: checks.PathLike) -> list[str]:
     if os.path.exists(path):
         raise FileExistsError(f'{os.fspath(path)!r} exists. Choose another path.')
     exported = tf.Module()
-    exported.model = model
+    exported.held = _held(model)
     exported.functions = {**_of_batches(model, None, None), **_of_steps(model, None)}
     tf.saved_model.save(exported, os.fspath(path), signatures=exported.functions)
     return list(exported.functions)
@@ -88,23 +92,34 @@ def to_tflite(model: tf.Module, *, maxlen: int, batch: int = 1) -> bytes:
         functions = {**_of_batches(model, batch, maxlen), **_of_steps(model, batch)}
         kept = [functions[name].get_concrete_function()
                 for name in ('serving_default', 'step') if name in functions]
-    return tf.lite.TFLiteConverter.from_concrete_functions(kept, model).convert()
+    exported = tf.Module()
+    exported.held = _held(model)
+    return tf.lite.TFLiteConverter.from_concrete_functions(kept, exported).convert()
 
 
 def _input_size(model):
-    if not isinstance(model, tf.Module) or not hasattr(model, 'input_size'):
+    if (not isinstance(model, (tf.Module, tf.keras.layers.Layer))
+            or not hasattr(model, 'input_size')):
         raise TypeError(f'model must be a tf.Module with input_size that is called as '
                         f'(inputs, lengths), got {type(model).__name__}.')
     return model.input_size
+
+
+def _held(model):
+    """What the functions need: Keras's models would bring calls without lengths along."""
+    return untracked(model) or {'model': model}
 
 
 def _of_batches(model, batch, maxlen):
     inputs = tf.TensorSpec([batch, maxlen, model.input_size], tf.float32, 'inputs')
 
     def run(inputs, lengths):
-        results = {'outputs': model(inputs, lengths)}
-        if hasattr(model, 'detect'):
-            results['detected'] = model.detect(inputs, lengths)
+        outputs, of_outputs = outputs_and_lengths(model(inputs, lengths), lengths)
+        results = {'outputs': outputs}
+        if of_outputs is not lengths:
+            results['output_lengths'] = of_outputs
+        if hasattr(model, 'detected'):
+            results['detected'] = model.detected(outputs, lengths)
         return results
 
     @tf.function(input_signature=[inputs, tf.TensorSpec([batch], tf.int32, 'lengths')])
@@ -139,8 +154,9 @@ def _of_steps(model, batch):
     def step(x_t, *parts):
         outputs, state = model.step(x_t, tf.nest.pack_sequence_as(empty, parts))
         results = {'outputs': outputs, **named(state)}
-        if hasattr(model, 'detect'):
-            results['detected'] = tf.cast(outputs, tf.float32) >= model.threshold
+        if hasattr(model, 'detected'):
+            one = tf.ones(tf.shape(outputs)[:1], tf.int32)
+            results['detected'] = model.detected(outputs[:, None], one)[:, 0]
         return results
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.int32, 'batch')])

@@ -6,6 +6,7 @@ returns `(outputs, final_state)`, as `GRU` and `LSTM` do, and so do `Bidirection
 
 from __future__ import annotations
 
+import inspect
 import typing
 from collections.abc import Callable, Iterable
 
@@ -25,6 +26,9 @@ class Bidirectional(tf.Module):
       forward: Recurrent layer.
       backward: Recurrent layer; another one, or the same to share weights.
 
+    Raises:
+      TypeError: If one of them is not a recurrent layer.
+
     Source: Schuster, Paliwal. Bidirectional Recurrent Neural Networks. 1997.
 
     >>> both = seqmask.Bidirectional(seqmask.GRU(2, 3, seed=0), seqmask.GRU(2, 3, seed=1))
@@ -36,6 +40,7 @@ class Bidirectional(tf.Module):
     def __init__(self, forward: Callable[..., typing.Any], backward: Callable[..., typing.Any],
                  name: str | None = None):
         super().__init__(name=name)
+        _require_recurrent('Bidirectional', forward, backward)
         self.forward = forward
         self.backward = backward
 
@@ -62,6 +67,7 @@ class Stacked(tf.Module):
 
     Raises:
       ValueError: If there are no layers.
+      TypeError: If one of them is not a recurrent layer.
 
     >>> deep = seqmask.Stacked([seqmask.GRU(2, 3, seed=0), seqmask.GRU(3, 5, seed=1)])
     >>> outputs, states = deep(tf.ones([1, 4, 2]), tf.constant([2]))
@@ -74,6 +80,7 @@ class Stacked(tf.Module):
         self.layers = list(layers)
         if not self.layers:
             raise ValueError('layers must hold at least one layer, got none.')
+        _require_recurrent('Stacked', *self.layers)
 
     def __call__(self, inputs: TensorLike, lengths: TensorLike, initial_state: typing.Any = None,
                  *, reverse: bool = False,
@@ -98,6 +105,16 @@ class Stacked(tf.Module):
     def initial_state(self, batch: int | tf.Tensor) -> tuple[typing.Any, ...]:
         """The state before the first step of `batch` sequences: zeros."""
         return tuple(layer.initial_state(batch) for layer in self.layers)
+
+
+def _require_recurrent(name, *layers):
+    for layer in layers:
+        taken = inspect.signature(layer).parameters if callable(layer) else {}
+        if 'reverse' not in taken and not any(p.kind == p.VAR_KEYWORD for p in taken.values()):
+            raise TypeError(f'{name} takes recurrent layers, called as (inputs, lengths, '
+                            f'initial_state, reverse=, training=), got {type(layer).__name__}. Put '
+                            f'other layers between recurrent ones with Sequential; GRU and LSTM '
+                            f'have dropout= of their own.')
 
 
 def _states(name, state, count):

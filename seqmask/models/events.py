@@ -164,16 +164,13 @@ class EventDetector(tf.Module):
         return self.to_logit(outputs, lengths)[:, :, 0], state
 
     def detect(self, inputs: checks.TensorLike, lengths: checks.TensorLike) -> tf.Tensor:
-        """Where there is an event: logit >= threshold.
+        """Where there is an event, bool [B, T]: logit >= threshold; False at padded steps."""
+        return self.detected(self(inputs, lengths), lengths)
 
-        Args:
-          inputs, lengths: As of a call.
-
-        Returns:
-          bool [B, T], False at padded steps.
-        """
-        logits = tf.cast(self(inputs, lengths), tf.float32)
-        return (logits >= self.threshold) & sequence_mask(lengths, tf.shape(logits)[1])
+    def detected(self, logits: tf.Tensor, lengths: checks.TensorLike) -> tf.Tensor:
+        """`detect`, of the logits [B, T] that a call gave: the network runs no second time."""
+        reached = tf.cast(logits, tf.float32) >= self.threshold
+        return reached & sequence_mask(lengths, tf.shape(logits)[1])
 
     def probabilities(self, inputs: checks.TensorLike, lengths: checks.TensorLike) -> tf.Tensor:
         """Probability of an event at each real step, as far as the model has learnt it.
