@@ -84,6 +84,58 @@ def test_it_is_the_dense_autoencoder_of_the_padded_matrix_with_its_mask(decay):
         assert not np.any(want[3]) and 3 not in summed(found[name])
 
 
+def stepped(batches, strategy=None, **options):
+    """The model and the norm of one step; with LazyAdam, which squares each row's gradient."""
+    strategy = strategy or tf.distribute.get_strategy()
+    with strategy.scope():
+        model, optimizer = a_model(decay=0.5, **options), training.LazyAdam(0.1)
+        optimizer.build(model.trainable_variables)
+        step = tf.function(lambda *b: training.train_step(
+            model, RatingAutoencoder.loss, optimizer, *b))
+        done = step(*batches)
+    return weights_of(model), float(done.norm), float(done.tally.mean())
+
+
+def parts_of(batch, *rows):
+    return [{name: value[part] for name, value in batch.items()} for part in rows]
+
+
+@pytest.mark.parametrize('given', [None, [[True, False, False], [False] * 3, [True, True, False]]],
+                         ids=['all', 'some'])
+@pytest.mark.parametrize('how', ['micro-batches', 'one empty', 'replicas', 'both'])
+def test_a_row_decays_once_in_a_step_however_it_is_divided(how, given):
+    """Column 0 is in the first list and in the third."""
+    batch = a_batch()
+    if given is not None:
+        batch['given'] = tf.constant(given)
+    wanted, norm, loss = stepped([batch])
+    strategy = tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1']) if how in ('replicas', 'both') \
+        else None
+    batches = {'micro-batches': parts_of(batch, slice(2), slice(2, 3)), 'replicas': [batch],
+               'one empty': parts_of(batch, slice(1), slice(1, 2), slice(2, 3)),
+               'both': parts_of(batch, slice(1), slice(1, 3))}[how]
+    found, found_norm, found_loss = stepped(batches, strategy)
+    np.testing.assert_allclose([found_norm, found_loss], [norm, loss], rtol=1e-5)
+    for name, value in found.items():
+        np.testing.assert_allclose(value, wanted[name], rtol=1e-4, atol=1e-6)
+
+
+def test_shares_add_up_to_the_distinct_rows(rng):
+    """With dropout, too: what is drawn for a micro-batch is what its loss sees."""
+    model = a_model(dropout=0.5, decay=1.0)
+    batch = {'inputs': tf.ones([4, 6, 1]), 'lengths': tf.constant([6, 2, 0, 5]),
+             'columns': tf.constant(rng.integers(0, 5, size=[4, 6]), tf.int32)}
+    prepared = model.prepare_step(parts_of(batch, slice(1), slice(1, 4)))
+    for name, is_given in [('given_share', True), ('scored_share', False)]:
+        totals = np.zeros(5)
+        for part in prepared:
+            real = np.arange(6) < part['lengths'].numpy()[:, None]
+            counted = real & (part['given'].numpy() == is_given)
+            assert not np.any(part[name].numpy()[~counted])
+            np.add.at(totals, part['columns'].numpy(), part[name].numpy())
+        assert set(totals.round(5)) <= {0, 1} and totals.any()
+
+
 def test_lazy_adam_leaves_columns_alone_that_keras_moves():
     first, second = a_batch(), a_batch(RATINGS[:1], RATED[:1])      # of columns 0 and 2 alone
     for optimizer, still in [(training.LazyAdam(0.1), True),

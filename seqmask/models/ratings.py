@@ -13,6 +13,7 @@ from seqmask.layers import Dense
 from seqmask.masking import apply_mask
 from seqmask.metrics import MAE
 from seqmask.models.rating_baselines import rating_biases
+from seqmask.models.rating_shares import given_steps, seen_and_scored, shares, sum_of_squares
 from seqmask.operands import real_only
 from seqmask.tally import Tally
 
@@ -45,7 +46,7 @@ class RatingAutoencoder(tf.Module):
         and rated, the last that of decoder.
       activation: Name, or function that tf.keras.activations.get knows.
       dropout: Share of the ratings hidden in training.
-      decay: Weight of the squares of the tables' rows that occur in a batch, in its loss.
+      decay: Weight of the squares of the tables' rows that occur in a step, in its loss.
       shrinkage: As of `rating_biases`.
       implicit: Whether it also counts what was rated, however: the table `rated`.
       rating_range: (lowest, highest) rating, to which predictions are clipped; None for neither.
@@ -140,7 +141,7 @@ class RatingAutoencoder(tf.Module):
           tf.errors.InvalidArgumentError: If a length or a column is out of range.
         """
         inputs, mask, columns = self._checked(inputs, lengths, columns)
-        code, base, _ = self._encode(inputs, columns, _given(given, mask))
+        code, base, _ = self._encode(inputs, columns, given_steps(given, mask))
         outputs, _ = self._decode(code, base, columns, mask)
         return apply_mask(self._clipped(outputs), mask)
 
@@ -190,17 +191,45 @@ class RatingAutoencoder(tf.Module):
           `seqmask.Tally`.
         """
         inputs, mask, columns = self._checked(batch['inputs'], batch['lengths'], batch['columns'])
-        if 'given' not in batch and training and self.dropout:
-            kept = noise.dropout_mask(self._noise, tf.shape(mask), self.dropout, self.dtype) > 0
-            batch = {**batch, 'given': kept}
-        given, scored = _seen_and_scored(batch, mask)
+        batch = self._hidden(batch, mask) if training else batch
+        given, scored = seen_and_scored(batch, mask)
         code, base, rows = self._encode(inputs, columns, given)
         outputs, more_rows = self._decode(code, base, columns, scored)
         tally = losses.squared_error(predictions=outputs, labels=inputs[:, :, 0], mask=scored)
         if not training or not self.decay:
             return tally
-        squares = tf.add_n([tf.reduce_sum(tf.square(r)) for r in [*rows, *more_rows]])
+        squares = tf.add_n([
+            sum_of_squares(tables, columns, steps, batch.get(name))
+            for tables, steps, name in ((rows, given, 'given_share'),
+                                        (more_rows, scored, 'scored_share'))])
         return tally + Tally(tf.cast(self.decay * squares, tally.total.dtype), 0.0)
+
+    def prepare_step(self, batches: Sequence[dict[str, tf.Tensor]]) -> list[dict[str, tf.Tensor]]:
+        """Micro-batches of one step, told of each other, so that each row decays once in all.
+
+        A row that occurs in several, or on several replicas, decays in each by the share of its
+        occurrences there. `training.train_step` calls this.
+
+        Args and returns: list of batches as `loss` takes them; 'given_share' and 'scored_share'
+        are added, float [B, T], and 'given', where ratings are hidden at random.
+        """
+        prepared, steps = [], []
+        for batch in batches:
+            _, mask, columns = self._checked(batch['inputs'], batch['lengths'], batch['columns'])
+            prepared.append(self._hidden(batch, mask))
+            steps.append((columns, *seen_and_scored(prepared[-1], mask)))
+        columns, given, scored = zip(*steps)
+        return [{**batch, 'given_share': of_given, 'scored_share': of_scored}
+                for batch, of_given, of_scored in zip(
+                    prepared, shares(columns, given, self.num_columns, self.dtype),
+                    shares(columns, scored, self.num_columns, self.dtype))]
+
+    def _hidden(self, batch, mask):
+        """The batch, with ratings hidden at random where it does not say which are given."""
+        if 'given' in batch or not self.dropout:
+            return batch
+        kept = noise.dropout_mask(self._noise, tf.shape(mask), self.dropout, self.dtype) > 0
+        return {**batch, 'given': kept}
 
     def measure(self, batch: dict[str, tf.Tensor]) -> dict[str, Tally]:
         """What `training.Trainer` measures: `RatingAutoencoder.measure`.
@@ -215,7 +244,7 @@ class RatingAutoencoder(tf.Module):
         names = ('inputs', 'lengths', 'columns', 'given')
         predictions = self(**{name: batch[name] for name in names if name in batch})
         inputs, _, mask = real_only(batch['inputs'], batch['lengths'], 1, self.dtype)
-        _, scored = _seen_and_scored(batch, mask)
+        _, scored = seen_and_scored(batch, mask)
         compared = {'predictions': predictions, 'labels': inputs[:, :, 0], 'mask': scored}
         return {'loss': losses.squared_error(**compared), 'absolute_error': MAE.tally(**compared)}
 
@@ -269,15 +298,3 @@ class RatingAutoencoder(tf.Module):
     def _clipped(self, outputs):
         return outputs if self.rating_range is None else tf.clip_by_value(
             outputs, *self.rating_range)
-
-
-def _given(given, mask):
-    return mask if given is None else mask & checks.mask(given, mask, 'lengths')
-
-
-def _seen_and_scored(batch, mask):
-    """Which steps the encoder sees, and which are predicted."""
-    if 'given' not in batch:
-        return mask, mask
-    given = _given(batch['given'], mask)
-    return given, mask & ~given

@@ -38,7 +38,8 @@ def define_flags(*, workdir: str, epochs: int, batch_size: int = 64, learning_ra
                          'for no such budget.', 0)
     flags.DEFINE_integer('buckets', 0, 'Batches hold sequences of similar lengths, from so many '
                          'buckets; 0 to mix all lengths.', 0)
-    flags.DEFINE_integer('accumulate', 1, 'Batches of one step of the optimizer.', 1)
+    flags.DEFINE_integer('accumulate', 1, 'Batches of one step of the optimizer: the gradient is '
+                         'that of one batch, but batch norm takes the statistics of each.', 1)
     flags.DEFINE_enum('precision', 'float32', ['float32', 'bfloat16', 'float16'],
                       'In which the model computes. Masters of its weights, sums and counts are '
                       'float32 in any case.')

@@ -84,9 +84,14 @@ def train_step(model: tf.Module, loss: Loss, optimizer: Optimizer,
 
     gradient = sum over batches of d total / sum over batches of count;   0 where no step is real
 
-    With several batches, micro-batches of one large batch, the result is that of the large batch. A
-    step whose loss or gradient is not finite is skipped whole: trainable variables, the optimizer's
-    slots and its count of iterations, and running averages stay as they were.
+    With several batches, micro-batches of one large batch, the result is that of the large batch,
+    but for batch norm and dropout: each micro-batch is normalised by statistics of its own, where
+    replicas share theirs, and has draws of its own. A loss that is no sum over sequences, as that
+    of `RatingAutoencoder` with its decay, adds up if the model has `prepare_step(batches)`: it gets
+    the micro-batches of a replica, and returns those that the loss is to see.
+
+    A step whose loss or gradient is not finite is skipped whole: trainable variables, the
+    optimizer's slots and its count of iterations, and running averages stay as they were.
 
     Args:
       model: `tf.Module`.
@@ -125,9 +130,10 @@ def train_step(model: tf.Module, loss: Loss, optimizer: Optimizer,
 
     def descend():
         scale = optimizer.scale if mixed else None
-        tally, gradients = sum_gradients(model, loss, own_rows(batches[0]), scale)
-        for batch in batches[1:]:
-            more_tally, more = sum_gradients(model, loss, own_rows(batch), scale)
+        first, *rest = _told_of_each_other(model, [own_rows(batch) for batch in batches])
+        tally, gradients = sum_gradients(model, loss, first, scale)
+        for batch in rest:
+            more_tally, more = sum_gradients(model, loss, batch, scale)
             tally += more_tally
             gradients = [_add(g, m) for g, m in zip(gradients, more)]
         tally, gradients = sum_over_replicas((tally, gradients))
@@ -173,6 +179,14 @@ def _refuse(strangers):
             f'trained: {", ".join(variable.name for variable in strangers)}. Make what they belong '
             f'to an attribute of the model before training, with its variables there already, or '
             f'make them with trainable=False.')
+
+
+def _told_of_each_other(model, batches):
+    """The parts of a step, as a model whose loss is no sum over sequences wants to see them."""
+    replicas = tf.distribute.get_replica_context().num_replicas_in_sync
+    if len(batches) * replicas > 1 and hasattr(model, 'prepare_step'):
+        return model.prepare_step(batches)
+    return batches
 
 
 def _apply(optimizer, gradients, variables):
