@@ -141,14 +141,14 @@ def test_threads_do_not_race(thread):
 # Each of these tests can fail
 
 @pytest.mark.parametrize('edit, said', [
-    (('steps.cc', 'Copy(to.outputs + At(call, b, step) * H, state.h + r * P, H);',
+    (('forward.h', 'Copy(to.outputs + At(call, b, step) * H, state.h + r * P, H);',
       'Copy(to.outputs + At(call, b, step) * H, state.h + r * P, H + 1);'),
      r'AddressSanitizer: heap-buffer-overflow(.|\n)*\ncase \d+: .* target=portable .*: aborted'),
     (('vector.h', 'return 0.5f + 0.5f * Tanh(', 'return 0.5f - 0.5f * Tanh('),
      r'case 0: lstm B=16 .* target=portable threads=1: outputs\[\d+\] is \S+, must be '),
     (('cells.h', 'Store(row.d_gates + 3 * plane + k, DSigmoid(o, d_h * y));', ''),
      r'case 0: lstm B=16 .* target=portable threads=1.*: d_kernel\[\d+\] is '),
-    (('steps.cc', '? call.lengths[sequence] - 1 - step : step',
+    (('arrays.h', '? call.lengths[sequence] - 1 - step : step',
       '? call.maxlen - 1 - step + 0 * sequence : step'),
      r'case \d+: \w+ reverse .*: outputs is not 0 at a padded step'),
 ], ids=['one number too many', 'a sign in a gate', 'a gradient left out', 'padding read'])
@@ -159,7 +159,7 @@ def test_a_broken_core_fails(address, edit, said):
 
 
 def test_a_race_is_seen(thread):
-    overlap = ('steps.cc', '((first + k) * NumGates(', '(k * NumGates(')
+    overlap = ('weights.h', '((first + k) * NumGates(', '(k * NumGates(')
     done = thread.run(30, [EAGER, overlap], ['portable'])
     assert done.returncode != 0
     assert 'ThreadSanitizer: data race' in done.stdout, done.stdout

@@ -13,7 +13,7 @@ namespace seqmask {
 namespace SEQMASK_TARGET {
 
 // Where a matrix stands: number k of row r is at[r * row + k * step].
-struct Rows {
+struct Matrix {
   const float* at;
   int64_t row, step;
 };
@@ -24,6 +24,8 @@ struct Sums {
   int64_t row, step;
 };
 
+constexpr int kPanelVectors = 4;     // of a panel whose columns are not tied to gates
+
 // Rows of a tile: as many as leave registers for the panel and one number of a row.
 constexpr int TileRows(int vectors) {
   const int rows = (kRegisters == 32 ? 24 : 12) / vectors;
@@ -32,7 +34,7 @@ constexpr int TileRows(int vectors) {
 
 // sums[r][v] += sum over k < depth of a[r][k] panel[k][v]
 template <int kRows, int kVectors>
-inline void Tile(Rows a, int64_t depth, const float* panel, int64_t panel_step, Sums sums) {
+inline void Tile(Matrix a, int64_t depth, const float* panel, int64_t panel_step, Sums sums) {
   Vector sum[kRows][kVectors];
   for (int r = 0; r < kRows; ++r)
     for (int v = 0; v < kVectors; ++v) sum[r][v] = Load(sums.at + r * sums.row + v * sums.step);
@@ -51,7 +53,7 @@ inline void Tile(Rows a, int64_t depth, const float* panel, int64_t panel_step, 
 }
 
 template <int kRows, int kVectors>
-inline void TileOf(int64_t rows, Rows a, int64_t depth, const float* panel, int64_t panel_step,
+inline void TileOf(int64_t rows, Matrix a, int64_t depth, const float* panel, int64_t panel_step,
                    Sums sums) {
   if constexpr (kRows > 0) {
     if (rows == kRows) {
@@ -66,7 +68,7 @@ inline void TileOf(int64_t rows, Rows a, int64_t depth, const float* panel, int6
 
 // The product of any number of rows, in tiles as equal as can be: a tile of one row is slow.
 template <int kVectors>
-inline void Product(int64_t rows, Rows a, int64_t depth, const float* panel, int64_t panel_step,
+inline void Product(int64_t rows, Matrix a, int64_t depth, const float* panel, int64_t panel_step,
              Sums sums) {
   constexpr int kMost = TileRows(kVectors);
   for (int64_t tiles = (rows + kMost - 1) / kMost; tiles > 0; --tiles) {
@@ -79,7 +81,7 @@ inline void Product(int64_t rows, Rows a, int64_t depth, const float* panel, int
 }
 
 // The same for a number of vectors, 1 to 4, that is known at run time only.
-inline void Multiply(int64_t vectors, int64_t rows, Rows a, int64_t depth, const float* panel,
+inline void Multiply(int64_t vectors, int64_t rows, Matrix a, int64_t depth, const float* panel,
                      int64_t panel_step, Sums sums) {
   if (vectors == 1) return Product<1>(rows, a, depth, panel, panel_step, sums);
   if (vectors == 3) return Product<3>(rows, a, depth, panel, panel_step, sums);
@@ -89,6 +91,17 @@ inline void Multiply(int64_t vectors, int64_t rows, Rows a, int64_t depth, const
   if (vectors == 4)
     Product<2>(rows, a, depth, panel + 2 * kWidth, panel_step,
                {sums.at + 2 * sums.step, sums.row, sums.step});
+}
+
+// sums += a b, b a packed matrix of `columns` numbers, whole vectors, in panels of kPanelVectors.
+inline void MultiplyPanels(int64_t rows, Matrix a, int64_t depth, const float* panels,
+                           int64_t columns, float* sums, int64_t sums_row) {
+  for (int64_t k = 0; k < columns; k += kPanelVectors * kWidth) {
+    const int64_t rest = (columns - k) / kWidth;
+    const int64_t vectors = rest < kPanelVectors ? rest : kPanelVectors;
+    Multiply(vectors, rows, a, depth, panels + k * depth, vectors * kWidth,
+             {sums + k, sums_row, kWidth});
+  }
 }
 
 }  // namespace SEQMASK_TARGET

@@ -90,7 +90,7 @@ std::vector<std::vector<int32_t>> Split(const Call& call, int64_t tasks) {
   return groups;
 }
 
-std::vector<int64_t> FirstSteps(const Call& call) {
+std::vector<int64_t> FirstRows(const Call& call) {
   std::vector<int64_t> first(call.batch + 1, 0);
   for (int64_t b = 0; b < call.batch; ++b) first[b + 1] = first[b] + call.lengths[b];
   return first;
@@ -122,8 +122,8 @@ void Run(Job* job, bool backward, int threads, const Parallel& parallel) {
   job->padded = RoundUp(call.hidden_size, target.width);
   const int64_t P = job->padded;
   const int64_t inputs = RoundUp(call.input_size, target.width) * P;
-  const std::vector<int64_t> first = FirstSteps(call);
-  job->first = first.data();
+  const std::vector<int64_t> first_row = FirstRows(call);
+  job->first_row = first_row.data();
   const Floats bias(planes.all * P);
   FillBias(call, P, bias.get());
   job->bias = bias.get();
@@ -149,7 +149,7 @@ void Run(Job* job, bool backward, int threads, const Parallel& parallel) {
   for (int64_t task = 0; task < tasks; ++task)
     scratch.push_back(std::make_unique<Floats>(WeightsFloats(*job, features)));
   parallel(tasks, [&](int64_t task) {
-    target.weights(*job, task, tasks, scratch[task]->get());
+    target.weight_gradients(*job, task, tasks, scratch[task]->get());
   });
 }
 

@@ -72,8 +72,9 @@ void Forward(const Call& call, const Results& results, int threads, const Parall
 void Backward(const Call& call, const Gradients& gradients, int threads, const Parallel& parallel);
 
 // The instruction sets that this processor can run, best first, and the one in use: the best, until
-// UseTarget is called, which is false for a name that is not among them. It must not be called while
-// anything runs, nor between a forward pass and its way back: what was saved has the old layout.
+// UseTarget is called, which is false for a name that is not among them. It must not be called
+// while anything runs, nor between a forward pass and its way back: what was saved has the old
+// layout.
 std::vector<std::string> Targets();
 std::string TargetInUse();
 bool UseTarget(const std::string& name);

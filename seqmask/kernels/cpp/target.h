@@ -15,8 +15,9 @@ struct Window {
   int first, count;
 };
 
-// The planes of a cell. A GRU that resets after the product keeps u = h U_g + b' apart from the
-// inputs' share of g. One that resets before it multiplies e = r h with U_g in a product of its own.
+// The planes of a cell. A GRU that resets after the product keeps u = d U_g + b' apart from the
+// inputs' share of g; d is the state that the gates see, h_tm1 after dropout. One that resets
+// before the product multiplies e = r d with U_g in a product of its own.
 struct Planes {
   int all;
   Window input, recurrent, reset;
@@ -42,14 +43,14 @@ struct Job {
   Results results;           // of the forward pass
   Gradients gradients;       // of the backward pass
   int64_t padded;            // numbers of a plane
-  const int64_t* first;      // [B], the saved row of each sequence's first step
+  const int64_t* first_row;  // [B], the saved row of each sequence's first step
   float* bias;               // [planes, padded]
   Panels panels;
 };
 
 // Sequences that one thread takes through all their steps, longest first.
 struct Group {
-  const int32_t* rows;       // [size], which sequences
+  const int32_t* sequences;  // [size], rows of the batch
   int64_t size;
 };
 
@@ -67,7 +68,7 @@ struct Target {
   void (*pack)(const Job&, bool backward, int64_t task, int64_t tasks);
   void (*forward)(const Job&, const Group&, float* scratch);
   void (*backward)(const Job&, const Group&, float* scratch);
-  void (*weights)(const Job&, int64_t task, int64_t tasks, float* scratch);
+  void (*weight_gradients)(const Job&, int64_t task, int64_t tasks, float* scratch);
 };
 
 // Numbers of scratch that a group, and a task of the weight gradients, need; their pieces start on
