@@ -12,7 +12,7 @@ What stands at a padded step?
   from_ragged; pack, unpack, Packed: real steps alone
 Layers
   recurrent     GRU, LSTM, LSTMState, Bidirectional, Stacked, unroll, reset_rows
-  step by step  Dense, Activation, Dropout, LayerNorm, BatchNorm
+  step by step  Dense, Activation, Dropout, LayerNorm (these of vectors [B, D], too), BatchNorm
   over time     Conv1D, average_pool1d, max_pool1d, mean_pool, max_pool, SqueezeExcite
   attention     masked_softmax, AttentionPool, SelfAttention
   together      Sequential, Residual

@@ -95,6 +95,8 @@ def float_dtype(name: str, value: str | tf.DType) -> tf.DType:
 def lengths(value: TensorLike, batch: TensorLike | None = None,
             maxlen: TensorLike | None = None) -> tf.Tensor:
     """`lengths` as int32 [B], checked: 0 <= lengths <= maxlen, one for each of `batch` rows."""
+    if value is None:
+        raise TypeError('lengths must be int32 or int64 [B], got None.')
     if not tf.is_tensor(value):
         value = np.asarray(value)
         if value.size == 0:

@@ -29,9 +29,7 @@ def real_only(inputs: TensorLike, lengths: TensorLike, input_size: int | None = 
       TypeError: If a dtype does not fit.
       tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
     """
-    inputs = checks.floating('inputs', inputs, 'B, T, D', dtype=dtype)
-    if input_size is not None:
-        checks.axis_size('inputs', inputs, -1, input_size, 'input_size')
+    inputs = _operand(inputs, 'B, T, D', input_size, dtype)
     maxlen = tf.shape(inputs)[1]
     lengths = checks.lengths(lengths, batch=tf.shape(inputs)[0], maxlen=maxlen)
     mask = sequence_mask(lengths, maxlen)
@@ -39,11 +37,43 @@ def real_only(inputs: TensorLike, lengths: TensorLike, input_size: int | None = 
     return tf.where(mask[:, :, None], inputs, tf.zeros([], inputs.dtype)), lengths, mask
 
 
+def steps_or_vectors(inputs: TensorLike, lengths: TensorLike | None, input_size: int | None = None,
+                     dtype: tf.DType | None = None) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """The operands of a layer that works step by step, and so takes what has no time axis, too.
+
+    Args:
+      inputs: float [B, T, D]; or float [B, D], vectors.
+      lengths: int32 [B]. Time steps, 0 <= lengths <= T; None for vectors.
+      input_size, dtype: As of `real_only`.
+
+    Returns:
+      (inputs with zeros at padded steps, mask bool [B, T]); (inputs, None) for vectors.
+
+    Raises:
+      As `real_only`.
+    """
+    if lengths is not None:
+        inputs, _, mask = real_only(inputs, lengths, input_size, dtype)
+        return inputs, mask
+    inputs = tf.convert_to_tensor(inputs)
+    if inputs.shape.rank == 3:
+        raise ValueError('inputs [B, T, D] need lengths, int32 [B]: which of their steps are real? '
+                         f'Only vectors [B, D] go without; got shape {checks.shown(inputs.shape)}.')
+    return _operand(inputs, 'B, D', input_size, dtype), None
+
+
 def mean_over_time(inputs: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
     """Average of real steps [B, D], of inputs that `real_only` returned; summed in float32."""
     wide = tf.cast(inputs, tf.float32) if inputs.dtype.size < 4 else inputs
     count = tf.cast(lengths[:, None], wide.dtype)
     return tf.cast(tf.math.divide_no_nan(tf.reduce_sum(wide, axis=1), count), inputs.dtype)
+
+
+def _operand(inputs, legend, input_size, dtype):
+    inputs = checks.floating('inputs', inputs, legend, dtype=dtype)
+    if input_size is not None:
+        checks.axis_size('inputs', inputs, -1, input_size, 'input_size')
+    return inputs
 
 
 def rounded(inputs: TensorLike, dtype: str | tf.DType) -> tf.Tensor:

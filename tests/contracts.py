@@ -58,6 +58,11 @@ def _concat_time(module, arrays, lengths):
     return seqmask.concat_time(arrays['inputs'], lengths, arrays['inputs'], lengths)[:1]
 
 
+def vectors(rng, batch, maxlen, dtype):
+    """What has no time axis: `vectors` [B, 3]."""
+    return {'vectors': rng.normal(size=[batch, 3]).astype(dtype)}
+
+
 MASKING = [
     Contract('apply_mask',
              call=lambda _, a, n: [seqmask.apply_mask(a['inputs'], mask_of(a['inputs'], n))],
@@ -476,6 +481,14 @@ def _residual_shortcut(dtype):
                             shortcut=seqmask.Dense(3, 2, dtype=dtype, seed=1))
 
 
+def _of_vectors(name, make, oracle):
+    """The contract of a layer that takes vectors without lengths, too: nothing but its own row."""
+    return Contract(f'{name}[vectors]', make=lambda dtype: _shaken(make(dtype)),
+                    call=lambda layer, a, _: [layer(a['vectors'])],
+                    reference=lambda weights, a: [oracle(a['vectors'][None], weights)[0]],
+                    kinds=('sequence',), arrays=vectors, per_sequence=('vectors',))
+
+
 def _threaded(name, make, oracle, variant=''):
     """A contract of a layer that returns (outputs, lengths)."""
     return dataclasses.replace(_layer(name, make, oracle, variant),
@@ -517,6 +530,17 @@ LAYERS = [
     _threaded('Residual', _residual_shortcut, lambda x, weights: sum(
         reference.dense(x, reference.part(weights, way)) for way in ['layer', 'shortcut']),
         'shortcut'),
+]
+
+
+VECTORS = [
+    _of_vectors('Dense', lambda dtype: seqmask.Dense(3, 2, dtype=dtype, seed=0), reference.dense),
+    _of_vectors('LayerNorm', lambda dtype: seqmask.LayerNorm(3, dtype=dtype), reference.layer_norm),
+    _of_vectors('Activation', lambda dtype: seqmask.Activation(tf.nn.softmax),
+                lambda x, _: reference.softmax(x)),
+    _of_vectors('Dropout', lambda dtype: seqmask.Dropout(0.5, seed=0), lambda x, _: x),
+    _of_vectors('data.Standardizer', lambda dtype: _standardizer(dtype),
+                lambda x, _: (x - MEAN) / SCALE),
 ]
 
 
@@ -782,7 +806,7 @@ MODELS = [
                     (1 + 3) * reference.focal(logits, labels, gamma=1.5, alpha=3 / (1 + 3))),
 ]
 
-CONTRACTS = [*MASKING, *LOSSES, *METRICS, *RECURRENT, *LAYERS, *WINDOWED, *DATA, *MODELS]
+CONTRACTS = [*MASKING, *LOSSES, *METRICS, *RECURRENT, *LAYERS, *VECTORS, *WINDOWED, *DATA, *MODELS]
 
 # Public names that take lengths or a mask and are not operations on [B, T, ...] values.
 EXEMPT = {

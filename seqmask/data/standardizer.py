@@ -13,7 +13,7 @@ from seqmask.data.moments import Moments, chunks
 from seqmask.data.sequences import Sequences
 from seqmask.data.stream import Stream
 from seqmask.masking import apply_mask
-from seqmask.operands import real_only
+from seqmask.operands import real_only, steps_or_vectors
 
 KINDS = ('standard', 'minmax')
 
@@ -22,6 +22,7 @@ class Standardizer(tf.Module):
     """Moves and scales each feature by the statistics of the data it was fitted to.
 
     out[b, t] = (inputs[b, t] - mean) / scale   for t < lengths[b];   0 after it
+    out[b] = (inputs[b] - mean) / scale for vectors, which have no time axis and no lengths
 
     As its variables are no trainable ones but part of the module, they are in checkpoints of a
     model that holds it, and in what is exported.
@@ -108,24 +109,26 @@ class Standardizer(tf.Module):
         scale = np.where(scale < np.finfo(wide.as_numpy_dtype).tiny, 1.0, scale)
         return cls(mean, scale, dtype=dtype, name=name)
 
-    def __call__(self, inputs: TensorLike, lengths: TensorLike) -> tf.Tensor:
-        """Standardizes the real steps.
+    def __call__(self, inputs: TensorLike, lengths: TensorLike | None = None) -> tf.Tensor:
+        """Standardizes the real steps, or the vectors.
 
         Args:
-          inputs: float [B, T, D]. Values at padded steps are ignored, NaN included.
-          lengths: int32 [B]. Time steps, 0 <= lengths <= T.
+          inputs: float [B, T, D], values at padded steps are ignored, NaN included; or float
+            [B, D], vectors.
+          lengths: int32 [B]. Time steps, 0 <= lengths <= T; None for vectors.
 
         Returns:
-          float [B, T, D], 0 at padded steps.
+          float [B, T, D], 0 at padded steps; or float [B, D].
 
         Raises:
-          ValueError: If a rank or a static size does not fit.
+          ValueError: If a rank or a static size does not fit, or [B, T, D] come without lengths.
           TypeError: If a dtype does not fit.
           tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
         """
-        inputs, _, mask = real_only(inputs, lengths, self.input_size, self.dtype)
+        inputs, mask = steps_or_vectors(inputs, lengths, self.input_size, self.dtype)
         x = tf.cast(inputs, self.mean.dtype)
-        return apply_mask(tf.cast((x - self.mean) / self.scale, self.dtype), mask)
+        outputs = tf.cast((x - self.mean) / self.scale, self.dtype)
+        return outputs if mask is None else apply_mask(outputs, mask)
 
     def inverse(self, outputs: TensorLike, lengths: TensorLike) -> tf.Tensor:
         """Undoes a call: predictions in the units of the data.

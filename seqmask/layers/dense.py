@@ -7,13 +7,14 @@ import tensorflow as tf
 from seqmask import checks, noise
 from seqmask.checks import TensorLike
 from seqmask.masking import apply_mask
-from seqmask.operands import real_only
+from seqmask.operands import steps_or_vectors
 
 
 class Dense(tf.Module):
-    """A linear map of each step.
+    """A linear map of each step, or of each vector.
 
     out[b, t] = inputs[b, t] W + b for t < lengths[b];   0 after it
+    out[b] = inputs[b] W + b for vectors, which have no time axis and no lengths
 
     Variables: `kernel` [D, output_size] (Glorot uniform), `bias` [output_size] (zeros).
 
@@ -28,6 +29,8 @@ class Dense(tf.Module):
     TensorShape([3])
     >>> dense(tf.zeros([1, 2, 2]), tf.constant([1])).numpy().tolist()
     [[[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]]
+    >>> dense(tf.zeros([1, 2])).numpy().tolist()
+    [[1.0, 1.0, 1.0]]
     """
 
     def __init__(self, input_size: int, output_size: int, *, dtype: str | tf.DType = 'float32',
@@ -41,20 +44,22 @@ class Dense(tf.Module):
                                   name='kernel')
         self.bias = tf.Variable(tf.zeros([output_size], self.dtype), name='bias')
 
-    def __call__(self, inputs: TensorLike, lengths: TensorLike) -> tf.Tensor:
-        """Maps the real steps.
+    def __call__(self, inputs: TensorLike, lengths: TensorLike | None = None) -> tf.Tensor:
+        """Maps the real steps, or the vectors.
 
         Args:
-          inputs: float [B, T, D]. Values at padded steps are ignored, NaN included.
-          lengths: int32 [B]. Time steps, 0 <= lengths <= T.
+          inputs: float [B, T, D], values at padded steps are ignored, NaN included; or float
+            [B, D], vectors.
+          lengths: int32 [B]. Time steps, 0 <= lengths <= T; None for vectors.
 
         Returns:
-          float [B, T, output_size], 0 at padded steps.
+          float [B, T, output_size], 0 at padded steps; or float [B, output_size].
 
         Raises:
-          ValueError: If a rank or a static size does not fit.
+          ValueError: If a rank or a static size does not fit, or [B, T, D] come without lengths.
           TypeError: If a dtype does not fit.
           tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
         """
-        inputs, _, mask = real_only(inputs, lengths, self.input_size, self.dtype)
-        return apply_mask(tf.tensordot(inputs, self.kernel, 1) + self.bias, mask)
+        inputs, mask = steps_or_vectors(inputs, lengths, self.input_size, self.dtype)
+        outputs = tf.tensordot(inputs, self.kernel, 1) + self.bias
+        return outputs if mask is None else apply_mask(outputs, mask)

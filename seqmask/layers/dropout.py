@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from seqmask import checks, noise
 from seqmask.checks import TensorLike
-from seqmask.operands import real_only
+from seqmask.operands import steps_or_vectors
 
 
 class Dropout(tf.Module):
@@ -18,6 +18,7 @@ class Dropout(tf.Module):
     for t < lengths[b];   0 after it. With per='element', every element draws its own m; with
     per='sequence', all steps of a sequence share one (Gal and Ghahramani, 2016); with per='step',
     all features of a step do: whole steps go missing, and the layers above learn from the others.
+    Vectors have no time axis and no lengths: each is a sequence of one step.
 
     Args:
       rate: Share of the features dropped, in [0, 1).
@@ -40,27 +41,28 @@ class Dropout(tf.Module):
         if rate:
             self._noise = noise.generator(noise.seeds(seed, 1)[0])
 
-    def __call__(self, inputs: TensorLike, lengths: TensorLike, *,
+    def __call__(self, inputs: TensorLike, lengths: TensorLike | None = None, *,
                  training: bool = False) -> tf.Tensor:
-        """Drops features of the real steps when training.
+        """Drops features of the real steps, or of the vectors, when training.
 
         Args:
-          inputs: float [B, T, D]. Values at padded steps are ignored, NaN included.
-          lengths: int32 [B]. Time steps, 0 <= lengths <= T.
+          inputs: float [B, T, D], values at padded steps are ignored, NaN included; or float
+            [B, D], vectors.
+          lengths: int32 [B]. Time steps, 0 <= lengths <= T; None for vectors.
           training: Whether to drop.
 
         Returns:
-          float [B, T, D], 0 at padded steps.
+          float [B, T, D], 0 at padded steps; or float [B, D].
 
         Raises:
-          ValueError: If a rank or a static size does not fit.
+          ValueError: If a rank or a static size does not fit, or [B, T, D] come without lengths.
           TypeError: If a dtype does not fit.
           tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
         """
-        inputs, _, _ = real_only(inputs, lengths)
+        inputs, _ = steps_or_vectors(inputs, lengths)
         if not training or not self.rate:
             return inputs
-        batch, maxlen, width = tf.unstack(tf.shape(inputs))
-        shape = {'element': [batch, maxlen, width], 'sequence': [batch, 1, width],
-                 'step': [batch, maxlen, 1]}[self.per]
+        batch, *steps, width = tf.unstack(tf.shape(inputs))
+        shape = {'element': [batch, *steps, width], 'sequence': [batch, *[1] * len(steps), width],
+                 'step': [batch, *steps, 1]}[self.per]
         return inputs * noise.dropout_mask(self._noise, shape, self.rate, inputs.dtype)

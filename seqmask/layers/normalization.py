@@ -7,7 +7,7 @@ import tensorflow as tf
 from seqmask import checks
 from seqmask.checks import TensorLike
 from seqmask.masking import apply_mask
-from seqmask.operands import real_only
+from seqmask.operands import real_only, steps_or_vectors
 
 
 class BatchNorm(tf.Module):
@@ -132,7 +132,8 @@ class LayerNorm(tf.Module):
 
     out[b, t] = gamma (x[b, t] - mean) / sqrt(variance + epsilon) + beta      for t < lengths[b]
 
-    and 0 after it; mean and variance are those of the D features of x[b, t].
+    and 0 after it; mean and variance are those of the D features of x[b, t]. Vectors x[b], which
+    have no time axis and no lengths, likewise.
 
     Variables: `gamma`, `beta`, float32 [D] (float64 for float64).
 
@@ -157,19 +158,31 @@ class LayerNorm(tf.Module):
         self.gamma = tf.Variable(tf.ones([input_size], _wide(self.dtype)), name='gamma')
         self.beta = tf.Variable(tf.zeros([input_size], _wide(self.dtype)), name='beta')
 
-    def __call__(self, inputs: TensorLike, lengths: TensorLike) -> tf.Tensor:
-        """Normalises the real steps.
+    def __call__(self, inputs: TensorLike, lengths: TensorLike | None = None) -> tf.Tensor:
+        """Normalises the real steps, or the vectors.
 
-        Args and returns: As of `BatchNorm`.
+        Args:
+          inputs: float [B, T, D], values at padded steps are ignored, NaN included; or float
+            [B, D], vectors.
+          lengths: int32 [B]. Time steps, 0 <= lengths <= T; None for vectors.
+
+        Returns:
+          float [B, T, D], 0 at padded steps; or float [B, D].
+
+        Raises:
+          As `BatchNorm`, and ValueError if [B, T, D] come without lengths.
         """
-        inputs, _, mask = real_only(inputs, lengths, self.input_size, self.dtype)
+        inputs, mask = steps_or_vectors(inputs, lengths, self.input_size, self.dtype)
         x = tf.cast(inputs, self.gamma.dtype)
         centred = x - tf.reduce_mean(x, axis=-1, keepdims=True)
         variance = tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True)
-        # At padded steps the variance is 0; without epsilon that is a pole.
-        variance = apply_mask(variance + self.epsilon, mask, fill=1)
+        variance += self.epsilon
+        if mask is not None:
+            # At padded steps the variance is 0; without epsilon that is a pole.
+            variance = apply_mask(variance, mask, fill=1)
         outputs = self.gamma * centred * tf.math.rsqrt(variance) + self.beta
-        return apply_mask(tf.cast(outputs, self.dtype), mask)
+        outputs = tf.cast(outputs, self.dtype)
+        return outputs if mask is None else apply_mask(outputs, mask)
 
 
 def _wide(dtype):

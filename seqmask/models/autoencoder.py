@@ -252,7 +252,7 @@ class SequenceAutoencoder(tf.Module):
         directions = top if isinstance(self.encoder.layers[-1], Bidirectional) else (top,)
         # An LSTM's output is the hidden part of its state, a GRU's the whole of it.
         codes = tf.concat([getattr(state, 'hidden', state) for state in directions], axis=-1)
-        return codes if self.to_code is None else _of_vectors(self.to_code, codes)
+        return codes if self.to_code is None else self.to_code(codes)
 
     def _decode(self, codes, lengths, maxlen, targets, training):
         inputs = repeat(codes, lengths, maxlen)
@@ -277,14 +277,9 @@ class SequenceAutoencoder(tf.Module):
         def cell(code, state):
             frame, state = state
             output, state = self.decoder.step(tf.concat([code, frame], axis=-1), state)
-            frame = _of_vectors(self.to_frame, output)
+            frame = self.to_frame(output)
             return frame, (frame, state)
 
         batch = tf.shape(inputs)[0]
         nothing = tf.zeros([batch, self.input_size], self.dtype)
         return unroll(cell, inputs, lengths, (nothing, self.decoder.initial_state(batch)))[0]
-
-
-def _of_vectors(layer, vectors):
-    """A layer's outputs for vectors [B, ...]: each a sequence of one step."""
-    return layer(vectors[:, None], tf.ones(tf.shape(vectors)[:1], tf.int32))[:, 0]

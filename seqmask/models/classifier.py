@@ -140,9 +140,7 @@ class SequenceClassifier(tf.Module):
             pooled.append(self._pool(outputs, lengths, states[-1]))
         if self.convolutions is not None:
             pooled.append(mean_pool(*self.convolutions(inputs, lengths, training=training)))
-        vectors = tf.concat(pooled, axis=-1)[:, None]        # a sequence of one step each
-        one = tf.ones(tf.shape(vectors)[:1], tf.int32)
-        return self.to_logits(self.dropout(vectors, one, training=training), one)[:, 0]
+        return self.to_logits(self.dropout(tf.concat(pooled, axis=-1), training=training))
 
     def _pool(self, outputs, lengths, state):
         if self.pool == 'last':

@@ -216,11 +216,9 @@ class EventDetector(tf.Module):
           TypeError: If a dtype does not fit.
         """
         x_t = checks.floating('x_t', x_t, 'B, D')
-        batch = tf.shape(x_t)[0]
-        self.initial_state(batch)       # refuses what is not causal
-        one = tf.ones([batch], tf.int32)
+        self.initial_state(1)           # refuses what is not causal
         if self.standardizer is not None:
-            x_t = self.standardizer(x_t[:, None], one)[:, 0]
+            x_t = self.standardizer(x_t, None)
         output, new = rounded(x_t, self.dtype), []
         if self.recurrent is not None:
             output, new = self.recurrent.step(output, state)
@@ -228,7 +226,7 @@ class EventDetector(tf.Module):
             added, seen = convolution.step(output, state[index])
             output = tf.nn.relu(added) + (output if index else 0)
             new.append(seen)
-        return self.to_logit(output[:, None], one)[:, 0, 0], tuple(new)
+        return self.to_logit(output)[:, 0], tuple(new)
 
     def loss(self, batch: dict[str, tf.Tensor], training: bool) -> Tally:
         """The loss per real step, as `training.Trainer` takes it: `EventDetector.loss`.

@@ -39,7 +39,8 @@ class SequenceLabeller(tf.Module):
       recurrent_dropout: Share of the hidden units dropped inside the recurrence in training.
       implementation: As of `GRU` and `LSTM`.
       standardizer: Called first, as (inputs, lengths), such as a `data.Standardizer` or
-        `data.standardize_sequences`; None for none. What it holds is saved with the model.
+        `data.standardize_sequences`; by `step` as ([B, D], None). None for none. What it holds is
+        saved with the model.
       dtype: Of weights, inputs and logits; float32 inputs are rounded to bfloat16 or float16.
       seed: int; the same seed gives the same weights and the same dropout.
 
@@ -163,11 +164,10 @@ class SequenceLabeller(tf.Module):
         """
         self.initial_state(1)           # refuses what sees steps to come
         x_t = checks.floating('x_t', x_t, 'B, D')
-        one = tf.ones([tf.shape(x_t)[0]], tf.int32)
         if self.standardizer is not None:
-            x_t = self.standardizer(x_t[:, None], one)[:, 0]
+            x_t = self.standardizer(x_t, None)
         output, state = self.recurrent.step(rounded(x_t, self.dtype), state)
-        return self.to_logits(output[:, None], one)[:, 0], state
+        return self.to_logits(output), state
 
     def chunk_loss(self, batch: dict[str, tf.Tensor], state: tuple,
                    training: bool) -> tuple[Tally, tuple]:

@@ -280,9 +280,8 @@ class RatingAutoencoder(tf.Module):
             terms += tf.gather(rows[1], place)
         total = tf.math.unsorted_segment_sum(terms, row, batch)                      # [B, H]
         code = self.activation(total / tf.sqrt(count + 1)[:, None] + self.bias)
-        one = tf.cast(count > 0, tf.int32)
         for layer in self.hidden:
-            code = self.activation(layer(code[:, None], one)[:, 0])
+            code = self.activation(layer(code))
         return apply_mask(code, count > 0), self.mean + above, rows
 
     def _decode(self, code, base, columns, scored):
