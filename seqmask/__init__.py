@@ -11,7 +11,7 @@ What stands at a padded step?
   apply_mask, mask_gradient, last_relevant, reverse, repeat, concat_time, crop, to_ragged,
   from_ragged; pack, unpack, Packed: real steps alone
 Layers
-  recurrent     GRU, LSTM, LSTMState, Bidirectional, Stacked, unroll, reset_rows
+  recurrent     GRU, LSTM, LSTMState, MGU, Bidirectional, Stacked, unroll, reset_rows
   step by step  Dense, Activation, Dropout, LayerNorm (these of vectors [B, D], too), BatchNorm
   over time     Conv1D, average_pool1d, max_pool1d, mean_pool, max_pool, SqueezeExcite
   attention     masked_softmax, AttentionPool, SelfAttention
@@ -36,8 +36,8 @@ version is `__version__`.
 """
 
 from seqmask import data, datasets, export, keras, losses, metrics, models, training
-from seqmask.layers import (GRU, LSTM, Activation, AttentionPool, BatchNorm, Bidirectional, Conv1D,
-                            Dense, Dropout, LayerNorm, LSTMState, Residual, SelfAttention,
+from seqmask.layers import (GRU, LSTM, MGU, Activation, AttentionPool, BatchNorm, Bidirectional,
+                            Conv1D, Dense, Dropout, LayerNorm, LSTMState, Residual, SelfAttention,
                             Sequential, SqueezeExcite, Stacked, average_pool1d, masked_softmax,
                             max_pool, max_pool1d, mean_pool, reset_rows, unroll)
 from seqmask.lengths import (count_used_frames, lengths_from_features, lengths_from_mask,
@@ -50,11 +50,11 @@ from seqmask.version import __version__
 
 __all__ = [
     'Activation', 'AttentionPool', 'BatchNorm', 'Bidirectional', 'Conv1D', 'Dense', 'Dropout',
-    'GRU', 'LSTM', 'LSTMState', 'LayerNorm', 'Packed', 'Residual', 'SelfAttention', 'Sequential',
-    'SqueezeExcite', 'Stacked', 'Tally', '__version__', 'apply_mask', 'average_pool1d',
-    'concat_time', 'count_used_frames', 'crop', 'data', 'datasets', 'export', 'from_ragged',
-    'keras', 'last_relevant', 'lengths_from_features', 'lengths_from_mask', 'losses',
-    'mask_gradient', 'masked_softmax', 'max_pool', 'max_pool1d', 'mean_pool', 'metrics', 'models',
-    'move_padding_right', 'pack', 'repeat', 'reset_rows', 'reverse', 'sequence_mask', 'to_ragged',
-    'training', 'unpack', 'unroll',
+    'GRU', 'LSTM', 'LSTMState', 'LayerNorm', 'MGU', 'Packed', 'Residual', 'SelfAttention',
+    'Sequential', 'SqueezeExcite', 'Stacked', 'Tally', '__version__', 'apply_mask',
+    'average_pool1d', 'concat_time', 'count_used_frames', 'crop', 'data', 'datasets', 'export',
+    'from_ragged', 'keras', 'last_relevant', 'lengths_from_features', 'lengths_from_mask',
+    'losses', 'mask_gradient', 'masked_softmax', 'max_pool', 'max_pool1d', 'mean_pool',
+    'metrics', 'models', 'move_padding_right', 'pack', 'repeat', 'reset_rows', 'reverse',
+    'sequence_mask', 'to_ragged', 'training', 'unpack', 'unroll',
 ]

@@ -326,6 +326,10 @@ def _lstm(dtype, how):
     return seqmask.LSTM(3, 2, dtype=dtype, implementation=how, seed=0)
 
 
+def _mgu(dtype, how):
+    return seqmask.MGU(3, 2, dtype=dtype, implementation=how, seed=0)
+
+
 def _reference_gru_before(x, weights, state, **options):
     return reference.gru(x, weights, state, reset_after=False, **options)
 
@@ -342,6 +346,27 @@ def _reference_both_ways(x, weights, states=None, reverse=False):
             x, reference.part(weights, 'forward'), lstm_state, reverse),
         lambda x, reverse: reference.gru(
             x, reference.part(weights, 'backward'), gru_state, reverse), reverse)
+
+
+def _mgu_both_ways(dtype, how):
+    return seqmask.Bidirectional(_mgu(dtype, how), _mgu(dtype, how))
+
+
+def _reference_mgu_both_ways(x, weights, states=None, reverse=False):
+    forward, backward = (lambda x, reverse, way=way: reference.mgu(
+        x, reference.part(weights, way), reverse=reverse) for way in ('forward', 'backward'))
+    return reference.bidirectional(x, forward, backward, reverse)
+
+
+def _mgu_stack(dtype, how):
+    return seqmask.Stacked([_mgu_both_ways(dtype, how), seqmask.MGU(
+        2 + 2, 2, dtype=dtype, implementation=how, seed=1)])
+
+
+def _reference_mgu_stack(x, weights, states=None):
+    outputs, below = _reference_mgu_both_ways(x, reference.part(weights, 'layers/0'))
+    outputs, above = reference.mgu(outputs, reference.part(weights, 'layers/1'))
+    return outputs, (below, above)
 
 
 def _stack(dtype, how):
@@ -396,10 +421,13 @@ RECURRENT = [
       for name, first, make, oracle, sizes in [
           ('GRU', '', _gru, reference.gru, (2,)),
           ('GRU', 'reset before', _gru_before, _reference_gru_before, (2,)),
-          ('LSTM', '', _lstm, reference.lstm, (2, 2))]
+          ('LSTM', '', _lstm, reference.lstm, (2, 2)),
+          ('MGU', '', _mgu, reference.mgu, (2,))]
       for reverse, started in [(False, False), (True, False), (False, True)]
-      for how in IMPLEMENTATIONS),
+      for how in (['graph'] if make is _mgu else IMPLEMENTATIONS)),
     _recurrent('Bidirectional', _both_ways, _reference_both_ways, sizes=(2, 2, 2)),
+    _recurrent('Bidirectional', _mgu_both_ways, _reference_mgu_both_ways, 'mgu', sizes=(2, 2)),
+    _recurrent('Stacked', _mgu_stack, _reference_mgu_stack, 'mgu', sizes=(2, 2, 2)),
     _recurrent('Stacked', _stack, _reference_stack, sizes=(2, 2, 2, 3)),
     *(_recurrent('Stacked', _stack, _reference_stack, f'reverse, {how}', sizes=(2, 2, 2, 3),
                  implementation=how, reverse=True) for how in IMPLEMENTATIONS),

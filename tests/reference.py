@@ -74,6 +74,19 @@ def gru(x, weights, state=None, reverse=False, reset_after=True):
     return unroll(cell, x, np.zeros(hidden_size) if state is None else state, hidden_size, reverse)
 
 
+def mgu(x, weights, state=None, reverse=False):
+    (W_f, W_g), (U_f, U_g), (b_f, b_g) = (np.split(weights[name], 2, axis=-1) for name in (
+        'kernel', 'recurrent_kernel', 'bias'))
+
+    def cell(x_t, h_tm1):
+        f = sigmoid(x_t @ W_f + h_tm1 @ U_f + b_f)
+        g = np.tanh(x_t @ W_g + (f * h_tm1) @ U_g + b_g)
+        h_t = (1 - f) * h_tm1 + f * g
+        return h_t, h_t
+
+    return unroll(cell, x, np.zeros(len(U_f)) if state is None else state, len(U_f), reverse)
+
+
 def bidirectional(x, forward, backward, reverse=False):
     """`forward` and `backward`: (x, reverse=) -> (outputs, final state)."""
     forward_outputs, forward_state = forward(x, reverse=reverse)

@@ -1,10 +1,11 @@
-"""Dropout, as a layer and inside of GRU and LSTM."""
+"""Dropout, as a layer and inside of recurrent layers."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import seqmask
+from recurrent_layers import every_cell
 
 LENGTHS = [5, 0, 3, 1]
 B, T, D, H = 4, 5, 30, 20
@@ -123,14 +124,8 @@ def test_calls_that_do_not_fit_are_errors(inputs, lengths, error, message):
         seqmask.Dropout(0.5)(inputs, lengths, training=True)
 
 
-# Inside of GRU and LSTM
+# Inside of recurrent layers
 
-MAKERS = {
-    'gru': seqmask.GRU,
-    'gru reset before': lambda *args, **k: seqmask.GRU(*args, reset_after=False, **k),
-    'lstm': seqmask.LSTM,
-}
-every_cell = pytest.mark.parametrize('make', MAKERS.values(), ids=MAKERS)
 KINDS = {'inputs': {'dropout': 0.5}, 'state': {'recurrent_dropout': 0.5},
          'both': {'dropout': 0.5, 'recurrent_dropout': 0.5}}
 every_kind = pytest.mark.parametrize('options', KINDS.values(), ids=KINDS)

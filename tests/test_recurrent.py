@@ -1,20 +1,14 @@
-"""GRU and LSTM: when they stop, what they carry, how they stream."""
+"""Recurrent layers: when they stop, what they carry, how they stream."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import seqmask
+from recurrent_layers import every_cell, num_gates
 
 LENGTHS = [4, 0, 6, 1, 6, 2]
 B, T, D, H = 6, 6, 3, 4
-
-MAKERS = {
-    'gru': seqmask.GRU,
-    'gru reset before': lambda *args, **k: seqmask.GRU(*args, reset_after=False, **k),
-    'lstm': seqmask.LSTM,
-}
-every_cell = pytest.mark.parametrize('make', MAKERS.values(), ids=MAKERS)
 
 
 def inputs_of(rng, batch=B, maxlen=T, dtype='float32'):
@@ -230,12 +224,20 @@ def test_half_precision_is_near_single_precision(make, dtype, compiled, rng):
     assert_close([tf.cast(f, tf.float32) for f in found], wanted, rtol=0.1, atol=0.1)
 
 
+def test_auto_takes_the_graph_where_a_cell_has_no_kernel(rng):
+    layer, graph = (seqmask.MGU(D, H, implementation=how, seed=0) for how in ('auto', 'graph'))
+    inputs = inputs_of(rng)
+    assert_equal(layer(inputs, LENGTHS), graph(inputs, LENGTHS))
+    traced = tf.function(layer).get_concrete_function(inputs, tf.constant(LENGTHS))
+    assert not [op for op in traced.graph.get_operations() if op.type.startswith('Seqmask')]
+
+
 # Weights and seeds
 
 @every_cell
 def test_variables_exist_at_construction(make):
     layer = make(D, H)
-    gates = 4 if make is seqmask.LSTM else 3
+    gates = num_gates(make)
     bias = [2, gates * H] if make is seqmask.GRU else [gates * H]
     assert {v.name: v.shape.as_list() for v in layer.trainable_variables} == {
         'kernel:0': [D, gates * H], 'recurrent_kernel:0': [H, gates * H], 'bias:0': bias}

@@ -1,18 +1,12 @@
-"""What GRU and LSTM refuse, and how they say it."""
+"""What recurrent layers refuse, and how they say it."""
 
 import pytest
 import tensorflow as tf
 
 import seqmask
+from recurrent_layers import every_cell
 
 D, H = 3, 4
-
-MAKERS = {
-    'gru': seqmask.GRU,
-    'gru reset before': lambda *args, **k: seqmask.GRU(*args, reset_after=False, **k),
-    'lstm': seqmask.LSTM,
-}
-every_cell = pytest.mark.parametrize('make', MAKERS.values(), ids=MAKERS)
 
 
 @every_cell
@@ -99,6 +93,12 @@ def test_steps_that_do_not_fit_are_errors(make):
 def test_layers_that_cannot_be_are_errors(make, options, error, message):
     with pytest.raises(error, match=message):
         make(**{'input_size': D, 'hidden_size': H, **options})
+
+
+def test_a_cell_without_a_kernel_says_so():
+    with pytest.raises(ValueError, match="implementation='kernel' has no MGU: choose 'graph' or "
+                                         "'auto'"):
+        seqmask.MGU(D, H, implementation='kernel')
 
 
 def test_reset_rows_refuses():

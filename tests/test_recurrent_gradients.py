@@ -1,4 +1,4 @@
-"""Gradients of GRU and LSTM: compiled, twice, and how they are formed."""
+"""Gradients of recurrent layers: compiled, twice, and how they are formed."""
 
 import collections
 
@@ -7,17 +7,12 @@ import pytest
 import tensorflow as tf
 
 import seqmask
+from recurrent_layers import every_cell, num_gates
 
 D, H = 3, 2
 LENGTHS = [3, 0, 4, 1]
 B, T = 4, 4
 
-MAKERS = {
-    'gru': seqmask.GRU,
-    'gru reset before': lambda *args, **k: seqmask.GRU(*args, reset_after=False, **k),
-    'lstm': seqmask.LSTM,
-}
-every_cell = pytest.mark.parametrize('make', MAKERS.values(), ids=MAKERS)
 RUNS = {'eager': lambda f: f, 'graph': tf.function,
         'xla': lambda f: tf.function(f, jit_compile=True)}
 
@@ -162,7 +157,7 @@ def traced_gradient(layer, loop):
 @every_cell
 def test_weight_gradients_are_formed_outside_the_loop(make):
     layer = make(D, H, implementation='graph', seed=0)
-    gates = 4 if make is seqmask.LSTM else 3
+    gates = num_gates(make)
     assert products(traced_gradient(layer, layer)) == {
         (False, ''): gates,         # x W, for all steps at once
         (True, ''): gates,          # h U, forward

@@ -14,12 +14,22 @@ import typing
 
 import tensorflow as tf
 
-_d_sigmoid = tf.raw_ops.SigmoidGrad     # (y, dy) -> dy y (1 - y)
-_d_tanh = tf.raw_ops.TanhGrad           # (y, dy) -> dy (1 - y^2)
+d_sigmoid = tf.raw_ops.SigmoidGrad     # (y, dy) -> dy y (1 - y)
+d_tanh = tf.raw_ops.TanhGrad           # (y, dy) -> dy (1 - y^2)
 
 
 class Cell(typing.NamedTuple):
-    """One step of a recurrence; see the module's docstring."""
+    """One step of a recurrence; see the module's docstring.
+
+    Attributes:
+      name: As the C++ kernels call it.
+      num_gates: Gates that the input has a share of: parts of the weights.
+      num_states: Tensors of the state.
+      num_saved: Tensors that `forward` keeps for `backward`.
+      num_d_gates: Gradients that `backward` returns: one a gate, in their order, then any that only
+        `weight_gradients` needs.
+      has_kernel: Whether the C++ kernels know it.
+    """
     name: str
     num_gates: int
     num_states: int
@@ -28,20 +38,22 @@ class Cell(typing.NamedTuple):
     forward: typing.Callable
     backward: typing.Callable
     weight_gradients: typing.Callable
+    has_kernel: bool = False
 
 
-def _dropped(h, m):
+def dropped(h, m):
+    """The state that the gates see."""
     return h if m is None else h * m
 
 
-def _product(a, b):
-    """a b^T, the way back through a product with b."""
-    return tf.matmul(a, b, transpose_b=True)
+def d_left(d_product, b):
+    """The gradient to a of a product a b."""
+    return tf.matmul(d_product, b, transpose_b=True)
 
 
-def _weight(a, d_b):
-    """a^T d_b, the gradient of the weight between a and b."""
-    return tf.matmul(a, d_b, transpose_a=True)
+def d_right(a, d_product):
+    """The gradient to b of a product a b."""
+    return tf.matmul(a, d_product, transpose_a=True)
 
 
 def _lstm_forward(x, state, U, m):
@@ -50,7 +62,7 @@ def _lstm_forward(x, state, U, m):
     i, f, o = sigmoid(x + h_tm1 U) each;  g = tanh(x + h_tm1 U);  c = f c_tm1 + i g;  h = o tanh(c)
     """
     h_tm1, c_tm1 = state
-    d = _dropped(h_tm1, m)
+    d = dropped(h_tm1, m)
     i, f, g, o = (x_k + tf.matmul(d, U_k) for x_k, U_k in zip(x, U))
     i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
     c = f * c_tm1 + i * g
@@ -61,16 +73,16 @@ def _lstm_forward(x, state, U, m):
 def _lstm_backward(saved, d_state, U, m):
     i, f, g, o, y, c_tm1, _ = saved
     d_h, d_c = d_state
-    d_c += _d_tanh(y=y, dy=d_h * o)
-    d_gates = (_d_sigmoid(y=i, dy=d_c * g), _d_sigmoid(y=f, dy=d_c * c_tm1),
-               _d_tanh(y=g, dy=d_c * i), _d_sigmoid(y=o, dy=d_h * y))
-    d_d = tf.add_n([_product(d_k, U_k) for d_k, U_k in zip(d_gates, U)])
-    return d_gates, (_dropped(d_d, m), d_c * f)
+    d_c += d_tanh(y=y, dy=d_h * o)
+    d_gates = (d_sigmoid(y=i, dy=d_c * g), d_sigmoid(y=f, dy=d_c * c_tm1),
+               d_tanh(y=g, dy=d_c * i), d_sigmoid(y=o, dy=d_h * y))
+    d_d = tf.add_n([d_left(d_k, U_k) for d_k, U_k in zip(d_gates, U)])
+    return d_gates, (dropped(d_d, m), d_c * f)
 
 
 def _lstm_weight_gradients(saved, d_gates):
     d = saved(6)
-    return [_weight(d, d_k) for d_k in d_gates]
+    return [d_right(d, d_k) for d_k in d_gates]
 
 
 def _gru_after_forward(x, state, U, m):
@@ -80,7 +92,7 @@ def _gru_after_forward(x, state, U, m):
     """
     h_tm1, = state
     *U, b = U
-    d = _dropped(h_tm1, m)
+    d = dropped(h_tm1, m)
     z, r = (tf.sigmoid(x_k + tf.matmul(d, U_k)) for x_k, U_k in zip(x[:2], U[:2]))
     u = tf.matmul(d, U[2]) + b
     g = tf.tanh(x[2] + r * u)
@@ -90,17 +102,17 @@ def _gru_after_forward(x, state, U, m):
 def _gru_after_backward(saved, d_state, U, m):
     z, r, g, u, h_tm1, _ = saved
     d_h, = d_state
-    d_g = _d_tanh(y=g, dy=d_h - d_h * z)
-    d_gates = (_d_sigmoid(y=z, dy=d_h * (h_tm1 - g)), _d_sigmoid(y=r, dy=d_g * u), d_g, d_g * r)
+    d_g = d_tanh(y=g, dy=d_h - d_h * z)
+    d_gates = (d_sigmoid(y=z, dy=d_h * (h_tm1 - g)), d_sigmoid(y=r, dy=d_g * u), d_g, d_g * r)
     d_z, d_r, _, d_u = d_gates
-    d_d = tf.add_n([_product(d_k, U_k) for d_k, U_k in zip((d_z, d_r, d_u), U)])
-    return d_gates, (d_h * z + _dropped(d_d, m),)
+    d_d = tf.add_n([d_left(d_k, U_k) for d_k, U_k in zip((d_z, d_r, d_u), U)])
+    return d_gates, (d_h * z + dropped(d_d, m),)
 
 
 def _gru_after_weight_gradients(saved, d_gates):
     d_z, d_r, _, d_u = d_gates
     d = saved(5)
-    return [*(_weight(d, d_k) for d_k in (d_z, d_r, d_u)), tf.reduce_sum(d_u, axis=0)]
+    return [*(d_right(d, d_k) for d_k in (d_z, d_r, d_u)), tf.reduce_sum(d_u, axis=0)]
 
 
 def _gru_before_forward(x, state, U, m):
@@ -109,7 +121,7 @@ def _gru_before_forward(x, state, U, m):
     z, r = sigmoid(x + h_tm1 U) each;  g = tanh(x + (r h_tm1) U);  h = z h_tm1 + (1 - z) g
     """
     h_tm1, = state
-    d = _dropped(h_tm1, m)
+    d = dropped(h_tm1, m)
     z, r = (tf.sigmoid(x_k + tf.matmul(d, U_k)) for x_k, U_k in zip(x[:2], U[:2]))
     e = r * d
     g = tf.tanh(x[2] + tf.matmul(e, U[2]))
@@ -119,21 +131,21 @@ def _gru_before_forward(x, state, U, m):
 def _gru_before_backward(saved, d_state, U, m):
     z, r, g, h_tm1, d, _ = saved
     d_h, = d_state
-    d_g = _d_tanh(y=g, dy=d_h - d_h * z)
-    d_e = _product(d_g, U[2])
-    d_gates = (_d_sigmoid(y=z, dy=d_h * (h_tm1 - g)), _d_sigmoid(y=r, dy=d_e * d), d_g)
-    d_d = d_e * r + _product(d_gates[0], U[0]) + _product(d_gates[1], U[1])
-    return d_gates, (d_h * z + _dropped(d_d, m),)
+    d_g = d_tanh(y=g, dy=d_h - d_h * z)
+    d_e = d_left(d_g, U[2])
+    d_gates = (d_sigmoid(y=z, dy=d_h * (h_tm1 - g)), d_sigmoid(y=r, dy=d_e * d), d_g)
+    d_d = d_e * r + d_left(d_gates[0], U[0]) + d_left(d_gates[1], U[1])
+    return d_gates, (d_h * z + dropped(d_d, m),)
 
 
 def _gru_before_weight_gradients(saved, d_gates):
     d_z, d_r, d_g = d_gates
     d, e = saved(4), saved(5)
-    return [_weight(d, d_z), _weight(d, d_r), _weight(e, d_g)]
+    return [d_right(d, d_z), d_right(d, d_r), d_right(e, d_g)]
 
 
-LSTM = Cell('lstm', 4, 2, 7, 4, _lstm_forward, _lstm_backward, _lstm_weight_gradients)
+LSTM = Cell('lstm', 4, 2, 7, 4, _lstm_forward, _lstm_backward, _lstm_weight_gradients, True)
 GRU_RESET_AFTER = Cell('gru', 3, 1, 6, 4, _gru_after_forward, _gru_after_backward,
-                       _gru_after_weight_gradients)
+                       _gru_after_weight_gradients, True)
 GRU_RESET_BEFORE = Cell('gru_reset_before', 3, 1, 6, 3, _gru_before_forward, _gru_before_backward,
-                        _gru_before_weight_gradients)
+                        _gru_before_weight_gradients, True)

@@ -1,4 +1,4 @@
-"""GRU and LSTM that stop where each sequence stops."""
+"""What recurrent layers share: they stop where each sequence stops."""
 
 from __future__ import annotations
 
@@ -20,13 +20,20 @@ class LSTMState(typing.NamedTuple):
     cell: tf.Tensor
 
 
-class _Recurrent(tf.Module):
-    """What GRU and LSTM share: the call over time; a subclass brings its cell and its weights."""
+class Recurrent(tf.Module):
+    """A cell over time; a subclass brings the cell, its equations and their source.
 
-    def __init__(self, cell: kernels.Cell, bias: tf.Tensor, input_size: int, hidden_size: int, *,
-                 dropout: float, recurrent_dropout: float, implementation: str,
-                 dtype: str | tf.DType, seed: int | None,
-                 weights: Sequence[tf.Variable | tf.Tensor] | None, name: str | None):
+    Variables: `kernel` [D, G H] (Glorot uniform), `recurrent_kernel` [H, G H] (orthogonal), `bias`
+    [G H] or [2, G H], gate by gate, G being the number of the cell's gates.
+    """
+
+    _cell: kernels.Cell
+    _bias: Sequence             # what it starts from: a number a gate, or a row of these each
+
+    def __init__(self, input_size: int, hidden_size: int, *, dropout: float = 0.0,
+                 recurrent_dropout: float = 0.0, implementation: str = 'auto',
+                 dtype: str | tf.DType = 'float32', seed: int | None = None,
+                 weights: Sequence[tf.Variable | tf.Tensor] | None = None, name: str | None = None):
         super().__init__(name=name)
         self.input_size = checks.size('input_size', input_size)
         self.hidden_size = checks.size('hidden_size', hidden_size)
@@ -36,16 +43,19 @@ class _Recurrent(tf.Module):
                                             ('auto', 'kernel', 'graph'))
         self.dtype = checks.float_dtype('dtype', dtype)
         if implementation == 'kernel':
+            if not self._cell.has_kernel:
+                raise ValueError(f"implementation='kernel' has no {type(self).__name__}: choose "
+                                 "'graph' or 'auto'.")
             if self.dtype != tf.float32:
                 raise ValueError("implementation='kernel' has dtype float32 only, got "
                                  f"{self.dtype.name}: choose 'graph' or 'auto'.")
             kernels.native.load()
-        self._cell = cell
-        widths = cell.num_gates * hidden_size
+        widths = self._cell.num_gates * hidden_size
         kernel_seed, recurrent_seed, noise_seed = noise.seeds(seed, 3)
         if weights is None:
             glorot = tf.keras.initializers.GlorotUniform(kernel_seed)
             orthogonal = tf.keras.initializers.Orthogonal(seed=recurrent_seed)
+            bias = tf.repeat(self._bias, hidden_size, axis=-1)
             weights = [self._variable('kernel', glorot([input_size, widths])),
                        self._variable('recurrent_kernel', orthogonal([hidden_size, widths])),
                        self._variable('bias', bias)]
@@ -124,7 +134,7 @@ class _Recurrent(tf.Module):
         if self.implementation == 'graph' or kernels.inside_export():
             return self._over_packing
         if self.implementation == 'auto' and not (
-                self.dtype == tf.float32 and kernels.native.usable()):
+                self._cell.has_kernel and self.dtype == tf.float32 and kernels.native.usable()):
             return self._over_packing
         return self._over_kernel
 
@@ -190,111 +200,3 @@ class _Recurrent(tf.Module):
                 tf.shape(part)[0], batch)
             parts[k] = checks.after([fits], tf.ensure_shape(part, [None, self.hidden_size]))
         return parts
-
-
-class LSTM(_Recurrent):
-    """Long short-term memory.
-
-    i, f, o = sigmoid(x_t W + h_tm1 U + b), each with its own W, U, b
-    g = tanh(x_t W + h_tm1 U + b)
-    c_t = f c_tm1 + i g;   h_t = o tanh(c_t)      for t < length; after it, the state stays
-
-    Weights are laid out as in Keras, gates in the order i, f, g, o: `kernel` [D, 4H],
-    `recurrent_kernel` [H, 4H], `bias` [4H] with 1 for the forget gate. `final_state` is an
-    `LSTMState(hidden, cell)`.
-
-    Args:
-      input_size: D.
-      hidden_size: H.
-      dropout: Share of the input features dropped in training, the same at all steps.
-      recurrent_dropout: Share of the hidden units that the gates do not see in training, the same
-        at all steps (Gal and Ghahramani, 2016).
-      implementation: 'kernel': C++, for CPUs and float32. 'graph': TensorFlow operations, which
-        run wherever it does. 'auto': the kernel where it can run.
-      dtype: Of weights, inputs and outputs.
-      seed: int; the same seed gives the same weights and the same dropout.
-      weights: (kernel, recurrent_kernel, bias) of another layer to share; new variables by default.
-
-    Raises:
-      ValueError: If a size or a choice does not fit.
-      seqmask.kernels.native.Unusable: If implementation is 'kernel' and it cannot run here.
-
-    Source: Gers, Schmidhuber, Cummins. Learning to Forget. Neural Computation, 2000.
-
-    >>> lstm = seqmask.LSTM(input_size=2, hidden_size=3, seed=0)
-    >>> outputs, state = lstm(tf.ones([2, 4, 2]), tf.constant([4, 1]))
-    >>> outputs.shape, bool(tf.reduce_all(outputs[1, 1:] == 0)), state.cell.shape
-    (TensorShape([2, 4, 3]), True, TensorShape([2, 3]))
-    """
-
-    def __init__(self, input_size: int, hidden_size: int, *, dropout: float = 0.0,
-                 recurrent_dropout: float = 0.0, implementation: str = 'auto',
-                 dtype: str | tf.DType = 'float32', seed: int | None = None,
-                 weights: Sequence[tf.Variable | tf.Tensor] | None = None, name: str | None = None):
-        bias = tf.repeat([0.0, 1.0, 0.0, 0.0], checks.size('hidden_size', hidden_size))
-        super().__init__(kernels.LSTM, bias, input_size, hidden_size, dropout=dropout,
-                         recurrent_dropout=recurrent_dropout, implementation=implementation,
-                         dtype=dtype, seed=seed, weights=weights, name=name)
-
-    def _structured(self, state):
-        return LSTMState(*state)
-
-
-class GRU(_Recurrent):
-    """Gated recurrent unit.
-
-    z, r = sigmoid(x_t W + h_tm1 U + b), each with its own W, U, b
-    g = tanh(x_t W + b + r (h_tm1 U + b'))        if reset_after
-    g = tanh(x_t W + b + (r h_tm1) U)             otherwise
-    h_t = z h_tm1 + (1 - z) g                     for t < length; after it, the state stays
-
-    Weights are laid out as in Keras, gates in the order z, r, g: `kernel` [D, 3H],
-    `recurrent_kernel` [H, 3H], `bias` [2, 3H] (input, recurrent) if reset_after, else [3H].
-    `final_state` is a tensor [B, H].
-
-    Args:
-      input_size: D.
-      hidden_size: H.
-      reset_after: Whether the reset gate acts after the product with U (cuDNN, Keras, PyTorch) or
-        before it (Cho et al., 2014).
-      dropout: Share of the input features dropped in training, the same at all steps.
-      recurrent_dropout: Share of the hidden units that the gates do not see in training, the same
-        at all steps (Gal and Ghahramani, 2016).
-      implementation: 'kernel': C++, for CPUs and float32. 'graph': TensorFlow operations, which
-        run wherever it does. 'auto': the kernel where it can run.
-      dtype: Of weights, inputs and outputs.
-      seed: int; the same seed gives the same weights and the same dropout.
-      weights: (kernel, recurrent_kernel, bias) of another layer to share; new variables by default.
-
-    Raises:
-      ValueError: If a size or a choice does not fit.
-      seqmask.kernels.native.Unusable: If implementation is 'kernel' and it cannot run here.
-
-    Source: Cho et al. Learning Phrase Representations using RNN Encoder-Decoder. EMNLP 2014.
-
-    >>> gru = seqmask.GRU(input_size=2, hidden_size=3, seed=0)
-    >>> outputs, state = gru(tf.ones([2, 4, 2]), tf.constant([4, 1]))
-    >>> bool(tf.reduce_all(outputs[1, 0] == state[1])), bool(tf.reduce_all(outputs[1, 1:] == 0))
-    (True, True)
-    """
-
-    def __init__(self, input_size: int, hidden_size: int, *, reset_after: bool = True,
-                 dropout: float = 0.0, recurrent_dropout: float = 0.0, implementation: str = 'auto',
-                 dtype: str | tf.DType = 'float32', seed: int | None = None,
-                 weights: Sequence[tf.Variable | tf.Tensor] | None = None, name: str | None = None):
-        self.reset_after = bool(reset_after)
-        cell = kernels.GRU_RESET_AFTER if reset_after else kernels.GRU_RESET_BEFORE
-        bias_shape = ([2] if reset_after else []) + [3 * checks.size('hidden_size', hidden_size)]
-        super().__init__(cell, tf.zeros(bias_shape), input_size, hidden_size, dropout=dropout,
-                         recurrent_dropout=recurrent_dropout, implementation=implementation,
-                         dtype=dtype, seed=seed, weights=weights, name=name)
-
-    def _input_biases(self):
-        if not self.reset_after:
-            return self._gates(self.bias)
-        (z, r, g), (recurrent_z, recurrent_r, _) = map(self._gates, tf.unstack(self.bias))
-        return [z + recurrent_z, r + recurrent_r, g]
-
-    def _recurrent_weights(self):
-        U = self._gates(self.recurrent_kernel)
-        return [*U, self._gates(self.bias[1])[2]] if self.reset_after else U

@@ -1,0 +1,48 @@
+"""Long short-term memory."""
+
+from __future__ import annotations
+
+from seqmask import kernels
+from seqmask.layers.recurrent import LSTMState, Recurrent
+
+
+class LSTM(Recurrent):
+    """Long short-term memory.
+
+    i, f, o = sigmoid(x_t W + h_tm1 U + b), each with its own W, U, b
+    g = tanh(x_t W + h_tm1 U + b)
+    c_t = f c_tm1 + i g;   h_t = o tanh(c_t)      for t < length; after it, the state stays
+
+    Weights are laid out as in Keras, gates in the order i, f, g, o: `kernel` [D, 4H],
+    `recurrent_kernel` [H, 4H], `bias` [4H] with 1 for the forget gate. `final_state` is an
+    `LSTMState(hidden, cell)`.
+
+    Args:
+      input_size: D.
+      hidden_size: H.
+      dropout: Share of the input features dropped in training, the same at all steps.
+      recurrent_dropout: Share of the hidden units that the gates do not see in training, the same
+        at all steps (Gal and Ghahramani, 2016).
+      implementation: 'kernel': C++, for CPUs and float32. 'graph': TensorFlow operations, which
+        run wherever it does. 'auto': the kernel where it can run.
+      dtype: Of weights, inputs and outputs.
+      seed: int; the same seed gives the same weights and the same dropout.
+      weights: (kernel, recurrent_kernel, bias) of another layer to share; new variables by default.
+
+    Raises:
+      ValueError: If a size or a choice does not fit.
+      seqmask.kernels.native.Unusable: If implementation is 'kernel' and it cannot run here.
+
+    Source: Gers, Schmidhuber, Cummins. Learning to Forget. Neural Computation, 2000.
+
+    >>> lstm = seqmask.LSTM(input_size=2, hidden_size=3, seed=0)
+    >>> outputs, state = lstm(tf.ones([2, 4, 2]), tf.constant([4, 1]))
+    >>> outputs.shape, bool(tf.reduce_all(outputs[1, 1:] == 0)), state.cell.shape
+    (TensorShape([2, 4, 3]), True, TensorShape([2, 3]))
+    """
+
+    _cell = kernels.LSTM
+    _bias = 0.0, 1.0, 0.0, 0.0
+
+    def _structured(self, state):
+        return LSTMState(*state)
