@@ -14,6 +14,8 @@ from collections.abc import Collection
 import numpy as np
 import tensorflow as tf
 
+from seqmask import known
+
 # What an operation takes for a tensor (tensors, arrays, numbers, lists of these), and for a path.
 TensorLike = tf.types.experimental.TensorLike
 PathLike = typing.Union[str, os.PathLike]
@@ -94,7 +96,13 @@ def float_dtype(name: str, value: str | tf.DType) -> tf.DType:
 
 def lengths(value: TensorLike, batch: TensorLike | None = None,
             maxlen: TensorLike | None = None) -> tf.Tensor:
-    """`lengths` as int32 [B], checked: 0 <= lengths <= maxlen, one for each of `batch` rows."""
+    """`lengths` as int32 [B], checked: 0 <= lengths <= maxlen, one for each of `batch` rows.
+
+    While a graph is traced, lengths are checked once against sizes that are known to be the same.
+    """
+    checked = known.checked_already(value, batch, maxlen)
+    if checked is not None:
+        return checked
     if value is None:
         raise TypeError('lengths must be int32 or int64 [B], got None.')
     if not tf.is_tensor(value):
@@ -127,7 +135,7 @@ def lengths(value: TensorLike, batch: TensorLike | None = None,
             tf.reduce_all(value <= tf.cast(maxlen, value.dtype)),
             'lengths must not exceed the number of time steps T; lengths and T are',
             value, maxlen))
-    return tf.cast(after(requirements, value), tf.int32)
+    return known.checked(tf.cast(after(requirements, value), tf.int32), batch, maxlen, raw=value)
 
 
 def mask(value: TensorLike, values: tf.Tensor, name: str = 'values') -> tf.Tensor:
@@ -172,6 +180,8 @@ def prefix(name: str, value: tf.Tensor, of_name: str, of: tf.Tensor) -> tf.Tenso
         raise ValueError(f'{name} must have the leading axes of {of_name}, got {name} '
                          f'{shown(value.shape)} for {of_name} {shown(of.shape)}.')
     if value.shape.is_fully_defined() and of.shape[:rank].is_fully_defined():
+        return value
+    if rank == 2 and known.have_same_sizes(value, of):
         return value
     return after([require(tf.reduce_all(tf.equal(tf.shape(value), tf.shape(of)[:rank])),
                           f'{name} must have the leading axes of {of_name}; their shapes are',

@@ -6,7 +6,7 @@ import math
 
 import tensorflow as tf
 
-from seqmask import checks
+from seqmask import checks, known
 from seqmask.checks import TensorLike
 
 
@@ -118,7 +118,7 @@ def sequence_mask(lengths: TensorLike, maxlen: TensorLike,
            [ True,  True,  True]])
     """
     lengths = checks.lengths(lengths, maxlen=maxlen)
-    return tf.sequence_mask(lengths, maxlen, dtype=dtype)
+    return known.with_sizes_of(tf.sequence_mask(lengths, maxlen, dtype=dtype), lengths)
 
 
 def move_padding_right(inputs: TensorLike, mask: TensorLike) -> tuple[tf.Tensor, tf.Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from seqmask import checks
+from seqmask import checks, known
 from seqmask.checks import TensorLike
 from seqmask.lengths import move_padding_right, sequence_mask
 
@@ -34,8 +34,9 @@ def apply_mask(values: TensorLike, mask: TensorLike, fill: TensorLike = 0) -> tf
     array([[1., 0.]], dtype=float32)
     """
     values = checks.dense('values', values)
-    mask = _expand(checks.mask(mask, values), values)
-    return tf.where(mask, values, tf.cast(fill, values.dtype))
+    mask = checks.mask(mask, values)
+    selected = tf.where(_expand(mask, values), values, tf.cast(fill, values.dtype))
+    return known.with_sizes_of(known.with_sizes_of(selected, values), mask)
 
 
 def mask_gradient(values: TensorLike, mask: TensorLike) -> tf.Tensor:
@@ -113,7 +114,7 @@ def reverse(inputs: TensorLike, lengths: TensorLike) -> tf.Tensor:
     """
     inputs, lengths, maxlen = _sequences('inputs', inputs, lengths)
     mirrored = tf.reverse_sequence(inputs, lengths, seq_axis=1, batch_axis=0)
-    return apply_mask(mirrored, sequence_mask(lengths, maxlen))
+    return apply_mask(known.with_sizes_of(mirrored, inputs), sequence_mask(lengths, maxlen))
 
 
 def crop(outputs: TensorLike, lengths: TensorLike) -> list[np.ndarray]:
@@ -259,8 +260,8 @@ def concat_time(first: TensorLike, first_lengths: TensorLike, second: TensorLike
 
 def _sequences(name, values, lengths):
     values = checks.tensor(name, values, 'B, T, ...')
-    maxlen = tf.shape(values)[1]
-    return values, checks.lengths(lengths, batch=tf.shape(values)[0], maxlen=maxlen), maxlen
+    batch, maxlen = known.sizes(values)
+    return values, checks.lengths(lengths, batch=batch, maxlen=maxlen), maxlen
 
 
 def _expand(mask, values):

@@ -6,7 +6,7 @@ import typing
 
 import tensorflow as tf
 
-from seqmask import checks
+from seqmask import checks, known
 from seqmask.checks import TensorLike
 from seqmask.lengths import sequence_mask
 
@@ -30,11 +30,12 @@ def real_only(inputs: TensorLike, lengths: TensorLike, input_size: int | None = 
       tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
     """
     inputs = _operand(inputs, 'B, T, D', input_size, dtype)
-    maxlen = tf.shape(inputs)[1]
-    lengths = checks.lengths(lengths, batch=tf.shape(inputs)[0], maxlen=maxlen)
+    batch, maxlen = known.sizes(inputs)
+    lengths = checks.lengths(lengths, batch=batch, maxlen=maxlen)
     mask = sequence_mask(lengths, maxlen)
     # Selected before the layer too: in a gradient, NaN in the padding would meet a zero.
-    return tf.where(mask[:, :, None], inputs, tf.zeros([], inputs.dtype)), lengths, mask
+    inputs = tf.where(mask[:, :, None], inputs, tf.zeros([], inputs.dtype))
+    return known.with_sizes_of(inputs, mask), lengths, mask
 
 
 def steps_or_vectors(inputs: TensorLike, lengths: TensorLike | None, input_size: int | None = None,
@@ -80,7 +81,7 @@ def rounded(inputs: TensorLike, dtype: str | tf.DType) -> tf.Tensor:
     """Float32 inputs as a half-precision model's dtype takes them; any others as they are."""
     inputs = checks.dense('inputs', inputs)
     half = inputs.dtype == tf.float32 and tf.as_dtype(dtype) in (tf.bfloat16, tf.float16)
-    return tf.cast(inputs, dtype) if half else inputs
+    return known.with_sizes_of(tf.cast(inputs, dtype), inputs) if half else inputs
 
 
 def outputs_and_lengths(result: typing.Any, lengths: TensorLike) -> tuple[tf.Tensor, TensorLike]:

@@ -6,7 +6,7 @@ import typing
 
 import tensorflow as tf
 
-from seqmask import checks
+from seqmask import checks, known
 from seqmask.checks import TensorLike
 
 
@@ -54,8 +54,8 @@ def pack(inputs: TensorLike, lengths: TensorLike, *, reverse: bool = False) -> P
     (array([2., 1., 3.], dtype=float32), array([2, 1], dtype=int32))
     """
     inputs = checks.tensor('inputs', inputs, 'B, T, ...')
-    maxlen = tf.shape(inputs)[1]
-    lengths = checks.lengths(lengths, batch=tf.shape(inputs)[0], maxlen=maxlen)
+    batch, maxlen = known.sizes(inputs)
+    lengths = checks.lengths(lengths, batch=batch, maxlen=maxlen)
     order = tf.argsort(lengths, direction='DESCENDING', stable=True)
     ordered = tf.gather(lengths, order)
     longest = tf.reduce_max(tf.concat([lengths, [0]], axis=0))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import tensorflow as tf
 
-from seqmask import checks
+from seqmask import checks, known
 from seqmask.checks import TensorLike
 from seqmask.data.moments import Moments, chunks
 from seqmask.data.sequences import Sequences
@@ -128,6 +128,7 @@ class Standardizer(tf.Module):
         inputs, mask = steps_or_vectors(inputs, lengths, self.input_size, self.dtype)
         x = tf.cast(inputs, self.mean.dtype)
         outputs = tf.cast((x - self.mean) / self.scale, self.dtype)
+        known.with_sizes_of(outputs, inputs)
         return outputs if mask is None else apply_mask(outputs, mask)
 
     def inverse(self, outputs: TensorLike, lengths: TensorLike) -> tf.Tensor:

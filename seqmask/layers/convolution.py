@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from seqmask import checks, noise
+from seqmask import checks, known, noise
 from seqmask.checks import TensorLike
 from seqmask.lengths import sequence_mask
 from seqmask.masking import apply_mask
@@ -92,10 +92,12 @@ class Conv1D(tf.Module):
           tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
         """
         inputs, lengths, _ = real_only(inputs, lengths, self.input_size, self.dtype)
+        batch, _ = known.sizes(inputs)
         window = {'stride': self.strides, 'dilation': self.dilation, 'padding': self.padding}
         inputs, count = surround(inputs, self.kernel_size, **window)
         outputs = self._convolve(inputs, self.strides, self.dilation)[:, :count]
-        lengths = window_lengths(lengths, self.kernel_size, **window)
+        lengths = known.checked(window_lengths(lengths, self.kernel_size, **window), batch, count)
+        outputs = known.with_sizes_of(outputs, lengths)
         return apply_mask(outputs, sequence_mask(lengths, count)), lengths
 
     def initial_state(self, batch: int | tf.Tensor) -> tf.Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from seqmask import checks, noise
+from seqmask import checks, known, noise
 from seqmask.checks import TensorLike
 from seqmask.masking import apply_mask
 from seqmask.operands import steps_or_vectors
@@ -61,5 +61,5 @@ class Dense(tf.Module):
           tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
         """
         inputs, mask = steps_or_vectors(inputs, lengths, self.input_size, self.dtype)
-        outputs = tf.tensordot(inputs, self.kernel, 1) + self.bias
+        outputs = known.with_sizes_of(tf.tensordot(inputs, self.kernel, 1) + self.bias, inputs)
         return outputs if mask is None else apply_mask(outputs, mask)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from seqmask import checks, noise
+from seqmask import checks, known, noise
 from seqmask.checks import TensorLike
 from seqmask.operands import steps_or_vectors
 
@@ -65,4 +65,5 @@ class Dropout(tf.Module):
         batch, *steps, width = tf.unstack(tf.shape(inputs))
         shape = {'element': [batch, *steps, width], 'sequence': [batch, *[1] * len(steps), width],
                  'step': [batch, *steps, 1]}[self.per]
-        return inputs * noise.dropout_mask(self._noise, shape, self.rate, inputs.dtype)
+        kept = noise.dropout_mask(self._noise, shape, self.rate, inputs.dtype)
+        return known.with_sizes_of(inputs * kept, inputs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from seqmask import checks
+from seqmask import checks, known
 from seqmask.checks import TensorLike
 from seqmask.masking import apply_mask
 from seqmask.operands import real_only, steps_or_vectors
@@ -89,7 +89,8 @@ class BatchNorm(tf.Module):
         else:
             mean, variance = tf.identity(self.moving_mean), tf.identity(self.moving_variance)
         scale = self.gamma * tf.math.rsqrt(variance + self.epsilon)
-        return apply_mask(tf.cast((x - mean) * scale + self.beta, self.dtype), mask)
+        outputs = tf.cast((x - mean) * scale + self.beta, self.dtype)
+        return apply_mask(known.with_sizes_of(outputs, inputs), mask)
 
     def _statistics(self, x, mask):
         """Mean and variance of the real steps of all replicas; moves the averages."""
@@ -181,7 +182,7 @@ class LayerNorm(tf.Module):
             # At padded steps the variance is 0; without epsilon that is a pole.
             variance = apply_mask(variance, mask, fill=1)
         outputs = self.gamma * centred * tf.math.rsqrt(variance) + self.beta
-        outputs = tf.cast(outputs, self.dtype)
+        outputs = known.with_sizes_of(tf.cast(outputs, self.dtype), inputs)
         return outputs if mask is None else apply_mask(outputs, mask)
 
 

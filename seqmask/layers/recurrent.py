@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from seqmask import checks, kernels, noise
+from seqmask import checks, kernels, known, noise
 from seqmask.checks import TensorLike
 from seqmask.lengths import sequence_mask
 from seqmask.masking import apply_mask, reverse as reverse_steps
@@ -91,12 +91,13 @@ class Recurrent(tf.Module):
           tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
         """
         inputs = self._checked('inputs', inputs, 'B, T, D')
-        batch, maxlen = tf.unstack(tf.shape(inputs)[:2])
+        batch, maxlen = known.sizes(inputs)
         lengths = checks.lengths(lengths, batch=batch, maxlen=maxlen)
         state = self._checked_state(initial_state, batch)
         if training and self.dropout:
-            inputs *= noise.dropout_mask(self._noise, [batch, 1, self.input_size], self.dropout,
-                                         self.dtype)
+            kept = noise.dropout_mask(self._noise, [batch, 1, self.input_size], self.dropout,
+                                      self.dtype)
+            inputs = known.with_sizes_of(inputs * kept, inputs)
         m = None
         if training and self.recurrent_dropout:
             m = noise.dropout_mask(self._noise, [batch, self.hidden_size], self.recurrent_dropout,
@@ -104,7 +105,7 @@ class Recurrent(tf.Module):
         outputs, state = self._over_time()(inputs, lengths, state, m, reverse)
         outputs = tf.ensure_shape(outputs, [*inputs.shape[:2], self.hidden_size])
         state = [tf.ensure_shape(s, [inputs.shape[0], self.hidden_size]) for s in state]
-        return outputs, self._structured(state)
+        return known.with_sizes_of(outputs, inputs), self._structured(state)
 
     def step(self, x_t: TensorLike,
              state: TensorLike | LSTMState) -> tuple[tf.Tensor, tf.Tensor | LSTMState]:
@@ -186,7 +187,7 @@ class Recurrent(tf.Module):
 
     def _checked_state(self, state, batch):
         if state is None:
-            state = self.initial_state(batch)
+            return tf.nest.flatten(self.initial_state(batch))
         parts = tf.nest.flatten(state)
         if len(parts) != self._cell.num_states:
             raise ValueError(f'the state of {type(self).__name__} has {self._cell.num_states} '

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 
 import tensorflow as tf
 
+from seqmask import known
 from seqmask.checks import TensorLike
 
 
@@ -54,7 +55,7 @@ class Bidirectional(tf.Module):
         backward_outputs, backward_state = self.backward(
             inputs, lengths, backward_state, reverse=not reverse, training=training)
         outputs = tf.concat([forward_outputs, backward_outputs], axis=-1)
-        return outputs, (forward_state, backward_state)
+        return known.with_sizes_of(outputs, forward_outputs), (forward_state, backward_state)
 
 
 class Stacked(tf.Module):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from seqmask import checks
+from seqmask import checks, known
 from seqmask.checks import TensorLike
 from seqmask.masking import apply_mask, reverse as reverse_steps
 from seqmask.packing import take_rows
@@ -50,7 +50,7 @@ def unroll(cell: Callable[..., tuple[typing.Any, typing.Any]], inputs: typing.An
     """
     inputs = tf.nest.map_structure(lambda x: checks.tensor('inputs', x, 'B, T, ...'), inputs)
     first = tf.nest.flatten(inputs)[0]
-    batch, maxlen = tf.unstack(tf.shape(first)[:2])
+    batch, maxlen = known.sizes(first)
     lengths = checks.lengths(lengths, batch=batch, maxlen=maxlen)
     state = tf.nest.map_structure(lambda s: checks.tensor('a state', s, 'B, ...'), initial_state)
     if reverse:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from seqmask import checks, losses, noise
+from seqmask import checks, known, losses, noise
 from seqmask.checks import TensorLike
 from seqmask.layers import GRU, LSTM, Bidirectional, Dense, Dropout, Stacked, unroll
 from seqmask.lengths import sequence_mask
@@ -238,7 +238,7 @@ class SequenceAutoencoder(tf.Module):
     def _scored(self, batch, training):
         frames, lengths = self.targets(batch['inputs'], batch['lengths']), batch['lengths']
         return {'predictions': self._run(frames, lengths, training), 'labels': frames,
-                'mask': sequence_mask(lengths, tf.shape(frames)[1])}
+                'mask': sequence_mask(lengths, known.sizes(frames)[1])}
 
     def _run(self, frames, lengths, training):
         codes = self._encode(frames, lengths, training)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from seqmask import checks, data, losses, noise
+from seqmask import checks, data, known, losses, noise
 from seqmask.layers import GRU, LSTM, Bidirectional, Conv1D, Dense, Dropout, Stacked
 from seqmask.lengths import sequence_mask
 from seqmask.masking import apply_mask
@@ -291,5 +291,5 @@ class EventDetector(tf.Module):
 
 
 def _scored(logits, batch):
-    mask = sequence_mask(batch['lengths'], tf.shape(logits)[1])
+    mask = sequence_mask(batch['lengths'], known.sizes(logits)[1])
     return {'logits': logits, 'labels': batch['labels'], 'mask': mask}

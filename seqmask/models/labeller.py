@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from seqmask import checks, data, losses, noise
+from seqmask import checks, data, known, losses, noise
 from seqmask.checks import TensorLike
 from seqmask.layers import (GRU, LSTM, Activation, BatchNorm, Bidirectional, Conv1D, Dense, Dropout,
                             Sequential, Stacked)
@@ -203,5 +203,5 @@ class SequenceLabeller(tf.Module):
 
 
 def _scored(logits, batch):
-    mask = sequence_mask(batch['lengths'], tf.shape(logits)[1])
+    mask = sequence_mask(batch['lengths'], known.sizes(logits)[1])
     return {'logits': logits, 'labels': batch['labels'], 'mask': mask}
