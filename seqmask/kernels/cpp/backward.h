@@ -12,7 +12,7 @@
 namespace seqmask {
 namespace SEQMASK_TARGET {
 
-inline void BackwardGroup(const Job& job, const Group& group, float* scratch) {
+void BackwardGroup(const Job& job, const Group& group, float* scratch) {
   const Call& call = job.call;
   const Gradients& grad = job.gradients;
   const Planes& planes = PlanesOf(call.cell);

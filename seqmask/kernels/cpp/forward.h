@@ -68,7 +68,7 @@ inline void Project(const Job& job, int64_t rows, const float* x, float* sums) {
   }
 }
 
-inline void ForwardGroup(const Job& job, const Group& group, float* scratch) {
+void ForwardGroup(const Job& job, const Group& group, float* scratch) {
   const Call& call = job.call;
   const Results& to = job.results;
   const int64_t P = job.padded, H = call.hidden_size, D = call.input_size, size = group.size;

@@ -44,7 +44,7 @@ inline void PackBackward(const Job& job, const float* weights, int64_t rows, Win
   }
 }
 
-inline void Pack(const Job& job, bool backward, int64_t task, int64_t tasks) {
+void Pack(const Job& job, bool backward, int64_t task, int64_t tasks) {
   const Call& call = job.call;
   const Planes& planes = PlanesOf(call.cell);
   const int64_t D = call.input_size, H = call.hidden_size;

@@ -4,12 +4,12 @@
 // None of these headers uses a function of the standard library that might be inlined: the linker
 // keeps one copy of such a function, and it must not be one that only the newest processors can
 // run.
+//
+// In the order of a call: GCC's choice of what to inline follows it, and the speed follows that.
 
-#include "backward.h"
-#include "forward.h"
 #include "pack.h"
-#include "target.h"
-#include "vector.h"
+#include "forward.h"
+#include "backward.h"
 #include "weights.h"
 
 namespace seqmask {

@@ -97,7 +97,7 @@ inline void BiasGradient(const Job& job, int64_t task, int64_t tasks, float* sum
     write(planes.recurrent, job.gradients.d_bias + NumGates(call.cell) * H);
 }
 
-inline void WeightGradients(const Job& job, int64_t task, int64_t tasks, float* scratch) {
+void WeightGradients(const Job& job, int64_t task, int64_t tasks, float* scratch) {
   const Planes& planes = PlanesOf(job.call.cell);
   const int64_t D = job.call.input_size, H = job.call.hidden_size;
   const Gradients& grad = job.gradients;
