@@ -127,7 +127,8 @@ def test_nothing_at_all(shape):
     assert not lengths.numpy().any()
 
 
-@pytest.mark.parametrize('layers', [[None], ['relu'], [seqmask.max_pool1d, 3]], ids=str)
+@pytest.mark.parametrize('layers', [[None], ['relu'], [seqmask.max_pool1d, 3]],
+                         ids=['None', 'a string', 'a number'])
 def test_what_cannot_be_called_is_an_error(layers):
     with pytest.raises(TypeError, match='each of layers must be a layer or a function, got'):
         seqmask.Sequential(layers)
