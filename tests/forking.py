@@ -1,0 +1,120 @@
+"""Starts of scripts without the seconds that importing TensorFlow takes.
+
+Run as a script, this file imports everything once and then forks a process for each start.
+Importing starts no thread, so a fork is as good as a new process: the script sees its own flags,
+folder and streams, and ends as it would alone.
+"""
+
+import atexit
+import json
+import os
+import pathlib
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+
+ONE_THREAD = {'OPENBLAS_NUM_THREADS': '1'}      # NumPy's would be started when it is imported
+
+
+class Forks:
+    """A process that imports everything at the first `run`; from then on it forks.
+
+    Args:
+      environment: dict, the environment of all it starts.
+    """
+
+    def __init__(self, environment):
+        self._environment = _of_person(environment)
+        self._lock = threading.Lock()
+        self._address = None
+
+    def can_run(self, environment):
+        """Whether a fork is what a new Python with this environment would be."""
+        return sys.platform == 'linux' and _of_person(environment) == self._environment
+
+    def run(self, arguments, cwd, timeout):
+        """As `subprocess.run` with captured text, from any thread; `arguments[0]` is a script."""
+        with self._lock:
+            if self._address is None:
+                self._start()
+        with (socket.socket(socket.AF_UNIX) as connection, tempfile.TemporaryDirectory() as folder):
+            streams = [pathlib.Path(folder, name) for name in ('out', 'err')]
+            connection.settimeout(timeout)
+            connection.connect(self._address)
+            with connection.makefile('rw') as lines:
+                print(json.dumps([arguments, str(cwd), *map(str, streams)]), file=lines, flush=True)
+                process = int(lines.readline())
+                try:
+                    status = int(lines.readline())
+                except TimeoutError:
+                    os.kill(process, signal.SIGKILL)
+                    raise subprocess.TimeoutExpired(
+                        arguments, timeout, *(path.read_text() for path in streams)) from None
+            return subprocess.CompletedProcess(arguments, status,
+                                               *(path.read_text() for path in streams))
+
+    def _start(self):
+        folder = tempfile.TemporaryDirectory()
+        address = os.path.join(folder.name, 'socket')
+        process = subprocess.Popen(
+            [sys.executable, __file__, address], env={**self._environment, **ONE_THREAD}, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        atexit.register(folder.cleanup)
+        atexit.register(process.communicate)        # closes its stdin, which ends it
+        assert process.stdout.readline() == 'ready\n', 'it cannot import TensorFlow and seqmask'
+        self._address = address
+
+
+def _of_person(environment):
+    return {name: value for name, value in environment.items() if not name.startswith('PYTEST_')}
+
+
+def serve(address):
+    import seqmask.keras  # noqa: F401
+    import seqmask.training  # noqa: F401
+    for name in ONE_THREAD:
+        del os.environ[name]
+    assert len(os.listdir('/proc/self/task')) == 1, 'a process with threads must not be forked'
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(address)
+        listening.listen(64)
+        print('ready', flush=True)
+        while sys.stdin not in select.select([listening, sys.stdin], [], [])[0]:
+            connection, _ = listening.accept()
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)       # leaves nothing to wait for
+            if not os.fork():
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                return attend(connection)
+            connection.close()
+
+
+def attend(connection):
+    """Runs a script in a process of its own and tells its number, then how it ended."""
+    with connection.makefile('rw') as lines:
+        request = json.loads(lines.readline())
+        process = os.fork()
+        if not process:
+            return run(*request)
+        print(process, file=lines, flush=True)
+        _, status = os.waitpid(process, 0)
+        print(os.waitstatus_to_exitcode(status), file=lines, flush=True)
+        os._exit(0)
+
+
+def run(arguments, cwd, out, err):
+    for number, path, how in ((0, os.devnull, os.O_RDONLY), (1, out, os.O_WRONLY | os.O_CREAT),
+                              (2, err, os.O_WRONLY | os.O_CREAT)):
+        os.dup2(os.open(path, how), number)
+    os.chdir(cwd)
+    sys.argv = arguments
+    sys.path[0] = os.path.dirname(arguments[0])
+    runpy.run_path(arguments[0], run_name='__main__')
+
+
+if __name__ == '__main__':
+    serve(sys.argv[1])
