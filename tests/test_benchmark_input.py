@@ -9,13 +9,13 @@ from test_scripts import own_lines, start
 TINY = ['--steps=300', '--length=5', '--input_size=2', '--batch_size=4', '--epochs=1']
 
 
-def run(folder, *flags):
-    return start(folder, *flags, script='benchmark_input.py')
+def run(folder, *flags, **how):
+    return start(folder, *flags, script='benchmark_input.py', **how)
 
 
 def test_a_tiny_run(tmp_path):
     chosen = ['memory plain', 'memory budget', 'stream npz buckets', 'stream tfrecord buckets']
-    done = run(tmp_path, f'--pipelines={",".join(chosen)}', *TINY)
+    done = run(tmp_path, f'--pipelines={",".join(chosen)}', *TINY, afresh=True)
     assert (done.returncode, own_lines(done.stderr)) == (0, [])
     first, header, *rows = done.stdout.splitlines()
     assert re.fullmatch(r'\d+ sequences of \d+ to \d+ steps, 3\d\d in all, 2 features', first)

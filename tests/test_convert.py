@@ -14,14 +14,14 @@ from test_scripts import own_lines, start
 CSV = 'walk,t,x,y,label\na,0,1,2,0\na,1,3,4,1\nb,0,5,6,1\nc,0,7,8,0\n'
 
 
-def convert(folder, *flags):
-    return start(folder, *flags, script='convert.py')
+def convert(folder, *flags, **how):
+    return start(folder, *flags, script='convert.py', **how)
 
 
 def test_from_kind_to_kind_and_back(tmp_path):
     wanted = collection()
     data.write_npz(tmp_path / 'a.npz', wanted)
-    there = convert(tmp_path, '--input=a.npz', '--output=b.tfrecord')
+    there = convert(tmp_path, '--input=a.npz', '--output=b.tfrecord', afresh=True)
     back = convert(tmp_path, '--input=b.tfrecord', '--output=c.npz')
     for done, output in [(there, 'b.tfrecord'), (back, 'c.npz')]:
         assert (done.returncode, own_lines(done.stderr)) == (0, [])

@@ -20,7 +20,7 @@ def folder(tmp_path_factory):
 
 
 def evaluate(folder, flags):
-    return start(folder, *flags.split(), script='evaluate.py')
+    return start(folder, *flags.split(), script='evaluate.py', afresh=flags == RIGHT['held_out'])
 
 
 RIGHT = {'held_out': '--workdir=labels',

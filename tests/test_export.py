@@ -145,7 +145,8 @@ def test_what_cannot_be_exported_is_told(tmp_path):
 @deprecated
 def test_the_script_exports_a_run(tmp_path_factory, tmp_path):
     folder = tiny_runs.trained(tmp_path_factory)
-    done = start(tmp_path, f'--workdir={folder / "labels"}', '--output=model', script='export.py')
+    done = start(tmp_path, f'--workdir={folder / "labels"}', '--output=model', script='export.py',
+                 afresh=True)
     assert (done.returncode, own_lines(done.stderr)) == (0, [])
     first, *signatures = done.stdout.splitlines()
     assert first == 'written: model, a SequenceLabeller with the signatures'

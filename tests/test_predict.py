@@ -37,7 +37,8 @@ def runs(folder):
     for name in ('taken.npz', 'of_labels.csv'):
         (folder / name).write_text('mine')
     with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
-        started = {flags: pool.submit(start, folder, *flags.split(), script='predict.py')
+        started = {flags: pool.submit(start, folder, *flags.split(), script='predict.py',
+                                      afresh=flags == SAME)
                    for flags in [*RIGHT.values(), SAME, *BAD]}
         return {flags: run.result() for flags, run in started.items()}
 

@@ -57,7 +57,7 @@ def arrays_of(path):
 
 def test_the_embedded_vowels(tmp_path):
     done = start(tmp_path, '--limit=9', *SMALL, *['--plots'] * HAS_MATPLOTLIB,
-                 script='train_autoencoder.py')
+                 script='train_autoencoder.py', afresh=True)
     assert (done.returncode, own_lines(done.stderr)) == (0, [])
     first, *epochs, _, _, _, _, _, of_codes, _, _, _, validation, test, files = (
         done.stdout.splitlines())

@@ -11,8 +11,8 @@ from test_scripts import own_lines, rows_of, start
 SMALL = ['--hidden_size=4', '--filters=4,4,4', '--epochs=2', '--batch_size=4']
 
 
-def run(folder, *flags):
-    return start(folder, *flags, script='train_classifier.py')
+def run(folder, *flags, **how):
+    return start(folder, *flags, script='train_classifier.py', **how)
 
 
 def sequences(labels):
@@ -23,7 +23,7 @@ def sequences(labels):
 
 @pytest.mark.parametrize('masked', ['--masked', '--nomasked'])
 def test_the_embedded_vowels(masked, tmp_path):
-    done = run(tmp_path, masked, '--limit=9', *SMALL)
+    done = run(tmp_path, masked, '--limit=9', *SMALL, afresh=masked == '--masked')
     assert (done.returncode, own_lines(done.stderr)) == (0, [])
     first, *epochs, _, _, _, summary, _, _, _, validation, test, files = done.stdout.splitlines()
     assert first.startswith('9 sequences to train on, ') and '9 classes' in first

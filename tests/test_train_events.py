@@ -14,8 +14,8 @@ from test_scripts import own_lines, rows_of, start
 SMALL = ['--hidden_size=4', '--epochs=3', '--batch_size=8', '--learning_rate=0.05']
 
 
-def run(folder, *flags):
-    return start(folder, *flags, script='train_events.py')
+def run(folder, *flags, **how):
+    return start(folder, *flags, script='train_events.py', **how)
 
 
 def a_log(**labels_of):
@@ -50,7 +50,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def first(folder):
-    return run(folder, '--data=own.npz', '--workdir=run', '--tolerance=1', *SMALL)
+    return run(folder, '--data=own.npz', '--workdir=run', '--tolerance=1', *SMALL, afresh=True)
 
 
 def test_a_run_prints_what_is_found(first, folder):

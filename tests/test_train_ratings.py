@@ -41,8 +41,8 @@ print(json.dumps(found))
 '''
 
 
-def run(folder, *flags):
-    return start(folder, *flags, script='train_ratings.py')
+def run(folder, *flags, **how):
+    return start(folder, *flags, script='train_ratings.py', **how)
 
 
 def write(path, pairs, separator=','):
@@ -101,7 +101,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def own_run(folder):
-    done = run(folder, *OWN)
+    done = run(folder, *OWN, afresh=True)
     assert (done.returncode, own_lines(done.stderr)) == (0, [])
     return done.stdout.splitlines(), rows_of(folder / 'run' / 'predictions.csv')
 
@@ -209,7 +209,8 @@ def test_bad_input_is_told_in_one_line(folder):
 def test_the_benchmark_measures(folder):
     sizes = ['--hidden_size=2', '--batch_size=4', '--steps=1']
     for case in ['["Keras", 20, 3]', '["seqmask", 20, 3]']:
-        done = start(folder, *sizes, f'--measure={case}', script='benchmark_ratings.py')
+        done = start(folder, *sizes, f'--measure={case}', script='benchmark_ratings.py',
+                     afresh='Keras' in case)
         assert (done.returncode, own_lines(done.stderr)) == (0, [])
         seconds, memory = json.loads(done.stdout)
         assert 0 < seconds < 60 and memory >= 0
