@@ -35,7 +35,7 @@ In and out
 version is `__version__`.
 """
 
-from seqmask import data, datasets, export, keras, losses, metrics, models, training
+from seqmask import data, datasets, export, keras, losses, metrics, models, tracing, training
 from seqmask.layers import (GRU, LSTM, MGU, Activation, AttentionPool, BatchNorm, Bidirectional,
                             Conv1D, Dense, Dropout, LayerNorm, LSTMState, Residual, SelfAttention,
                             Sequential, SqueezeExcite, Stacked, average_pool1d, masked_softmax,
@@ -47,6 +47,8 @@ from seqmask.masking import (apply_mask, concat_time, crop, from_ragged, last_re
 from seqmask.packing import Packed, pack, unpack
 from seqmask.tally import Tally
 from seqmask.version import __version__
+
+tracing.pass_by()
 
 __all__ = [
     'Activation', 'AttentionPool', 'BatchNorm', 'Bidirectional', 'Conv1D', 'Dense', 'Dropout',

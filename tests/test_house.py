@@ -14,8 +14,8 @@ import pytest
 import seqmask
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-LAYERS = {'known': -1, 'checks': 0, 'lengths': 1, 'noise': 1, 'variables': 1, 'windows': 1,
-          'masking': 2,
+LAYERS = {'known': -1, 'checks': 0, 'tracing': 0, 'lengths': 1, 'noise': 1, 'variables': 1,
+          'windows': 1, 'masking': 2,
           'operands': 2, 'packing': 2, 'tally': 2,
           'kernels': 2, 'datasets': 2, 'layers': 3, 'losses': 3, 'metrics': 3, 'data': 3,
           'models': 4, 'training': 5, 'export': 5, 'keras': 5, 'scripts': 6}
