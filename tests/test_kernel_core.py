@@ -129,17 +129,20 @@ def test_every_target_is_compiled():
     assert products <= {'recurrence.o', *(f'steps-{target}.o' for target in build.TARGETS)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('edits', [(), (EAGER,)], ids=['as it is', 'always on many threads'])
 def test_equations_bounds_and_behaviour(address, edits):
     assert_passed(address.run(120, edits), 120)
 
 
+@pytest.mark.slow
 def test_threads_do_not_race(thread):
     assert_passed(thread.run(60, [EAGER], ['portable']), 60)
 
 
 # Each of these tests can fail
 
+@pytest.mark.slow
 @pytest.mark.parametrize('edit, said', [
     (('forward.h', 'Copy(to.outputs + At(call, b, step) * H, state.h + r * P, H);',
       'Copy(to.outputs + At(call, b, step) * H, state.h + r * P, H + 1);'),
@@ -158,6 +161,7 @@ def test_a_broken_core_fails(address, edit, said):
     assert re.search(said, done.stdout), done.stdout
 
 
+@pytest.mark.slow
 def test_a_race_is_seen(thread):
     overlap = ('weights.h', '((first + k) * NumGates(', '(k * NumGates(')
     done = thread.run(30, [EAGER, overlap], ['portable'])

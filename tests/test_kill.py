@@ -195,6 +195,7 @@ PLACES = ['before sealing best', 'after sealing best', 'before the history',
           'before sealing checkpoints', 'after sealing checkpoints']
 
 
+@pytest.mark.slow
 @has_fork
 def test_the_best_model_is_the_true_one_though_the_next_start_makes_the_epoch_otherwise(tmp_path):
     """Killed in saving its best epoch, and gone on with at a rate that makes nothing better."""
@@ -214,6 +215,7 @@ def test_the_best_model_is_the_true_one_though_the_next_start_makes_the_epoch_ot
         assert_identical(results(tmp_path / place.replace(' ', '-')), wanted[kept])
 
 
+@pytest.mark.slow
 @has_fork
 def test_twenty_kills_change_nothing(tmp_path, caplog):
     rng = np.random.default_rng(0)

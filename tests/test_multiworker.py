@@ -128,6 +128,7 @@ def results(folder, name):
         return {key: file[key] for key in file.files}
 
 
+@pytest.mark.slow
 def test_two_workers_give_the_weights_of_one_process(folder):
     with started(folder, ('one', ['--workdir=one'], {}),
                  *workers('two', '--workdir=two')) as processes:
@@ -150,6 +151,7 @@ def test_two_workers_give_the_weights_of_one_process(folder):
         assert kept == right
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('lost', [0, 1])
 def test_a_lost_worker_ends_the_others_and_all_go_on(lost, folder):
     name, flags = f'lost{lost}-', [f'--workdir=lost{lost}', '--dropout=0.3']

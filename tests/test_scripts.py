@@ -434,6 +434,7 @@ def variables(folder):
             if not name.startswith(('_CHECKPOINTABLE_OBJECT_GRAPH', 'save_counter'))}
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_as_an_undisturbed_one(tmp_path):
     with concurrent.futures.ThreadPoolExecutor() as pool:
         undisturbed = pool.submit(start, tmp_path, *FLAGS, '--workdir=whole')
