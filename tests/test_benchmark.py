@@ -1,6 +1,7 @@
 """scripts/benchmark.py as a person starts it, at sizes that say nothing about speed."""
 
 import concurrent.futures
+import contextlib
 import importlib.util
 import os
 import re
@@ -18,7 +19,7 @@ NUMBER = r'\d[\d,]*(?:\.\d+)?'
 SPREAD = rf'{NUMBER} +{NUMBER} - {NUMBER}'
 
 
-# Runs. All are started at once: most of the time of each is TensorFlow's import.
+# Runs. Several are started at once: most of the time of each is TensorFlow's import.
 
 RUNS = {
     'lstm': ['--fill=0.6', '--repeats=3', '--peers=seqmask_graph,keras', '--csv=lstm.csv', *TINY],
@@ -45,6 +46,7 @@ BAD = {
     '--plot=times.png': "--plot needs matplotlib (not here): pip install '.[plots]'",
     '--peers=flax': "Flax is not installed (not here): pip install '.[bench]'",
 }
+NOT_HERE = ['--plot=times.png', '--peers=flax']
 WRONG_FLAGS = {'--fill=2': 'flag --fill=2: '}
 
 
@@ -57,20 +59,27 @@ def folder(tmp_path_factory):
     return folder
 
 
+def all_at_once(run, names):
+    with concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        return dict(zip(names, pool.map(run, names)))
+
+
 @pytest.fixture(scope='module')
 def done(folder):
-    def run(flags, hidden):
-        with_path = command(*flags, script='benchmark.py')
-        if hidden:
-            with_path['env']['PYTHONPATH'] = os.pathsep.join(
-                [str(folder / 'hidden'), with_path['env']['PYTHONPATH']])
+    return all_at_once(lambda name: start(folder, *RUNS[name], script='benchmark.py'), RUNS)
+
+
+@pytest.fixture(scope='module')
+def refused(folder):
+    def run(flags):
+        if flags not in NOT_HERE:
+            return start(folder, *flags.split(), script='benchmark.py')
+        with_path = command(*flags.split(), script='benchmark.py')
+        with_path['env']['PYTHONPATH'] = os.pathsep.join(
+            [str(folder / 'hidden'), with_path['env']['PYTHONPATH']])
         return subprocess.run(**with_path, cwd=folder, capture_output=True, timeout=TIMEOUT)
 
-    with concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        runs = {name: pool.submit(run, flags, False) for name, flags in RUNS.items()}
-        runs.update({flags: pool.submit(run, flags.split(), True)
-                     for flags in [*BAD, *WRONG_FLAGS]})
-        return {name: run.result() for name, run in runs.items()}
+    return all_at_once(run, [*BAD, *WRONG_FLAGS])
 
 
 def blocks(run):
@@ -83,6 +92,7 @@ def names(lines):
     return [re.split('  +', line)[0] for line in lines]
 
 
+@pytest.mark.slow
 def test_it_prints_times_and_ratios(done):
     (title,), (versions,), times, ratios = blocks(done['lstm'])
     assert re.fullmatch(r'lstm, B=3 T=5 D=2 H=4, 60% of the steps real; .*, \d+ threads?', title)
@@ -98,6 +108,7 @@ def test_it_prints_times_and_ratios(done):
     assert all(re.fullmatch(rf'[\w ]+? +{SPREAD} +{SPREAD}', row) for row in ratios[1:])
 
 
+@pytest.mark.slow
 def test_its_file_holds_what_it_prints(done, folder):
     rows = rows_of(folder / 'lstm.csv')
     assert {(row['cell'], row['batch_size'], row['maxlen'], row['input_size'],
@@ -121,6 +132,7 @@ def test_its_file_holds_what_it_prints(done, folder):
         assert float(shown) == pytest.approx(kept, rel=0.01, abs=0.001)
 
 
+@pytest.mark.slow
 def test_peers_keep_the_order_asked_for_and_xla_runs_on_request(done):
     (title,), _, times, ratios = blocks(done['gru'])
     assert title.startswith('gru, B=3 T=5 D=2 H=4, 100% of the steps real; ')
@@ -129,6 +141,7 @@ def test_peers_keep_the_order_asked_for_and_xla_runs_on_request(done):
     assert names(ratios) == ['Keras XLA /', 'Keras', 'GEMM floor']
 
 
+@pytest.mark.slow
 def test_scaling_varies_one_size_after_the_other(done, folder):
     (title,), _, *tables = blocks(done['scaling'])
     assert title.endswith('; each varied alone')
@@ -143,6 +156,7 @@ def test_scaling_varies_one_size_after_the_other(done, folder):
         ('1', '1'), ('2', '1'), ('1', '2')}
 
 
+@pytest.mark.slow
 def test_whole_epochs(done, folder):
     *parts, = blocks(done['epoch'])
     rows = rows_of(folder / 'epoch.csv')
@@ -166,8 +180,8 @@ def test_whole_epochs(done, folder):
 
 
 @pytest.mark.parametrize('flags', BAD)
-def test_bad_input_is_told_in_one_line(flags, done):
-    run = done[flags]
+def test_bad_input_is_told_in_one_line(flags, refused):
+    run = refused[flags]
     line, = own_lines(run.stderr)
     pattern = BAD[flags] if r'\d' in BAD[flags] else re.escape(BAD[flags])
     assert re.fullmatch('error: ' + pattern, line)
@@ -175,12 +189,13 @@ def test_bad_input_is_told_in_one_line(flags, done):
 
 
 @pytest.mark.parametrize('flags', WRONG_FLAGS)
-def test_a_wrong_flag_is_told(flags, done):
-    line, _ = own_lines(done[flags].stderr)
+def test_a_wrong_flag_is_told(flags, refused):
+    line, _ = own_lines(refused[flags].stderr)
     assert line.startswith('FATAL Flags parsing error: ' + WRONG_FLAGS[flags])
-    assert done[flags].returncode == 1 and done[flags].stdout == ''
+    assert refused[flags].returncode == 1 and refused[flags].stdout == ''
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('cell', ['lstm', 'gru'])
 @pytest.mark.parametrize('package, peers', [('torch', 'pytorch_packed,pytorch_padded'),
                                             ('flax', 'flax')])
@@ -192,23 +207,38 @@ def test_other_frameworks_compute_the_same(cell, package, peers, tmp_path):
     assert len(blocks(run)[2]) == 1 + len(f'keras,{peers}'.split(',')) + 1
 
 
+@contextlib.contextmanager
+def interruptible():
+    """Processes started inside can be interrupted, also where a shell runs this in the background.
+
+    Such a shell has them ignore interrupts, and Python leaves it at that.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_an_interrupt_ends_all_processes(tmp_path):
     (tmp_path / 'torch.py').write_text(
         'import os, time\nopen("pid", "w").write(str(os.getpid()))\ntime.sleep(1000)')
     with_path = command('--peers=pytorch_packed', script='benchmark.py')
     with_path['env']['PYTHONPATH'] = os.pathsep.join(
         [str(tmp_path), with_path['env']['PYTHONPATH']])
-    process = subprocess.Popen(**with_path, cwd=tmp_path, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE)
-    try:
-        end = time.monotonic() + TIMEOUT
-        while time.monotonic() < end and not (
-                (tmp_path / 'pid').exists() and (tmp_path / 'pid').read_text()):
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=TIMEOUT)
-    finally:
-        process.kill()
+    with interruptible():
+        process = subprocess.Popen(**with_path, cwd=tmp_path, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE)
+    with process:       # waits and closes, whatever happens
+        try:
+            end = time.monotonic() + TIMEOUT
+            while not ((tmp_path / 'pid').exists() and (tmp_path / 'pid').read_text()):
+                assert time.monotonic() < end and process.poll() is None
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            _, stderr = process.communicate(timeout=TIMEOUT)
+        finally:
+            process.kill()
     assert (process.returncode, own_lines(stderr)) == (130, ['interrupted.'])
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / 'pid').read_text()), 0)

@@ -5,6 +5,8 @@ import contextlib
 import importlib
 import importlib.util
 import os
+import signal
+import subprocess
 import sys
 
 import numpy as np
@@ -60,6 +62,32 @@ def test_a_peer_that_hangs_is_ended(tmp_path, monkeypatch, part):
         with started(part):
             pass
     assert not runs(int((tmp_path / 'pid').read_text()))
+
+
+def test_an_interrupt_while_a_peer_is_started_ends_it(tmp_path, monkeypatch, part):
+    stub(tmp_path, monkeypatch, 'time.sleep(1000)')
+    real, begun = subprocess.Popen, []
+
+    def popen(*args, **options):
+        begun.append(real(*args, **options))
+        signal.raise_signal(signal.SIGINT)
+        return begun[-1]
+
+    monkeypatch.setattr(part('processes').subprocess, 'Popen', popen)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            with started(part):
+                pass
+    finally:
+        signal.signal(signal.SIGINT, before)
+    process, = begun
+    alive = process.poll() is None
+    process.kill()
+    process.wait()
+    for stream in (process.stdin, process.stdout):
+        stream.close()
+    assert not alive
 
 
 def runs(pid):

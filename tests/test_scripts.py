@@ -130,22 +130,22 @@ def test_predictions_have_a_row_for_each_step(own_run, folder):
 def test_unseen_words_on_a_terminal(tmp_path):
     pty = pytest.importorskip('pty')
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        **command('--split=unseen_words', '--limit=6', '--batch_size=2', *SMALL), cwd=tmp_path,
-        stdout=theirs, stderr=subprocess.PIPE)
-    os.close(theirs)
     shown = b''
-    try:
-        with pytest.raises(OSError):        # how a pseudo-terminal says that nobody is left
-            while True:
-                piece = os.read(ours, 4096)
-                shown += piece
-                if not piece:
-                    raise OSError
-        _, stderr = process.communicate(timeout=TIMEOUT)
-    finally:
-        process.kill()
-        os.close(ours)
+    with subprocess.Popen(
+            **command('--split=unseen_words', '--limit=6', '--batch_size=2', *SMALL), cwd=tmp_path,
+            stdout=theirs, stderr=subprocess.PIPE) as process:
+        os.close(theirs)
+        try:
+            with pytest.raises(OSError):        # how a pseudo-terminal says that nobody is left
+                while True:
+                    piece = os.read(ours, 4096)
+                    shown += piece
+                    if not piece:
+                        raise OSError
+            _, stderr = process.communicate(timeout=TIMEOUT)
+        finally:
+            process.kill()
+            os.close(ours)
     assert (process.returncode, own_lines(stderr)) == (0, [])
     shown = re.sub('\033\\[[0-9;]*m', '', shown.decode())
     assert '1/3 ' in shown and '\r\033[Kepoch 2/2  loss ' in shown

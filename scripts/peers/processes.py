@@ -106,6 +106,19 @@ def environment(threads):
 
 
 @contextlib.contextmanager
+def uninterrupted():
+    """Puts a Ctrl-C off until the end of the block."""
+    interrupts = []
+    before = signal.signal(signal.SIGINT, lambda *_: interrupts.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if interrupts and callable(before):
+        before(signal.SIGINT, None)
+
+
+@contextlib.contextmanager
 def started(peers, interpreters, threads):
     """Processes for peers: (processes that imported their framework, in order; why others did not).
 
@@ -121,7 +134,8 @@ def started(peers, interpreters, threads):
     try:
         # All import at the same time: the slowest takes several seconds.
         for peer in peers:
-            processes.append(Process(peer, interpreters[peer.framework], threads))
+            with uninterrupted():       # a process that nobody knows of could not be ended
+                processes.append(Process(peer, interpreters[peer.framework], threads))
         ready, absent = [], {}
         for process in processes:
             answer = process.answer()
