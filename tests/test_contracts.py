@@ -4,6 +4,7 @@ Every operation equals running each sequence alone, without padding, and padding
 its gradients.
 """
 
+import functools
 import importlib
 import inspect
 
@@ -20,6 +21,19 @@ MAXLEN = 5
 every = pytest.mark.parametrize('contract', contracts.CONTRACTS, ids=lambda c: c.name)
 every_differentiable = pytest.mark.parametrize(
     'contract', [c for c in contracts.CONTRACTS if c.differentiable], ids=lambda c: c.name)
+
+
+@functools.cache
+def made(contract, dtype):
+    """One module for all tests of an operation: its variables are only read."""
+    return contract.make(dtype)
+
+
+@functools.cache
+def clean(contract):
+    """(arrays, results, gradients) in float32 with zeros in the padding, computed once."""
+    arrays = operands(contract, np.random.default_rng(0), LENGTHS, MAXLEN, 'float32')
+    return arrays, *run(contract, made(contract, 'float32'), arrays, LENGTHS)
 
 
 def operands(contract, rng, lengths, maxlen, dtype, fill=0.0):
@@ -125,7 +139,7 @@ def in_float64(arrays):
 
 @every
 def test_oracle(contract, rng):
-    module = contract.make(contract.dtype)
+    module = made(contract, contract.dtype)
     arrays = operands(contract, rng, LENGTHS, MAXLEN, contract.dtype)
     results, _ = run(contract, module, arrays, LENGTHS, with_gradient=False)
     wanted = expected(contract, weights_of(module), arrays, LENGTHS, results)
@@ -134,7 +148,7 @@ def test_oracle(contract, rng):
 
 @every_differentiable
 def test_gradient_is_that_of_finite_differences_of_the_oracle(contract, rng):
-    module = contract.make(contract.dtype)
+    module = made(contract, contract.dtype)
     lengths = [2, 0, 3]
     arrays = operands(contract, rng, lengths, 3, contract.dtype)
     results, gradients = run(contract, module, arrays, lengths)
@@ -164,25 +178,21 @@ def test_gradient_is_that_of_finite_differences_of_the_oracle(contract, rng):
 
 @every
 @pytest.mark.parametrize('poison', [np.nan, np.inf, -1e38, 1e9])
-def test_poison_in_the_padding_changes_nothing(contract, poison, rng):
-    module = contract.make('float32')
-    clean = operands(contract, rng, LENGTHS, MAXLEN, 'float32')
-    poisoned = refill(contract, clean, LENGTHS, poison)
-    wanted, wanted_gradients = run(contract, module, clean, LENGTHS)
-    results, gradients = run(contract, module, poisoned, LENGTHS)
+def test_poison_in_the_padding_changes_nothing(contract, poison):
+    arrays, wanted, wanted_gradients = clean(contract)
+    poisoned = refill(contract, arrays, LENGTHS, poison)
+    results, gradients = run(contract, made(contract, 'float32'), poisoned, LENGTHS)
     assert_same(results, wanted, rtol=0, atol=0)
     assert_same(gradients, wanted_gradients, rtol=0, atol=0)
 
 
 @every
-def test_more_padding_changes_nothing(contract, rng):
-    module = contract.make('float32')
-    arrays = operands(contract, rng, LENGTHS, MAXLEN, 'float32')
+def test_more_padding_changes_nothing(contract):
+    arrays, wanted, wanted_gradients = clean(contract)
     longer = {name: array if name in contract.per_sequence else np.concatenate(
         [array, np.zeros([len(LENGTHS), 3, *array.shape[2:]], array.dtype)], axis=1)
         for name, array in arrays.items()}
-    wanted, wanted_gradients = run(contract, module, arrays, LENGTHS)
-    results, gradients = run(contract, module, longer, LENGTHS)
+    results, gradients = run(contract, made(contract, 'float32'), longer, LENGTHS)
     for kind, result, want in zip(contract.kinds, results, wanted):
         if kind == 'steps':
             assert not result[:, want.shape[1]:].any()
@@ -199,7 +209,7 @@ def test_more_padding_changes_nothing(contract, rng):
 
 @every
 def test_silence_at_padded_steps(contract, rng):
-    module = contract.make('float32')
+    module = made(contract, 'float32')
     arrays = operands(contract, rng, LENGTHS, MAXLEN, 'float32', fill=3.0)
     results, gradients = run(contract, module, arrays, LENGTHS)
     for kind, result in zip(contract.kinds, results):
@@ -220,7 +230,7 @@ def test_silence_at_padded_steps(contract, rng):
     ([0, 0], 4), ([1, 1], 4), ([4, 4], 4), ([3], 4), ([1, 0], 1), ([0, 0], 0), ([], 4), ([], 0)],
     ids=['all 0', 'all 1', 'all T', 'B=1', 'T=1', 'T=0', 'B=0', 'B=0 T=0'])
 def test_edges(contract, lengths, maxlen, rng):
-    module = contract.make(contract.dtype)
+    module = made(contract, contract.dtype)
     arrays = operands(contract, rng, lengths, maxlen, contract.dtype)
     results, gradients = run(contract, module, arrays, lengths)
     wanted = expected(contract, weights_of(module), arrays, lengths, results)
@@ -230,10 +240,9 @@ def test_edges(contract, lengths, maxlen, rng):
 
 
 @every
-def test_batch_mates_change_nothing(contract, rng):
-    module = contract.make('float32')
-    arrays = operands(contract, rng, LENGTHS, MAXLEN, 'float32')
-    together, _ = run(contract, module, arrays, LENGTHS, with_gradient=False)
+def test_batch_mates_change_nothing(contract):
+    module = made(contract, 'float32')
+    arrays, together, _ = clean(contract)
     alone = [run(contract, module, {n: a[b:b + 1] for n, a in arrays.items()}, [length],
                  with_gradient=False)[0] for b, length in enumerate(LENGTHS)]
     for k, kind in enumerate(contract.kinds):
@@ -244,7 +253,7 @@ def test_batch_mates_change_nothing(contract, rng):
 
 @every
 def test_graph_equals_eager_with_one_trace(contract, rng):
-    module = contract.make('float32')
+    module = made(contract, 'float32')
     example = contract.arrays(rng, 2, 2, 'float32')
     signature = {name: tf.TensorSpec(
         [None, *array.shape[1:]] if name in contract.per_sequence
@@ -268,7 +277,7 @@ def test_graph_equals_eager_with_one_trace(contract, rng):
 @pytest.mark.parametrize('compiled', [False, True], ids=['graph', 'xla'])
 @pytest.mark.parametrize('contract', contracts.LAYERS, ids=lambda c: c.name)
 def test_gradients_in_a_graph_equal_eager_ones(contract, compiled, rng):
-    module, traces = contract.make('float64'), []
+    module, traces = made(contract, 'float64'), []
     variables = list(module.trainable_variables) if module is not None else []
 
     def call(tensors, lengths):
@@ -335,6 +344,7 @@ def test_every_operation_is_listed():
     listed = {contract.name.split('[')[0] for contract in contracts.CONTRACTS}
     public = set(public_operations())
     assert public, 'nothing found: the search itself is broken'
-    assert not public - listed - set(contracts.EXEMPT)
+    missing = sorted(public - listed - set(contracts.EXEMPT))
+    assert not missing, f'without a Contract in tests/contracts.py: {", ".join(missing)}'
     assert not set(contracts.EXEMPT) & listed
     assert all(hasattr(seqmask, name.split('.')[0]) for name in listed)

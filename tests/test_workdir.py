@@ -337,12 +337,18 @@ def warnings_of(caplog):
     return [record.getMessage() for record in caplog.records if record.levelname == 'WARNING']
 
 
-@pytest.fixture
-def three_epochs(whole, tmp_path):
-    """A workdir of three epochs, which the undisturbed run passed through."""
+@pytest.fixture(scope='module')
+def three_epochs_kept(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp('three') / 'run'
     train, valid = some_batches()
-    a_trainer(cosine()).fit(train, valid, epochs=3, workdir=str(tmp_path / 'run'))
-    return tmp_path / 'run'
+    a_trainer(cosine()).fit(train, valid, epochs=3, workdir=str(workdir))
+    return workdir
+
+
+@pytest.fixture
+def three_epochs(whole, three_epochs_kept, tmp_path):
+    """A workdir of three epochs, which the undisturbed run passed through; each test its own."""
+    return shutil.copytree(three_epochs_kept, tmp_path / 'run')
 
 
 @pytest.mark.parametrize('part, damage', [
