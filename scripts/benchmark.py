@@ -30,8 +30,8 @@ from absl import flags
 
 import peers
 from peers import plots, problems, processes, report, rounds
-from seqmask import training
-from seqmask.training import UserError
+from seqmask import runs
+from seqmask.runs import UserError
 
 flags.DEFINE_enum('cell', 'lstm', ['lstm', 'gru'], 'Recurrent cell.')
 flags.DEFINE_integer('batch_size', 64, 'Sequences in a batch, B.', 1)
@@ -75,7 +75,7 @@ def main():
                 chosen, interpreters(), threads) as (workers, absent):
             rows = run(workers, Absent(absent), folder, threads)
         if FLAGS.csv:
-            training.write_rows(FLAGS.csv, rows)
+            runs.write_rows(FLAGS.csv, rows)
     except KeyboardInterrupt:
         print('interrupted.', file=sys.stderr)
         sys.exit(130)
@@ -262,4 +262,4 @@ def print_all(*parts):
 
 
 if __name__ == '__main__':
-    training.run(main)
+    runs.run(main)

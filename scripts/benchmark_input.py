@@ -24,8 +24,8 @@ if __name__ == '__main__' and signal.getsignal(signal.SIGINT) is signal.default_
 import numpy as np
 from absl import flags
 
-from seqmask import data, training
-from seqmask.training import UserError
+from seqmask import data, runs
+from seqmask.runs import UserError
 
 flags.DEFINE_integer('steps', 1_000_000, 'Real steps in a file, about.', 1)
 flags.DEFINE_integer('length', 50, 'Median length of a sequence.', 1)
@@ -152,4 +152,4 @@ def peak_memory():
 
 
 if __name__ == '__main__':
-    training.run(main)
+    runs.run(main)

@@ -29,7 +29,7 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from seqmask import data, models, training
+from seqmask import data, models, runs, training
 
 flags.DEFINE_integer('users', 10_000, 'Users in an epoch.', 1)
 flags.DEFINE_integer('items', 20_000, 'Items.', 1)
@@ -52,8 +52,8 @@ def main():
     each = max(1, round(FLAGS.items * FLAGS.density))
     sizes = [(FLAGS.items, each), (FLAGS.items, 2 * each), (2 * FLAGS.items, each)]
     if 2 * each > FLAGS.items:
-        raise training.UserError(f'--density must be at most 0.5, because it is doubled, got '
-                                 f'{FLAGS.density:g}.')
+        raise runs.UserError(f'--density must be at most 0.5, because it is doubled, got '
+                             f'{FLAGS.density:g}.')
     print(f'{FLAGS.users:,} users, H = {FLAGS.hidden_size}, {FLAGS.batch_size} users in a batch')
     print(f'{"items":>10}{"ratings":>12}{"":4}{"":12}{"ms a step":>12}{"s an epoch":>12}'
           f'{"memory MB":>12}', flush=True)
@@ -63,8 +63,8 @@ def main():
         for case in cases:
             found[case].append(in_a_process(case))
     steps = -(-FLAGS.users // FLAGS.batch_size)
-    for (kind, items, ratings), runs in found.items():
-        seconds, memory = (statistics.median(values) for values in zip(*runs))
+    for (kind, items, ratings), times in found.items():
+        seconds, memory = (statistics.median(values) for values in zip(*times))
         print(f'{items:10,}{ratings * FLAGS.users:12,}{"":4}{kind:12}{seconds * 1e3:12.1f}'
               f'{seconds * steps:12.2f}{memory / MEGABYTE:12.0f}', flush=True)
 
@@ -74,7 +74,7 @@ def in_a_process(case):
     done = subprocess.run([sys.executable, os.path.abspath(__file__), *own,
                            f'--measure={json.dumps(case)}'], capture_output=True, text=True)
     if done.returncode:
-        raise training.UserError(f'{case[0]}: {done.stderr.strip().splitlines()[-1]}')
+        raise runs.UserError(f'{case[0]}: {done.stderr.strip().splitlines()[-1]}')
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -151,4 +151,4 @@ def peak_memory():
 KINDS = {'seqmask': seqmask_step, 'Keras': keras_step}
 
 if __name__ == '__main__':
-    training.run(main)
+    runs.run(main)

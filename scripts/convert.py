@@ -18,7 +18,7 @@ if __name__ == '__main__' and signal.getsignal(signal.SIGINT) is signal.default_
 import numpy as np
 from absl import flags
 
-from seqmask import data, training
+from seqmask import data, runs
 
 READERS = {'npz': data.open_npz, 'tfrecord': data.open_tfrecord, 'csv': data.open_csv}
 WRITERS = {'npz': data.write_npz, 'tfrecord': data.write_tfrecord}
@@ -64,11 +64,11 @@ class Counted:
 
 def main():
     if not FLAGS.input or not FLAGS.output:
-        raise training.UserError('--input and --output are needed: say what to read and what to '
-                                 'write.')
+        raise runs.UserError('--input and --output are needed: say what to read and what to '
+                             'write.')
     write = WRITERS[format_of('output', FLAGS.output, FLAGS.output_format, WRITERS)]
-    training.refuse_existing(FLAGS.output, overwrite=FLAGS.overwrite)
-    with training.user_errors():
+    runs.refuse_existing(FLAGS.output, overwrite=FLAGS.overwrite)
+    with runs.user_errors():
         stream = opened(FLAGS.input)
         print(stream.schema)
         if stream.unused:
@@ -83,12 +83,12 @@ def opened(paths):
     """The stream of the input."""
     kinds = {format_of('input', path, FLAGS.input_format, READERS) for path in paths}
     if len(paths) > 1 and kinds != {'tfrecord'}:
-        raise training.UserError(f'--input must be one file, unless all are .tfrecord, got '
-                                 f'{",".join(paths)}.')
+        raise runs.UserError(f'--input must be one file, unless all are .tfrecord, got '
+                             f'{",".join(paths)}.')
     kind, = kinds
     for name in OF_A_TABLE:
         if FLAGS[name].present and kind != 'csv':
-            raise training.UserError(f'--{name} is for a .csv, got {paths[0]!r}.')
+            raise runs.UserError(f'--{name} is for a .csv, got {paths[0]!r}.')
     if kind == 'csv':
         return data.open_csv(paths[0], **{name: FLAGS[name].value for name in OF_A_TABLE})
     return READERS[kind](paths if len(paths) > 1 else paths[0])
@@ -99,10 +99,10 @@ def format_of(flag, path, stated, known):
     ending = stated or os.path.splitext(path)[1].lower().lstrip('.')
     if ending not in known:
         endings = ' or '.join(f'.{name}' for name in known)
-        raise training.UserError(f'--{flag} must end in {endings}, or --{flag}_format say what it '
-                                 f'is, got {path!r}.')
+        raise runs.UserError(f'--{flag} must end in {endings}, or --{flag}_format say what it '
+                             f'is, got {path!r}.')
     return ending
 
 
 if __name__ == '__main__':
-    training.run(main)
+    runs.run(main)

@@ -19,7 +19,7 @@ if __name__ == '__main__' and signal.getsignal(signal.SIGINT) is signal.default_
 
 from absl import flags
 
-from seqmask import data, training
+from seqmask import data, runs
 
 flags.DEFINE_string('workdir', None, 'Folder of a training script.')
 flags.DEFINE_string('data', '', 'File to measure on; by default what the run held out.')
@@ -38,25 +38,25 @@ FLAGS = flags.FLAGS
 def main():
     output = FLAGS.output or os.path.join(FLAGS.workdir, 'evaluation.csv')
     if not output.endswith('.csv'):
-        raise training.UserError(f'--output must end in .csv, got {output!r}.')
-    run = training.load_run(FLAGS.workdir)
-    training.refuse_existing(output, overwrite=FLAGS.overwrite)
+        raise runs.UserError(f'--output must end in .csv, got {output!r}.')
+    run = runs.load_run(FLAGS.workdir)
+    runs.refuse_existing(output, overwrite=FLAGS.overwrite)
     if FLAGS.part == 'train' and not FLAGS.data:
-        raise training.UserError('a run keeps only what it held out: for --part=train name its '
-                                 'file in --data.')
+        raise runs.UserError('a run keeps only what it held out: for --part=train name its '
+                             'file in --data.')
     path = FLAGS.data or run.held_out
-    part, sequences = training.read_part(path, FLAGS.part, run, workdir=FLAGS.workdir,
-                                         features=FLAGS.features)
+    part, sequences = runs.read_part(path, FLAGS.part, run, workdir=FLAGS.workdir,
+                                     features=FLAGS.features)
     if run.labels_per:
-        training.labels_of(sequences, labels_per=run.labels_per, num_classes=len(run.names),
-                           path=path)
+        runs.labels_of(sequences, labels_per=run.labels_per, num_classes=len(run.names),
+                       path=path)
     measured = run.trainer.evaluate(data.Batches(sequences, FLAGS.batch_size))
     columns = run.columns if 'loss' in run.columns else {**run.columns, 'loss': 'loss/in nats'}
-    print(training.table({part: measured}, columns))
-    training.write_rows(output, [{'data': path, 'part': part, 'sequences': len(sequences),
-                                  'steps': int(sequences.lengths.sum()), **measured}])
+    print(runs.table({part: measured}, columns))
+    runs.write_rows(output, [{'data': path, 'part': part, 'sequences': len(sequences),
+                              'steps': int(sequences.lengths.sum()), **measured}])
     print(f'written: {output}')
 
 
 if __name__ == '__main__':
-    training.run(main)
+    runs.run(main)

@@ -20,7 +20,7 @@ if __name__ == '__main__' and signal.getsignal(signal.SIGINT) is signal.default_
 import tensorflow as tf
 from absl import flags
 
-from seqmask import export, training
+from seqmask import export, runs
 
 flags.DEFINE_string('workdir', None, 'Folder of a training script.')
 flags.DEFINE_string('output', None, 'Folder to write, or file that ends in .tflite.')
@@ -35,12 +35,12 @@ FLAGS = flags.FLAGS
 def main():
     is_tflite = FLAGS.output.endswith('.tflite')
     if is_tflite != bool(FLAGS.maxlen):
-        raise training.UserError('--maxlen is needed for an --output that ends in .tflite, and '
-                                 f'only there; got --output={FLAGS.output} '
-                                 f'--maxlen={FLAGS.maxlen}.')
-    training.refuse_existing(FLAGS.output, overwrite=FLAGS.overwrite and is_tflite)
-    model = training.load_run(FLAGS.workdir).trainer.model
-    with training.user_errors():
+        raise runs.UserError('--maxlen is needed for an --output that ends in .tflite, and '
+                             f'only there; got --output={FLAGS.output} '
+                             f'--maxlen={FLAGS.maxlen}.')
+    runs.refuse_existing(FLAGS.output, overwrite=FLAGS.overwrite and is_tflite)
+    model = runs.load_run(FLAGS.workdir).trainer.model
+    with runs.user_errors():
         if is_tflite:
             content = export.to_tflite(model, maxlen=FLAGS.maxlen, batch=FLAGS.batch_size)
             with open(FLAGS.output, 'wb') as file:
@@ -82,4 +82,4 @@ def shown(name, inputs, outputs):
 
 
 if __name__ == '__main__':
-    training.run(main)
+    runs.run(main)

@@ -25,7 +25,7 @@ if __name__ == '__main__' and signal.getsignal(signal.SIGINT) is signal.default_
 
 from absl import flags
 
-from seqmask import data, training
+from seqmask import data, runs
 
 flags.DEFINE_string('workdir', None, 'Folder of a training script.')
 flags.DEFINE_string('data', None, 'File of sequences.')
@@ -44,26 +44,26 @@ FLAGS = flags.FLAGS
 def main():
     ending = os.path.splitext(FLAGS.output)[1]
     if ending not in ('.csv', '.npz'):
-        raise training.UserError(f'--output must end in .csv or .npz, got {FLAGS.output!r}.')
-    training.refuse_existing(FLAGS.output, overwrite=FLAGS.overwrite)
-    run = training.load_run(FLAGS.workdir)
-    _, sequences = training.read_part(FLAGS.data, FLAGS.part, run, workdir=FLAGS.workdir,
-                                      features=FLAGS.features)
+        raise runs.UserError(f'--output must end in .csv or .npz, got {FLAGS.output!r}.')
+    runs.refuse_existing(FLAGS.output, overwrite=FLAGS.overwrite)
+    run = runs.load_run(FLAGS.workdir)
+    _, sequences = runs.read_part(FLAGS.data, FLAGS.part, run, workdir=FLAGS.workdir,
+                                  features=FLAGS.features)
     inputs = data.Sequences(sequences.frames, sequences.lengths)
     batches = data.Batches(inputs, FLAGS.batch_size)
     if run.labels_per:
-        predictions = training.predict_sequences(run.trainer, batches, labels_per=run.labels_per)
-        rows = training.prediction_rows(predictions, run.names, labels_per=run.labels_per)
+        predictions = runs.predict_sequences(run.trainer, batches, labels_per=run.labels_per)
+        rows = runs.prediction_rows(predictions, run.names, labels_per=run.labels_per)
     else:
-        predictions = training.reconstruct_sequences(run.trainer.model, batches)
-        rows = training.code_rows(predictions)
+        predictions = runs.reconstruct_sequences(run.trainer.model, batches)
+        rows = runs.code_rows(predictions)
     if ending == '.npz':
         data.write_npz(FLAGS.output, predictions)
     else:
-        training.write_rows(FLAGS.output, list(rows))
+        runs.write_rows(FLAGS.output, list(rows))
     print(f'{len(sequences)} sequences, {sequences.lengths.sum()} steps; '
           f'written: {FLAGS.output}')
 
 
 if __name__ == '__main__':
-    training.run(main)
+    runs.run(main)

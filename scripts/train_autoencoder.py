@@ -27,7 +27,7 @@ if __name__ == '__main__' and signal.getsignal(signal.SIGINT) is signal.default_
 import numpy as np
 from absl import flags
 
-from seqmask import data, datasets, models, training
+from seqmask import data, datasets, runs
 
 flags.DEFINE_string('data', '', 'File to learn from (.npz, .tfrecord, .csv); by default the '
                     'embedded vowels.')
@@ -55,46 +55,45 @@ flags.DEFINE_enum('standardize', 'standard', ['standard', 'minmax', 'sequence', 
                   'there, each sequence by its own mean and deviation, or not at all.')
 flags.DEFINE_enum('implementation', 'auto', ['auto', 'kernel', 'graph'],
                   'How the recurrence runs.')
-training.define_flags(workdir='workdir/autoencoder', epochs=80, batch_size=16, learning_rate=3e-3)
+runs.define_flags(workdir='workdir/autoencoder', epochs=80, batch_size=16, learning_rate=3e-3)
 
 FLAGS = flags.FLAGS
 
 
 def main():
-    strategy = training.make_strategy()     # first of all, as TensorFlow demands
-    with training.user_errors():
+    strategy = runs.make_strategy()     # first of all, as TensorFlow demands
+    with runs.user_errors():
         parts, labels = load()
-        parts = training.limited(parts, FLAGS.limit)
+        parts = runs.limited(parts, FLAGS.limit)
     train = parts[0]
     size = train.frames.shape[1]
 
+    shared = dict(cell=FLAGS.cell, hidden_size=FLAGS.hidden_size, num_layers=FLAGS.num_layers,
+                  dropout=FLAGS.dropout, implementation=FLAGS.implementation, dtype=FLAGS.precision)
     both_ways = FLAGS.bidirectional_decoder
-    arguments = dict(
-        input_size=size, cell=FLAGS.cell, hidden_size=FLAGS.hidden_size,
-        code_size=FLAGS.code_size or None, num_layers=FLAGS.num_layers,
-        bidirectional=FLAGS.bidirectional,
-        bidirectional_decoder=not FLAGS.autoregressive if both_ways is None else both_ways,
-        reverse_target=FLAGS.reverse_target, autoregressive=FLAGS.autoregressive,
-        dropout=FLAGS.dropout, step_dropout=FLAGS.step_dropout,
-        implementation=FLAGS.implementation, dtype=FLAGS.precision, seed=FLAGS.seed)
-
-    def make_model():
-        kind = None if FLAGS.standardize == 'none' else FLAGS.standardize
-        standardizer = training.make_standardizer(kind, train)
-        return models.SequenceAutoencoder(**arguments, standardizer=standardizer,
-                                          mean=mean_step(standardizer, train))
-
-    fitted = training.fit_task(
-        sys.modules[__name__], make_model, arguments, parts, described=f'{size} features',
-        columns={'loss': 'squared/error', 'explained': 'share/explained'}, strategy=strategy)
-    if training.is_chief(strategy):
+    both_ways = not FLAGS.autoregressive if both_ways is None else both_ways
+    code_size = FLAGS.code_size or FLAGS.hidden_size * (2 if FLAGS.bidirectional else 1)
+    blueprint = runs.Blueprint(
+        'SequenceAutoencoder',
+        dict(code_size=FLAGS.code_size or None, reverse_target=FLAGS.reverse_target,
+             autoregressive=FLAGS.autoregressive, dropout=FLAGS.dropout),
+        {'encoder': ('Encoder', dict(shared, input_size=size, bidirectional=FLAGS.bidirectional,
+                                     step_dropout=FLAGS.step_dropout)),
+         'decoder': ('Encoder', dict(shared, bidirectional=both_ways, input_size=(
+             code_size + (size if FLAGS.autoregressive else 0))))}, FLAGS.seed)
+    fitted = runs.fit(runs.Task(
+        sys.modules[__name__], blueprint, parts, standardize=FLAGS.standardize,
+        prepare=lambda model: model.start_at(mean_step(model, train)),
+        described=f'{size} features',
+        columns={'loss': 'squared/error', 'explained': 'share/explained'}, strategy=strategy))
+    if runs.is_chief(strategy):
         report(fitted, parts, labels)
-    training.finish(strategy)
+    runs.finish(strategy)
 
 
 def report(fitted, parts, labels):
-    """Tells how well it reconstructs, and writes codes.npz."""
-    train, _, test = parts
+    """Prints how well it reconstructs, and writes codes.npz."""
+    _, _, test = parts
     model = fitted.trainer.model
     print(f'{"codes":12}{model.code_size} numbers each, for sequences of '
           f'{np.mean(test.lengths):.1f} x {test.frames.shape[1]} on average\n')
@@ -108,18 +107,18 @@ def report(fitted, parts, labels):
         fields['labels'] = labels[fields['number']]
     write_arrays(os.path.join(FLAGS.workdir, 'codes.npz'), fields)
     if FLAGS.plots:
-        training.draw_codes(
-            FLAGS.workdir, fitted, train, codes[2], batch_size=FLAGS.batch_size,
+        runs.draw_codes(
+            FLAGS.workdir, fitted, codes[2], batch_size=FLAGS.batch_size,
             labels=None if labels is None else labels[test.sequences['number']])
 
 
 def load():
     """([train, valid, test], labels of all sequences by their `number`, or None)."""
     if FLAGS.data:
-        whole = training.read_sequences(FLAGS.data, FLAGS.features)
+        whole = runs.read_sequences(FLAGS.data, FLAGS.features)
         if not whole.frames.shape[1]:
-            raise training.UserError(f'{FLAGS.data!r} holds frames without features, of shape '
-                                     f'{whole.frames.shape}.')
+            raise runs.UserError(f'{FLAGS.data!r} holds frames without features, of shape '
+                                 f'{whole.frames.shape}.')
         split, labels = whole.sequences.get('split'), whole.sequences.get('labels')
     else:
         vowels = datasets.japanese_vowels()
@@ -129,17 +128,13 @@ def load():
         labels = vowels['label_names'][vowels['labels']]
     fields = {'number': np.arange(len(whole))} | ({} if split is None else {'split': split})
     numbered = data.Sequences(whole.frames, whole.lengths, sequences=fields)
-    return training.divided(numbered, seed=FLAGS.seed), labels
+    return runs.divided(numbered, seed=FLAGS.seed), labels
 
 
-def mean_step(standardizer, train):
+def mean_step(model, train):
     """The mean of the real steps, in the units that the model sees."""
-    total = np.zeros(train.frames.shape[1])
-    for batch in data.Batches(train, 256):
-        frames = batch['inputs']        # 0 in the padding
-        if standardizer is not None:
-            frames = standardizer(frames, batch['lengths'])
-        total += np.sum(frames, axis=(0, 1), dtype=np.float64)
+    total = sum(np.sum(np.float32(model.targets(batch['inputs'], batch['lengths'])), axis=(0, 1),
+                       dtype=np.float64) for batch in data.Batches(train, 256))
     return (total / train.lengths.sum()).astype(np.float32)
 
 
@@ -167,4 +162,4 @@ def write_arrays(path, arrays):
 
 
 if __name__ == '__main__':
-    training.run(main)
+    runs.run(main)

@@ -25,7 +25,7 @@ if __name__ == '__main__' and signal.getsignal(signal.SIGINT) is signal.default_
 import numpy as np
 from absl import flags
 
-from seqmask import data, datasets, models, training
+from seqmask import data, datasets, runs
 
 flags.DEFINE_string('data', '', 'File to learn from (.npz, .tfrecord, .csv); by default the '
                     'embedded vowels.')
@@ -51,53 +51,59 @@ flags.DEFINE_enum('standardize', None, ['standard', 'minmax', 'sequence'],
                   'there, or each sequence by its own mean and deviation; by default not at all.')
 flags.DEFINE_enum('implementation', 'auto', ['auto', 'kernel', 'graph'],
                   'How the recurrence runs.')
-training.define_flags(workdir='workdir/classifier', epochs=60, batch_size=32, learning_rate=2e-3)
+runs.define_flags(workdir='workdir/classifier', epochs=60, batch_size=32, learning_rate=2e-3)
 
 FLAGS = flags.FLAGS
 KERNEL_SIZES = (8, 5, 3)
 
 
 def main():
-    strategy = training.make_strategy()     # first of all, as TensorFlow demands
-    with training.user_errors():
+    strategy = runs.make_strategy()     # first of all, as TensorFlow demands
+    with runs.user_errors():
         parts, names = load()
-        parts = training.limited(parts, FLAGS.limit)
+        parts = runs.limited(parts, FLAGS.limit)
         if not FLAGS.masked:
             longest = max(int(part.lengths.max()) for part in parts)
             parts = [blind(part, longest) for part in parts]
         filters = widths(FLAGS.filters)
 
-    arguments = dict(
-        input_size=parts[0].frames.shape[1], num_classes=len(names), cell=FLAGS.cell,
-        hidden_size=FLAGS.hidden_size, num_layers=FLAGS.num_layers,
-        bidirectional=FLAGS.bidirectional, pool=FLAGS.pool, filters=filters,
-        kernel_sizes=KERNEL_SIZES[:len(filters)], dropout=FLAGS.dropout,
-        step_dropout=FLAGS.step_dropout, implementation=FLAGS.implementation,
-        dtype=FLAGS.precision, seed=FLAGS.seed)
-
-    def make_model():
-        return models.SequenceClassifier(
-            **arguments, standardizer=training.make_standardizer(FLAGS.standardize, parts[0]))
-
-    training.train_and_report(sys.modules[__name__], make_model, arguments, parts, names,
-                              {'accuracy': 'sequences/right'}, labels_per='sequence',
-                              monitor='loss', mode='min', strategy=strategy)
+    if not filters and not FLAGS.num_layers:
+        raise runs.UserError('a classifier needs --num_layers above 0 or --filters, got neither.')
+    front = dict(input_size=parts[0].frames.shape[1], step_dropout=FLAGS.step_dropout,
+                 dtype=FLAGS.precision)
+    branches = []
+    if FLAGS.num_layers:
+        branches.append(('Encoder', dict(
+            front, cell=FLAGS.cell, hidden_size=FLAGS.hidden_size, num_layers=FLAGS.num_layers,
+            bidirectional=FLAGS.bidirectional, normalize=True, dropout=FLAGS.dropout,
+            implementation=FLAGS.implementation)))
+    if filters:
+        branches.append(('ConvEncoder', dict(front, filters=filters, kernel_sizes=KERNEL_SIZES)))
+    blueprint = runs.Blueprint(
+        'SequenceClassifier',
+        dict(num_classes=len(names), pool=FLAGS.pool if FLAGS.num_layers else 'mean',
+             dropout=FLAGS.dropout),
+        dict(zip(['encoder', 'branch'], branches)), FLAGS.seed)
+    runs.train_and_report(runs.Task(
+        sys.modules[__name__], blueprint, parts, standardize=FLAGS.standardize,
+        described=f'{len(names)} classes', labels_per='sequence', names=names,
+        columns={'accuracy': 'sequences/right'}, strategy=strategy))
 
 
 def widths(texts):
     filters = [text for text in texts if text]
     if not all(text.isdigit() for text in filters) or len(filters) not in (0, len(KERNEL_SIZES)):
-        raise training.UserError(f'--filters must be three widths, such as 128,256,128, or none, '
-                                 f'got {",".join(texts)}.')
+        raise runs.UserError(f'--filters must be three widths, such as 128,256,128, or none, '
+                             f'got {",".join(texts)}.')
     return [int(text) for text in filters]
 
 
 def load():
     """([train, valid, test], names of the classes)."""
     if FLAGS.data:
-        return training.read_parts(FLAGS.data, labels_per='sequence',
-                                   num_classes=FLAGS.num_classes, seed=FLAGS.seed,
-                                   features=FLAGS.features)
+        return runs.read_parts(FLAGS.data, labels_per='sequence',
+                               num_classes=FLAGS.num_classes, seed=FLAGS.seed,
+                               features=FLAGS.features)
     vowels = datasets.japanese_vowels()
     sequences = data.Sequences(vowels['frames'], vowels['lengths'],
                                sequences={'labels': vowels['labels']})
@@ -119,4 +125,4 @@ def blind(sequences, longest):
 
 
 if __name__ == '__main__':
-    training.run(main)
+    runs.run(main)

@@ -32,7 +32,7 @@ if __name__ == '__main__' and signal.getsignal(signal.SIGINT) is signal.default_
 import numpy as np
 from absl import flags
 
-from seqmask import data, datasets, metrics, models, training
+from seqmask import data, datasets, metrics, runs
 
 flags.DEFINE_string('data', '', 'File to learn from (.npz, .tfrecord, .csv); by default the '
                     'generated log.')
@@ -60,7 +60,7 @@ flags.DEFINE_enum('standardize', 'standard', ['none', 'standard', 'minmax', 'seq
                   'there, or each sequence by its own mean and deviation (needs --nocausal).')
 flags.DEFINE_enum('implementation', 'auto', ['auto', 'kernel', 'graph'],
                   'How the recurrence runs.')
-training.define_flags(workdir='workdir/events', epochs=20, batch_size=16, learning_rate=4e-3)
+runs.define_flags(workdir='workdir/events', epochs=20, batch_size=16, learning_rate=4e-3)
 
 FLAGS = flags.FLAGS
 UNWEIGHTED = 'unweighted'
@@ -70,34 +70,30 @@ COLUMNS = {'accuracy': 10, 'precision': 12, 'recall': 10, 'F1': 10, 'average pre
 
 def main():
     if FLAGS.chunk_size and FLAGS.network == 'conv':
-        raise training.UserError('only a recurrent network goes on from chunk to chunk: '
-                                 '--chunk_size needs --network=gru or lstm.')
-    strategy = training.make_strategy()     # before anything else of TensorFlow
-    with training.user_errors():
-        parts = training.limited(load(), FLAGS.limit)
-    arguments = dict(
-        input_size=parts[0].frames.shape[1], event_rate=rate_of(parts[0]), network=FLAGS.network,
-        causal=FLAGS.causal, hidden_size=FLAGS.hidden_size,
-        num_layers=FLAGS.num_layers or (5 if FLAGS.network == 'conv' else 2),
-        kernel_size=FLAGS.kernel_size, pos_weight=number_or_balanced(FLAGS.pos_weight),
-        focal_gamma=FLAGS.focal_gamma, dropout=FLAGS.dropout,
-        implementation=FLAGS.implementation, dtype=FLAGS.precision, seed=FLAGS.seed)
-    detector = fit(arguments, parts, strategy)
-    tells = training.is_chief(strategy)     # of several workers it alone writes, too
-    if tells:
+        raise runs.UserError('only a recurrent network goes on from chunk to chunk: '
+                             '--chunk_size needs --network=gru or lstm.')
+    if FLAGS.causal and FLAGS.standardize == 'sequence':
+        raise runs.UserError('a causal model sees no steps to come, and --standardize=sequence '
+                             'takes the mean of whole sequences: choose another, or --nocausal.')
+    strategy = runs.make_strategy()     # before anything else of TensorFlow
+    with runs.user_errors():
+        parts = runs.limited(load(), FLAGS.limit)
+    detector = fit(blueprint_of(parts[0]), parts, strategy)
+    chief = runs.is_chief(strategy)         # of several workers it alone prints and writes
+    if chief:
         print('\nthe same network, with an unweighted loss and from a bias of 0:', flush=True)
-    usual = fit({**arguments, 'event_rate': 0.5, 'pos_weight': 1.0, 'focal_gamma': 0.0}, parts,
-                strategy, os.path.join(FLAGS.workdir, UNWEIGHTED))
+    usual = fit(blueprint_of(parts[0], event_rate=0.5, pos_weight=1.0, focal_gamma=0.0), parts,
+                strategy, UNWEIGHTED)
 
-    if tells:
+    if chief:
         logits = {part: predicted(detector, batches)
                   for part, batches in detector.held_out.items()}
         threshold = choose(detector, logits['validation'], parts)
         detector.trainer.model.threshold.assign(threshold)
     detector.trainer.keep_best()            # all workers take part
-    if tells:
+    if chief:
         report(detector, usual, logits, parts)
-    training.finish(strategy)
+    runs.finish(strategy)
 
 
 def report(detector, usual, logits, parts):
@@ -115,20 +111,20 @@ def report(detector, usual, logits, parts):
                     for i, of_steps in enumerate(logits[part])]
              for part, sequences in zip(logits, parts[1:])}
     rows = [row for part in found for one in found[part] for row in rows_of(part, one)]
-    training.write_rows(os.path.join(FLAGS.workdir, 'events.csv'), rows)
+    runs.write_rows(os.path.join(FLAGS.workdir, 'events.csv'), rows)
     if FLAGS.plots:
         curves = {name.split(',')[0]: curve(scores, test)
                   for name, (scores, _) in compared.items() if name != 'always zero'}
         chosen = curve(logits['test'], test).at(threshold)
-        training.draw_events(FLAGS.workdir, detector, parts[0], curves, chosen, found['test'],
-                             batch_size=FLAGS.batch_size)
+        runs.draw_events(FLAGS.workdir, detector, curves, chosen, found['test'],
+                         batch_size=FLAGS.batch_size)
 
 
 def load():
     """[train, valid, test]."""
     if FLAGS.data:
-        return training.read_parts(FLAGS.data, labels_per='step', num_classes=2,
-                                   seed=FLAGS.seed, features=FLAGS.features)[0]
+        return runs.read_parts(FLAGS.data, labels_per='step', num_classes=2,
+                               seed=FLAGS.seed, features=FLAGS.features)[0]
     log = datasets.system_log(FLAGS.seed)
     sequences = data.Sequences(log['frames'], log['lengths'], steps={
         'labels': log['labels'], 'probability': log['probability']})
@@ -139,7 +135,7 @@ def rate_of(train):
     """Share of the steps that are events."""
     steps, events = len(train.frames), np.count_nonzero(train.steps['labels'])
     if events in (0, steps):
-        raise training.UserError(
+        raise runs.UserError(
             f'{"each" if events else "none"} of the {steps} steps to train on is an event (label '
             f'1): there is nothing to tell apart. Train on sequences with both labels.')
     return events / steps
@@ -149,20 +145,33 @@ def number_or_balanced(text):
     try:
         return text if text == 'balanced' else float(text)
     except ValueError as error:
-        raise training.UserError(f'--pos_weight must be a number or balanced, got '
-                                 f'{text}.') from error
+        raise runs.UserError(f'--pos_weight must be a number or balanced, got '
+                             f'{text}.') from error
 
 
-def fit(arguments, parts, strategy, workdir=None):
-    def make_model():
-        kind = None if FLAGS.standardize == 'none' else FLAGS.standardize
-        return models.EventDetector(**arguments,
-                                    standardizer=training.make_standardizer(kind, parts[0]))
+def blueprint_of(train, **other):
+    """The detector, or one of other options."""
+    options = dict(event_rate=rate_of(train), pos_weight=number_or_balanced(FLAGS.pos_weight),
+                   focal_gamma=FLAGS.focal_gamma, dropout=FLAGS.dropout)
+    shared = dict(input_size=train.frames.shape[1], hidden_size=FLAGS.hidden_size,
+                  dtype=FLAGS.precision)
+    if FLAGS.network == 'conv':
+        encoder = 'DilatedEncoder', dict(
+            shared, num_layers=FLAGS.num_layers or 5, kernel_size=FLAGS.kernel_size,
+            causal=FLAGS.causal)
+    else:
+        encoder = 'Encoder', dict(
+            shared, cell=FLAGS.network, num_layers=FLAGS.num_layers or 2,
+            bidirectional=not FLAGS.causal, dropout=FLAGS.dropout,
+            implementation=FLAGS.implementation)
+    return runs.Blueprint('EventDetector', {**options, **other}, {'encoder': encoder}, FLAGS.seed)
 
-    return training.fit_task(sys.modules[__name__], make_model, arguments, parts,
-                             described=f'{rate_of(parts[0]):.2%} of the steps are events',
-                             labels_per='step', names=['nothing', 'event'], columns=MEASURED,
-                             strategy=strategy, workdir=workdir)
+
+def fit(blueprint, parts, strategy, folder=''):
+    return runs.fit(runs.Task(
+        sys.modules[__name__], blueprint, parts, standardize=FLAGS.standardize,
+        described=f'{rate_of(parts[0]):.2%} of the steps are events', labels_per='step',
+        names=['nothing', 'event'], columns=MEASURED, strategy=strategy, folder=folder))
 
 
 def predicted(fitted, batches):
@@ -255,4 +264,4 @@ def rows_of(part, one):
 
 
 if __name__ == '__main__':
-    training.run(main)
+    runs.run(main)

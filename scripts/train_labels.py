@@ -24,7 +24,7 @@ if __name__ == '__main__' and signal.getsignal(signal.SIGINT) is signal.default_
 import numpy as np
 from absl import flags
 
-from seqmask import data, datasets, models, training
+from seqmask import data, datasets, runs
 
 flags.DEFINE_string('data', '', 'File to learn from (.npz, .tfrecord, .csv); by default the '
                     'embedded handwriting.')
@@ -55,7 +55,7 @@ flags.DEFINE_enum('standardize', None, ['standard', 'minmax', 'sequence'],
                   'there, or each sequence by its own mean and deviation; by default not at all.')
 flags.DEFINE_enum('implementation', 'auto', ['auto', 'kernel', 'graph'],
                   'How the recurrence runs.')
-training.define_flags(workdir='workdir/labels', epochs=30, learning_rate=4e-3)
+runs.define_flags(workdir='workdir/labels', epochs=30, learning_rate=4e-3)
 
 FLAGS = flags.FLAGS
 EMBEDDED_TRAIN_WORDS = 4538
@@ -64,35 +64,34 @@ COLUMNS = {'accuracy': 'steps right/', 'sequence_error': 'mean error of/a sequen
 
 
 def main():
-    strategy = training.make_strategy()     # first of all, as TensorFlow demands
-    with training.user_errors():
+    strategy = runs.make_strategy()     # first of all, as TensorFlow demands
+    with runs.user_errors():
         parts, names = load()
-        parts = training.limited(parts, FLAGS.limit)
+        parts = runs.limited(parts, FLAGS.limit)
 
-    arguments = dict(
-        input_size=parts[0].frames.shape[1], num_classes=len(names), cell=FLAGS.cell,
-        hidden_size=FLAGS.hidden_size, num_layers=FLAGS.num_layers,
-        bidirectional=FLAGS.bidirectional, filters=FLAGS.filters, dropout=FLAGS.dropout,
-        input_dropout=FLAGS.input_dropout, step_dropout=FLAGS.step_dropout,
+    encoder = dict(
+        input_size=parts[0].frames.shape[1], cell=FLAGS.cell, hidden_size=FLAGS.hidden_size,
+        num_layers=FLAGS.num_layers, bidirectional=FLAGS.bidirectional, filters=FLAGS.filters,
+        dropout=FLAGS.dropout, input_dropout=FLAGS.input_dropout, step_dropout=FLAGS.step_dropout,
         recurrent_dropout=FLAGS.recurrent_dropout, implementation=FLAGS.implementation,
-        dtype=FLAGS.precision, seed=FLAGS.seed)
-
-    def make_model():
-        return models.SequenceLabeller(
-            **arguments, standardizer=training.make_standardizer(FLAGS.standardize, parts[0]))
-
-    training.train_and_report(sys.modules[__name__], make_model, arguments, parts, names, COLUMNS,
-                              labels_per='step', strategy=strategy)
+        dtype=FLAGS.precision)
+    blueprint = runs.Blueprint(
+        'SequenceLabeller', dict(num_classes=len(names), dropout=FLAGS.dropout),
+        {'encoder': ('Encoder', encoder)}, FLAGS.seed)
+    runs.train_and_report(runs.Task(
+        sys.modules[__name__], blueprint, parts, standardize=FLAGS.standardize,
+        described=f'{len(names)} classes', labels_per='step', names=names, columns=COLUMNS,
+        monitor='accuracy', mode='max', strategy=strategy))
 
 
 def load():
     """([train, valid, test], names of the classes)."""
     if FLAGS.data:
         if FLAGS['split'].present:
-            raise training.UserError(
+            raise runs.UserError(
                 '--split is for the embedded handwriting; a file says it in `split`.')
-        return training.read_parts(FLAGS.data, labels_per='step', num_classes=FLAGS.num_classes,
-                                   seed=FLAGS.seed, features=FLAGS.features)
+        return runs.read_parts(FLAGS.data, labels_per='step', num_classes=FLAGS.num_classes,
+                               seed=FLAGS.seed, features=FLAGS.features)
     letters = datasets.ocr_letters()
     sequences = data.Sequences(letters['frames'], letters['lengths'],
                                steps={'labels': letters['labels']})
@@ -113,4 +112,4 @@ def by_words(letters):
 
 
 if __name__ == '__main__':
-    training.run(main)
+    runs.run(main)

@@ -30,7 +30,7 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from seqmask import data, datasets, models, training
+from seqmask import data, datasets, models, runs, training
 
 flags.DEFINE_string('ratings', '', 'File to learn from; by default generated ratings.')
 flags.DEFINE_string('test_ratings', '', 'File to test on; by default a part of --ratings.')
@@ -47,7 +47,7 @@ flags.DEFINE_float('decay', 0.25, 'Weight of the squares of the weights that a b
 flags.DEFINE_float('shrinkage', 5.0, 'As many average ratings are added to those of each user and '
                    'item before its mean is taken.', 0.0)
 flags.DEFINE_integer('recommend', 10, 'Unrated items recommended to each user; 0 for none.', 0)
-training.define_flags(workdir='workdir/ratings', epochs=30, learning_rate=3e-3)
+runs.define_flags(workdir='workdir/ratings', epochs=30, learning_rate=3e-3)
 
 FLAGS = flags.FLAGS
 SIDES = {'both': ['user', 'item'], 'user': ['user'], 'item': ['item']}
@@ -57,11 +57,11 @@ BLOCK = 256                             # users that are recommended to at a tim
 
 
 def main():
-    strategy = training.make_strategy()     # first of all, as TensorFlow demands
+    strategy = runs.make_strategy()     # first of all, as TensorFlow demands
     if FLAGS.precision != 'float32' or FLAGS.plots:
-        raise training.UserError('train_ratings.py computes in float32 and draws no pictures: '
-                                 'leave out --precision and --plots.')
-    with training.user_errors():
+        raise runs.UserError('train_ratings.py computes in float32 and draws no pictures: '
+                             'leave out --precision and --plots.')
+    with runs.user_errors():
         ratings, tested, expected = load()
         limits = limits_of(ratings.values[~tested])
         sizes = widths(FLAGS.hidden_sizes)
@@ -84,7 +84,7 @@ def main():
         write(ratings, tested, predicted)
         if FLAGS.recommend:
             recommend(ratings, encoded)
-    training.finish(strategy)
+    runs.finish(strategy)
 
 
 # Data
@@ -98,7 +98,7 @@ def load():
     if FLAGS.ratings:
         ratings = data.read_ratings(FLAGS.ratings, rating_range=wanted)
     elif FLAGS.test_ratings:
-        raise training.UserError('--test_ratings goes with --ratings, the file to train on.')
+        raise runs.UserError('--test_ratings goes with --ratings, the file to train on.')
     else:
         made = datasets.low_rank_ratings(FLAGS.seed)
         users, items = np.arange(len(made['lengths'])), np.arange(made['columns'].max() + 1)
@@ -121,8 +121,8 @@ def range_of(texts):
     except ValueError:
         low = high = 0
     if not low < high or not np.isfinite([low, high]).all():
-        raise training.UserError(f'--rating_range must be the lowest and the highest rating, such '
-                                 f'as 1,5, got {",".join(texts)}.')
+        raise runs.UserError(f'--rating_range must be the lowest and the highest rating, such '
+                             f'as 1,5, got {",".join(texts)}.')
     return low, high
 
 
@@ -132,15 +132,15 @@ def limits_of(values):
         return range_of(FLAGS.rating_range)
     low, high = float(values.min()), float(values.max())
     if low == high:
-        raise training.UserError(f'all training ratings are {low:g}: there is nothing to learn. '
-                                 f'Ratings must differ.')
+        raise runs.UserError(f'all training ratings are {low:g}: there is nothing to learn. '
+                             f'Ratings must differ.')
     return low, high
 
 
 def widths(texts):
     if not texts or not all(text.isdigit() and int(text) for text in texts):
-        raise training.UserError(f'--hidden_sizes must be widths, such as 64 or 64,32, got '
-                                 f'{",".join(texts)}.')
+        raise runs.UserError(f'--hidden_sizes must be widths, such as 64 or 64,32, got '
+                             f'{",".join(texts)}.')
     return [int(text) for text in texts]
 
 
@@ -148,8 +148,8 @@ def widths(texts):
 
 
 def fit(name, by, k, ratings, tested, limits, sizes, strategy):
-    """Trains one model; as `training.fit_task`."""
-    with training.user_errors():
+    """Trains one model; as `runs.fit`."""
+    with runs.user_errors():
         valid = data.split_ratings(~tested, VALIDATION, [FLAGS.seed, k])
         train = ~tested & ~valid
         parts = [data.rating_rows(ratings, train, by=by),
@@ -165,13 +165,13 @@ def fit(name, by, k, ratings, tested, limits, sizes, strategy):
         return models.RatingAutoencoder(**arguments).fit_means(parts[0])
 
     def make_optimizer(steps_per_epoch):
-        adam = training.make_optimizer(steps_per_epoch)
+        adam = runs.make_optimizer(steps_per_epoch)
         return training.LazyAdam.from_config(adam.get_config())
 
-    return training.fit_task(
+    return runs.fit(runs.Task(
         sys.modules[__name__], make_model, arguments, parts, described=f'{number} {others}s',
-        units=(f'{by}s', 'ratings'), optimizer=make_optimizer, strategy=strategy,
-        workdir=os.path.join(FLAGS.workdir, name))
+        units=(f'{by}s', 'ratings'), make_optimizer=make_optimizer, strategy=strategy,
+        folder=name))
 
 
 def predictions(fitted, ratings):
@@ -246,7 +246,7 @@ def factorized(ratings, tested, shape):
 
 
 def write(ratings, tested, predicted):
-    training.write_rows(os.path.join(FLAGS.workdir, 'predictions.csv'), [
+    runs.write_rows(os.path.join(FLAGS.workdir, 'predictions.csv'), [
         {'user': ratings.user_names[ratings.users[k]], 'item': ratings.item_names[ratings.items[k]],
          'rating': f'{ratings.values[k]:g}', 'predicted': f'{predicted[k]:.4f}'}
         for k in np.flatnonzero(tested)])
@@ -265,8 +265,8 @@ def recommend(ratings, encoded):
                   'item': ratings.item_names[item], 'predicted': f'{scores[user, item]:.4f}'}
                  for user, items in enumerate(best) for rank, item in enumerate(items, 1)
                  if np.isfinite(scores[user, item])]
-    training.write_rows(os.path.join(FLAGS.workdir, 'recommendations.csv'), rows)
+    runs.write_rows(os.path.join(FLAGS.workdir, 'recommendations.csv'), rows)
 
 
 if __name__ == '__main__':
-    training.run(main)
+    runs.run(main)

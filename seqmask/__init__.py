@@ -25,7 +25,8 @@ Data, models, training
   datasets      embedded and generated data
   models        SequenceLabeller, SequenceClassifier, SequenceAutoencoder, EventDetector,
                 RatingAutoencoder
-  training      train_step, Trainer, LazyAdam, and what scripts share
+  training      train_step, Trainer, LazyAdam
+  runs          what training scripts share: flags, files, the report
 In and out
   keras         Keras layers around these functions; weights from and to Keras, from PyTorch
   export        SavedModel and TensorFlow Lite, without seqmask
@@ -35,7 +36,8 @@ In and out
 version is `__version__`.
 """
 
-from seqmask import data, datasets, export, keras, losses, metrics, models, tracing, training
+from seqmask import (data, datasets, export, keras, losses, metrics, models, runs, tracing,
+                     training)
 from seqmask.layers import (GRU, LSTM, MGU, Activation, AttentionPool, BatchNorm, Bidirectional,
                             Conv1D, Dense, Dropout, LayerNorm, LSTMState, Residual, SelfAttention,
                             Sequential, SqueezeExcite, Stacked, average_pool1d, masked_softmax,
@@ -55,8 +57,8 @@ __all__ = [
     'GRU', 'LSTM', 'LSTMState', 'LayerNorm', 'MGU', 'Packed', 'Residual', 'SelfAttention',
     'Sequential', 'SqueezeExcite', 'Stacked', 'Tally', '__version__', 'apply_mask',
     'average_pool1d', 'concat_time', 'count_used_frames', 'crop', 'data', 'datasets', 'export',
-    'from_ragged', 'keras', 'last_relevant', 'lengths_from_features', 'lengths_from_mask',
-    'losses', 'mask_gradient', 'masked_softmax', 'max_pool', 'max_pool1d', 'mean_pool',
-    'metrics', 'models', 'move_padding_right', 'pack', 'repeat', 'reset_rows', 'reverse',
-    'sequence_mask', 'to_ragged', 'training', 'unpack', 'unroll',
+    'from_ragged', 'keras', 'last_relevant', 'lengths_from_features', 'lengths_from_mask', 'losses',
+    'mask_gradient', 'masked_softmax', 'max_pool', 'max_pool1d', 'mean_pool', 'metrics', 'models',
+    'move_padding_right', 'pack', 'repeat', 'reset_rows', 'reverse', 'runs', 'sequence_mask',
+    'to_ragged', 'training', 'unpack', 'unroll',
 ]

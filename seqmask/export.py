@@ -6,7 +6,7 @@ import os
 
 import tensorflow as tf
 
-from seqmask import checks, kernels
+from seqmask import checks, kernels, models
 from seqmask.lengths import lengths_from_features
 from seqmask.operands import outputs_and_lengths
 from seqmask.variables import untracked
@@ -27,14 +27,14 @@ def save(model: tf.Module, path: checks.PathLike) -> list[str]:
       step               x_t [B, D], state_0, state_1, ... -> outputs [B, ...], state_0, ...
       initial_state      batch int32, a scalar -> state_0, state_1, ...
 
-    The last two are there for a model that sees no steps to come. A model with `detected(outputs,
-    lengths)`, as an `EventDetector` has, gives `detected`, bool, beside its outputs; one that
-    returns (outputs, lengths) gives `output_lengths`.
+    The last two are there for a model that sees no steps to come. An `EventDetector` gives
+    `detected`, bool, beside its outputs; a model that returns (outputs, lengths) gives
+    `output_lengths`.
 
     Args:
       model: `tf.Module`, or Keras layer or model, called as (inputs, lengths), with `input_size`,
-        D; those of `seqmask.models` but the `RatingAutoencoder` are such. With `step` and
-        `initial_state` it is exported for streams, too.
+        D; those of `seqmask.models` but the `RatingAutoencoder` are such. A `models.SequenceModel`
+        that `streams()` is exported for streams, too, and says what it gives by its `results`.
       path: Folder to write; it must not exist.
 
     Returns:
@@ -45,7 +45,7 @@ def save(model: tf.Module, path: checks.PathLike) -> list[str]:
       ValueError: If a Keras layer in it has no variables yet.
       FileExistsError: If the folder exists.
 
-    >>> model = seqmask.models.SequenceLabeller(2, 3, hidden_size=4, bidirectional=False)
+    >>> model = seqmask.models.SequenceLabeller(seqmask.models.Encoder(2, hidden_size=4), 3)
     >>> folder = tempfile.mkdtemp() + '/model'
     >>> seqmask.export.save(model, folder)
     ['serving_default', 'without_lengths', 'step', 'initial_state']
@@ -81,7 +81,7 @@ def to_tflite(model: tf.Module, *, maxlen: int, batch: int = 1) -> bytes:
       TypeError: If the model is not called so.
       ValueError: If a size does not fit.
 
-    >>> model = seqmask.models.SequenceLabeller(2, 3, hidden_size=4, bidirectional=False)
+    >>> model = seqmask.models.SequenceLabeller(seqmask.models.Encoder(2, hidden_size=4), 3)
     >>> content = seqmask.export.to_tflite(model, maxlen=5)
     >>> type(content)
     <class 'bytes'>
@@ -98,11 +98,17 @@ def to_tflite(model: tf.Module, *, maxlen: int, batch: int = 1) -> bytes:
 
 
 def _input_size(model):
-    if (not isinstance(model, (tf.Module, tf.keras.layers.Layer))
-            or not hasattr(model, 'input_size')):
+    size = getattr(model, 'input_size', None)
+    if not isinstance(model, (tf.Module, tf.keras.layers.Layer)) or size is None:
         raise TypeError(f'model must be a tf.Module with input_size that is called as '
                         f'(inputs, lengths), got {type(model).__name__}.')
-    return model.input_size
+    return size
+
+
+def _results(model, outputs, lengths):
+    if isinstance(model, models.SequenceModel):
+        return model.results(outputs, lengths)
+    return {'outputs': outputs}
 
 
 def _held(model):
@@ -115,11 +121,9 @@ def _of_batches(model, batch, maxlen):
 
     def run(inputs, lengths):
         outputs, of_outputs = outputs_and_lengths(model(inputs, lengths), lengths)
-        results = {'outputs': outputs}
+        results = _results(model, outputs, of_outputs)
         if of_outputs is not lengths:
             results['output_lengths'] = of_outputs
-        if hasattr(model, 'detected'):
-            results['detected'] = model.detected(outputs, lengths)
         return results
 
     @tf.function(input_signature=[inputs, tf.TensorSpec([batch], tf.int32, 'lengths')])
@@ -135,12 +139,9 @@ def _of_batches(model, batch, maxlen):
 
 
 def _of_steps(model, batch):
-    if not hasattr(model, 'step'):
+    if not isinstance(model, models.SequenceModel) or not model.streams():
         return {}
-    try:
-        empty = model.initial_state(0)
-    except ValueError:          # it sees steps to come
-        return {}
+    empty = model.initial_state(0)
 
     def named(state):
         return {f'state_{k}': part for k, part in enumerate(tf.nest.flatten(state))}
@@ -153,11 +154,7 @@ def _of_steps(model, batch):
     @tf.function(input_signature=[x_t, *specs.values()])
     def step(x_t, *parts):
         outputs, state = model.step(x_t, tf.nest.pack_sequence_as(empty, parts))
-        results = {'outputs': outputs, **named(state)}
-        if hasattr(model, 'detected'):
-            one = tf.ones(tf.shape(outputs)[:1], tf.int32)
-            results['detected'] = model.detected(outputs[:, None], one)[:, 0]
-        return results
+        return {**model.results(outputs, None), **named(state)}
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.int32, 'batch')])
     def initial_state(batch):

@@ -12,7 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 import reference
+import some_models
 import seqmask
+from seqmask import models
 
 
 def features(rng, batch, maxlen, dtype):
@@ -654,12 +656,39 @@ def _matrix_rows(ratings, lengths, rated):
             tf.cast(rows['lengths'], ratings.dtype)]
 
 
+def _encoder(name, make, oracle, variant=''):
+    """A contract of an encoder: its outputs."""
+    return Contract(f'models.{name}{variant}', make=lambda dtype: _with_biases(make(dtype)),
+                    call=lambda encoder, a, n: [encoder(a['inputs'], n)],
+                    reference=lambda weights, a: [oracle(a['inputs'], weights)], kinds=('steps',))
+
+
+ENCODERS = [
+    _encoder('Encoder', lambda dtype: models.Encoder(
+        3, hidden_size=2, num_layers=2, dropout=0.5, input_dropout=0.5, step_dropout=0.5,
+        dtype=dtype, seed=0), lambda x, weights: reference.encoder(x, weights, reference.gru)),
+    _encoder('Encoder', lambda dtype: models.Encoder(
+        3, cell='lstm', hidden_size=2, bidirectional=True, normalize=True, filters=2, dtype=dtype,
+        seed=0), lambda x, weights: reference.encoder(x, weights, reference.lstm), '[all]'),
+    _encoder('Encoder', lambda dtype: models.Encoder(
+        3, cell='mgu', hidden_size=2, dtype=dtype, seed=0),
+        lambda x, weights: reference.encoder(x, weights, reference.mgu), '[mgu]'),
+    _encoder('ConvEncoder', lambda dtype: models.ConvEncoder(
+        3, filters=(2, 3, 2), kernel_sizes=(3, 2, 1), step_dropout=0.5, dtype=dtype, seed=0),
+        reference.conv_encoder),
+    _encoder('DilatedEncoder', lambda dtype: models.DilatedEncoder(
+        3, hidden_size=2, num_layers=3, dtype=dtype, seed=0), reference.dilated_encoder),
+    _encoder('OwnEncoder', lambda dtype: models.OwnEncoder(
+        seqmask.GRU(3, 2, dtype=dtype, seed=0), 2, dtype=dtype),
+        lambda x, weights: reference.gru(x, reference.part(weights, 'function'))[0])]
+
+
 def _labeller(variant, cell, loss=False, **options):
     """A contract of `models.SequenceLabeller`, its logits or its loss."""
     oracle = getattr(reference, cell)
 
     def make(dtype):
-        return _with_biases(seqmask.models.SequenceLabeller(
+        return _with_biases(some_models.labeller(
             3, 3, cell=cell, hidden_size=2, dropout=0.5, step_dropout=0.5, dtype=dtype, seed=0,
             **options))
 
@@ -683,7 +712,7 @@ def _labeller(variant, cell, loss=False, **options):
 def _classifier(variant, pool_recurrent, **options):
     """A contract of `models.SequenceClassifier`: its logits, one row a sequence."""
     def make(dtype):
-        return _with_biases(seqmask.models.SequenceClassifier(
+        return _with_biases(some_models.classifier(
             3, 2, hidden_size=2, kernel_sizes=(3, 2, 1), dropout=0.5, step_dropout=0.5, dtype=dtype,
             seed=0, **{'filters': (2, 3, 2), **options}))
 
@@ -699,7 +728,7 @@ def _autoencoder(variant, cell='lstm', of='outputs', teacher=False, **options):
     mean = [0.5, -2.0, 0.0]
 
     def make(dtype):
-        return _with_biases(seqmask.models.SequenceAutoencoder(
+        return _with_biases(some_models.autoencoder(
             3, cell=cell, mean=mean, dropout=0.5, step_dropout=0.5, dtype=dtype, seed=0,
             **{'hidden_size': 2, **options}))
 
@@ -737,7 +766,7 @@ def _autoencoder(variant, cell='lstm', of='outputs', teacher=False, **options):
 def _event_detector(variant, network, loss=None, **options):
     """A contract of `models.EventDetector`, its logits or its loss, with the oracle of that."""
     def make(dtype):
-        return _with_biases(seqmask.models.EventDetector(
+        return _with_biases(some_models.detector(
             3, event_rate=0.25, network=network, hidden_size=2, num_layers=2, dropout=0.5,
             dtype=dtype, seed=0, **options))
 
@@ -834,10 +863,13 @@ MODELS = [
                     (1 + 3) * reference.focal(logits, labels, gamma=1.5, alpha=3 / (1 + 3))),
 ]
 
-CONTRACTS = [*MASKING, *LOSSES, *METRICS, *RECURRENT, *LAYERS, *VECTORS, *WINDOWED, *DATA, *MODELS]
+CONTRACTS = [*MASKING, *LOSSES, *METRICS, *RECURRENT, *LAYERS, *VECTORS, *WINDOWED, *DATA,
+             *ENCODERS, *MODELS]
 
 # Public names that take lengths or a mask and are not operations on [B, T, ...] values.
 EXEMPT = {
+    'models.SequenceEncoder': 'a base; Encoder and the others run',
+    'models.StreamingModel': 'a base; SequenceLabeller and EventDetector run',
     'sequence_mask': 'makes the mask; tests/test_lengths.py',
     'lengths_from_mask': 'makes the lengths; tests/test_lengths.py',
     'metrics.AveragePrecision': 'keeps all scores, is no sum; tests/test_event_metrics.py',

@@ -157,16 +157,43 @@ def squeeze_excite(x, weights):
     return x * sigmoid(hidden @ weights['excite'] + weights['excite_bias'])
 
 
-def labeller(x, weights, cell):
-    """Recurrent layers of one cell, in one or two directions, and a dense layer above them.
+def encoder(x, weights, cell):
+    """Recurrent layers of one cell, in one or two directions, one above the other.
 
-    Below them a convolution, where there is one, in inference.
+    Below them batch norm and a convolution, where there are any, in inference.
     """
+    if part(weights, 'normalize'):
+        x = batch_norm(x, part(weights, 'normalize'), mean=0.0, variance=1.0)
     below = part(weights, 'convolution/layers')
     if below:
         x = batch_norm(conv1d(x, part(below, '0')), part(below, '1'), mean=0.0, variance=1.0)
         x = np.maximum(x, 0)
-    return dense(recurrent_layers(x, part(weights, 'recurrent'), cell), part(weights, 'to_logits'))
+    return recurrent_layers(x, part(weights, 'recurrent'), cell)
+
+
+def conv_encoder(x, weights):
+    """Batch norm, and three times a convolution, batch norm, relu and gates, in inference."""
+    x = batch_norm(x, part(weights, 'normalize'), mean=0.0, variance=1.0)
+    layers = part(weights, 'convolutions/layers')
+    for k in range(0, 12, 4):       # convolution, batch norm, relu, gates
+        x = conv1d(x, part(layers, str(k)))
+        x = np.maximum(batch_norm(x, part(layers, str(k + 1)), mean=0.0, variance=1.0), 0)
+        x = squeeze_excite(x, part(layers, str(k + 3))) if k < 8 else x
+    return x
+
+
+def dilated_encoder(x, weights, padding='causal'):
+    """Convolutions with relu, each but the first added to its inputs."""
+    convolutions = part(weights, 'convolutions')
+    for k in range(len({name.split('/')[0] for name in convolutions})):
+        added = conv1d(x, part(convolutions, str(k)), dilation=2 ** k, padding=padding)
+        x = np.maximum(added, 0) + (x if k else 0)
+    return x
+
+
+def labeller(x, weights, cell):
+    """An encoder and a dense layer above it."""
+    return dense(encoder(x, part(weights, 'encoder'), cell), part(weights, 'to_logits'))
 
 
 def recurrent_layers(x, weights, cell):
@@ -186,7 +213,7 @@ def recurrent_layers(x, weights, cell):
 def sequence_code(x, weights, cell):
     """What each direction puts out after its own last step, through a linear map if there is one.
     """
-    outputs = recurrent_layers(x, part(weights, 'encoder'), cell)
+    outputs = encoder(x, part(weights, 'encoder'), cell)
     both_ways = any('/forward/' in name for name in part(weights, 'encoder'))
     forward, backward = np.split(outputs, 2, axis=1) if both_ways else (outputs, outputs[:, :0])
     code = (np.concatenate([forward[-1], backward[0]]) if len(x)
@@ -201,7 +228,7 @@ def autoencoder(x, weights, cell, reverse_target=False, autoregressive=False, te
     target = reverse(x) if reverse_target else x
 
     def decoded(read):
-        return dense(recurrent_layers(read, part(weights, 'decoder'), cell),
+        return dense(encoder(read, part(weights, 'decoder'), cell),
                      part(weights, 'to_frame'))
 
     if not autoregressive:
@@ -217,29 +244,20 @@ def autoencoder(x, weights, cell, reverse_target=False, autoregressive=False, te
 
 def classifier(x, weights, pool_recurrent):
     """An LSTM, pooled, beside convolutions, averaged, where there are any; in inference."""
-    x = batch_norm(x, part(weights, 'normalize'), mean=0.0, variance=1.0)
-    outputs, (hidden, _) = lstm(x, part(weights, 'recurrent/layers/0'))
-    vectors = [pool_recurrent(outputs, hidden, weights)]
-    layers = part(weights, 'convolutions/layers')
-    if layers:
-        for k in range(0, 12, 4):       # convolution, batch norm, relu, gates
-            x = conv1d(x, part(layers, str(k)))
-            x = np.maximum(batch_norm(x, part(layers, str(k + 1)), mean=0.0, variance=1.0), 0)
-            x = squeeze_excite(x, part(layers, str(k + 3))) if k < 8 else x
-        vectors.append(pool(np.mean, x))
+    own = part(weights, 'encoder')
+    _, (hidden, _) = lstm(batch_norm(x, part(own, 'normalize'), mean=0.0, variance=1.0),
+                          part(own, 'recurrent/layers/0'))
+    vectors = [pool_recurrent(encoder(x, own, lstm), hidden, weights)]
+    if part(weights, 'branch'):
+        vectors.append(pool(np.mean, conv_encoder(x, part(weights, 'branch'))))
     return dense(np.concatenate(vectors), part(weights, 'to_logits'))
 
 
 def event_detector(x, weights, cell=None, padding='causal'):
-    """Convolutions, each but the first added to its inputs, or recurrent layers; one logit."""
-    convolutions = part(weights, 'convolutions')
-    if not convolutions:
-        return labeller(x, {name.replace('to_logit/', 'to_logits/'): w
-                            for name, w in weights.items()}, cell)[:, 0]
-    for k in range(len({name.split('/')[0] for name in convolutions})):
-        added = conv1d(x, part(convolutions, str(k)), dilation=2 ** k, padding=padding)
-        x = np.maximum(added, 0) + (x if k else 0)
-    return dense(x, part(weights, 'to_logit'))[:, 0]
+    """Convolutions or recurrent layers, and one logit."""
+    own = part(weights, 'encoder')
+    outputs = dilated_encoder(x, own, padding) if cell is None else encoder(x, own, cell)
+    return dense(outputs, part(weights, 'to_logit'))[:, 0]
 
 
 def part(weights, path):

@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 
 import reference
+import some_models
 import seqmask
 from seqmask import data
-from seqmask.models import SequenceAutoencoder
 
 layers = tf.keras.layers
 LENGTHS = [3, 5, 1, 3]
@@ -55,10 +55,10 @@ class Published:
 
     def copied(self, cell, both_ways=False):
         """A seqmask model with the same weights."""
-        model = SequenceAutoencoder(cell=cell, bidirectional_decoder=both_ways, **SMALL)
-        decoder = model.decoder.layers[0]
+        model = some_models.autoencoder(cell=cell, bidirectional_decoder=both_ways, **SMALL)
+        decoder = model.decoder.recurrent.layers[0]
         directions = [decoder.forward, decoder.backward] if both_ways else [decoder]
-        ours = [weight for layer in [model.encoder.layers[0], *directions] for weight in (
+        ours = [weight for layer in [model.encoder.recurrent.layers[0], *directions] for weight in (
             layer.kernel, layer.recurrent_kernel, layer.bias)]
         theirs = [weight for part in (self.encoder, self.decoder, self.to_frame)
                   for weight in part.get_weights()]
@@ -131,7 +131,7 @@ def test_a_decoder_in_both_directions_needs_the_mask_and_cropping(rng):
     ({}, H), ({'bidirectional': True}, 2 * H), ({'code_size': 2}, 2),
     ({'bidirectional': True, 'code_size': 3, 'num_layers': 2}, 3)])
 def test_a_code_decodes_to_any_length(options, width, rng):
-    model = shaken(SequenceAutoencoder(**SMALL, **options))
+    model = shaken(some_models.autoencoder(**SMALL, **options))
     inputs, lengths = a_batch(rng)
     codes = model.encode(inputs, lengths)
     assert codes.shape == (len(LENGTHS), width) and model.code_size == width
@@ -143,9 +143,9 @@ def test_a_code_decodes_to_any_length(options, width, rng):
 
 def test_the_code_of_no_steps_is_that_of_the_initial_state():
     inputs, lengths = tf.fill([2, T, D], np.nan), tf.constant([0, 0])
-    model = SequenceAutoencoder(bidirectional=True, **SMALL)
+    model = some_models.autoencoder(bidirectional=True, **SMALL)
     np.testing.assert_array_equal(model.encode(inputs, lengths), np.zeros([2, 2 * H]))
-    model = shaken(SequenceAutoencoder(code_size=2, **SMALL))
+    model = shaken(some_models.autoencoder(code_size=2, **SMALL))
     np.testing.assert_array_equal(model.encode(inputs, lengths), [model.to_code.bias] * 2)
     np.testing.assert_array_equal(model(inputs, lengths), np.zeros([2, T, D]))
     measured = model.measure({'inputs': inputs, 'lengths': lengths})
@@ -156,8 +156,8 @@ def test_the_code_of_no_steps_is_that_of_the_initial_state():
 @both_cells
 @pytest.mark.parametrize('reverse_target', [False, True])
 def test_an_autoregressive_decoder_reads_its_own_outputs(cell, reverse_target, rng):
-    model = shaken(SequenceAutoencoder(cell=cell, autoregressive=True, num_layers=2,
-                                       reverse_target=reverse_target, **SMALL))
+    model = shaken(some_models.autoencoder(cell=cell, autoregressive=True, num_layers=2,
+                                           reverse_target=reverse_target, **SMALL))
     inputs, lengths = a_batch(rng)
     codes = model.encode(inputs, lengths)
     state, frame = model.decoder.initial_state(len(LENGTHS)), tf.zeros([len(LENGTHS), D])
@@ -175,8 +175,8 @@ def test_an_autoregressive_decoder_reads_its_own_outputs(cell, reverse_target, r
 
 @pytest.mark.parametrize('reverse_target', [False, True])
 def test_training_is_teacher_forcing(reverse_target, rng):
-    model = shaken(SequenceAutoencoder(cell='gru', autoregressive=True, code_size=2,
-                                       reverse_target=reverse_target, **SMALL))
+    model = shaken(some_models.autoencoder(cell='gru', autoregressive=True, code_size=2,
+                                           reverse_target=reverse_target, **SMALL))
     inputs, lengths = a_batch(rng, fill=np.nan)
     trained = model(inputs, lengths, training=True)
     codes = model.encode(inputs, lengths)
@@ -198,7 +198,7 @@ def test_training_is_teacher_forcing(reverse_target, rng):
 
 def test_it_works_in_standardised_units_and_reconstructs_in_those_of_the_data(rng):
     standardizer = data.Standardizer(mean=[5., -3., 0.], scale=[2., 0.5, 1.])
-    model = shaken(SequenceAutoencoder(standardizer=standardizer, **SMALL))
+    model = shaken(some_models.autoencoder(standardizer=standardizer, **SMALL))
     inputs, lengths = a_batch(rng)
     outputs = model(inputs, lengths)
     mask = seqmask.sequence_mask(lengths, T)
@@ -207,7 +207,7 @@ def test_it_works_in_standardised_units_and_reconstructs_in_those_of_the_data(rn
     np.testing.assert_allclose(tally.mean(), np.mean((outputs - frames)[mask] ** 2), rtol=1e-5)
     wanted = np.where(mask[..., None], outputs * standardizer.scale + standardizer.mean, 0)
     np.testing.assert_allclose(model.reconstruct(inputs, lengths), wanted, rtol=1e-5)
-    plain = SequenceAutoencoder(**SMALL)
+    plain = some_models.autoencoder(**SMALL)
     poisoned = tf.where(mask[..., None], inputs, np.nan)
     np.testing.assert_array_equal(plain.targets(poisoned, lengths), inputs)
     np.testing.assert_array_equal(plain.reconstruct(inputs, lengths), plain(inputs, lengths))
@@ -216,7 +216,7 @@ def test_it_works_in_standardised_units_and_reconstructs_in_those_of_the_data(rn
 def test_untrained_weights_of_zero_predict_the_mean(rng):
     inputs, lengths = a_batch(rng)
     real = inputs[seqmask.sequence_mask(lengths, T)].numpy()
-    model = SequenceAutoencoder(mean=real.mean(axis=0), **SMALL)
+    model = some_models.autoencoder(mean=real.mean(axis=0), **SMALL)
     batch = {'inputs': inputs, 'lengths': lengths}
     baseline = model.measure(batch)['baseline']
     np.testing.assert_allclose(baseline.mean(), real.var(axis=0).mean(), rtol=1e-5)
@@ -230,8 +230,8 @@ def test_untrained_weights_of_zero_predict_the_mean(rng):
 def test_half_precision_takes_float32(dtype, rng):
     inputs, lengths = a_batch(rng, fill=np.nan)
     for options in [{'code_size': 2}, {'autoregressive': True}]:
-        model = SequenceAutoencoder(standardizer=data.Standardizer([0.] * D, [1.] * D),
-                                    dtype=dtype, **SMALL, **options)
+        model = some_models.autoencoder(standardizer=data.Standardizer([0.] * D, [1.] * D),
+                                        dtype=dtype, **SMALL, **options)
         assert model(inputs, lengths).dtype == model.encode(inputs, lengths).dtype == dtype
         assert model.reconstruct(inputs, lengths).dtype == tf.float32
         loss = model.loss({'inputs': inputs, 'lengths': lengths}, training=True)
@@ -246,7 +246,7 @@ def test_in_training_padding_changes_nothing(autoregressive):
     options = {'dropout': 0.5, 'step_dropout': 0.5, 'num_layers': 2, **SMALL}
     outputs, gradients = [], []
     for fill in [0.0, np.nan]:
-        model = SequenceAutoencoder(autoregressive=autoregressive, **options)
+        model = some_models.autoencoder(autoregressive=autoregressive, **options)
         inputs, lengths = a_batch(np.random.default_rng(1), fill=fill)
         with tf.GradientTape() as tape:
             outputs.append(model(inputs, lengths, training=True))
@@ -260,7 +260,7 @@ def test_in_training_padding_changes_nothing(autoregressive):
 @pytest.mark.parametrize('options', [{'dropout': 0.5}, {'step_dropout': 0.5}])
 def test_dropout_is_of_training_alone_and_of_its_seed(options, rng):
     inputs, lengths = a_batch(rng)
-    first, same, other = (SequenceAutoencoder(**{**SMALL, 'seed': seed}, **options)
+    first, same, other = (some_models.autoencoder(**{**SMALL, 'seed': seed}, **options)
                           for seed in [7, 7, 8])
     np.testing.assert_array_equal(first(inputs, lengths, training=True),
                                   same(inputs, lengths, training=True))
@@ -271,8 +271,8 @@ def test_dropout_is_of_training_alone_and_of_its_seed(options, rng):
 
 def test_step_dropout_is_of_what_an_autoregressive_decoder_reads_too(rng):
     inputs, lengths = a_batch(rng)
-    model = SequenceAutoencoder(autoregressive=True, step_dropout=0.5, **SMALL)
-    model.encoder.layers[0].kernel.assign(tf.zeros([D, 4 * H]))         # the encoder is blind
+    model = some_models.autoencoder(autoregressive=True, step_dropout=0.5, **SMALL)
+    model.encoder.recurrent.layers[0].kernel.assign(tf.zeros([D, 4 * H]))   # it is blind
     first, second = (model(inputs, lengths, training=True) for _ in range(2))
     assert not np.allclose(first, second)
     np.testing.assert_array_equal(first[2], second[2])      # one step: nothing before it is read
@@ -282,23 +282,23 @@ def test_step_dropout_is_of_what_an_autoregressive_decoder_reads_too(rng):
 
 
 @pytest.mark.parametrize('error, message, options', [
-    (ValueError, "cell must be one of 'gru', 'lstm', got 'rnn'", {'cell': 'rnn'}),
+    (ValueError, "cell must be one of 'gru', 'lstm', 'mgu', got 'rnn'", {'cell': 'rnn'}),
     (ValueError, 'code_size must be at least 1, got 0', {'code_size': 0}),
     (ValueError, 'num_layers must be at least 1', {'num_layers': 0}),
     (ValueError, r'step_dropout must be in \[0, 1\)', {'step_dropout': 1.0}),
-    (ValueError, 'autoregressive or bidirectional_decoder must be False',
+    (ValueError, "autoregressive or the decoder's bidirectional must be",
      {'autoregressive': True, 'bidirectional_decoder': True}),
     (ValueError, r'mean must have shape \[3\], one number a feature, got shape \(2,\)',
      {'mean': [0., 1.]}),
 ])
 def test_errors_of_options(error, message, options):
     with pytest.raises(error, match=message):
-        SequenceAutoencoder(**SMALL, **options)
+        some_models.autoencoder(**SMALL, **options)
 
 
 def test_errors_of_calls(rng):
     inputs, lengths = a_batch(rng)
-    model = SequenceAutoencoder(standardizer=data.standardize_sequences, **SMALL)
+    model = some_models.autoencoder(standardizer=data.standardize_sequences, **SMALL)
     codes = model.encode(inputs, lengths)
     with pytest.raises(ValueError, match='targets are read by an autoregressive decoder only'):
         model.decode(codes, lengths, T, targets=inputs)

@@ -12,7 +12,7 @@ import sys
 import numpy as np
 import pytest
 
-from seqmask.training import UserError
+from seqmask.runs import UserError
 from test_scripts import ROOT
 
 

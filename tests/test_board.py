@@ -1,14 +1,14 @@
 """Curves for TensorBoard: each point once, however often a run is stopped."""
 
 import importlib.util
+import os
 
 import pytest
 import tensorflow as tf
 
 import seqmask
 from seqmask import training
-from seqmask.training import board
-from seqmask.training.progress import watched
+from seqmask.runs import board
 from test_scripts import own_lines, start
 from test_trainer import a_collection, a_trainer
 
@@ -106,20 +106,38 @@ def test_what_a_kill_left_half_written_is_written_again(cut, writes, tmp_path):
 def test_it_sees_each_epoch_as_it_ends(writes, tmp_path, rng):
     batches = seqmask.data.Batches(a_collection(rng), 2)
     curves = board.Board(str(tmp_path))
-    with watched(lambda row: curves.write([row])):
-        a_trainer(progress=False).fit(batches, batches, epochs=2)
-    a_trainer(progress=False).fit(batches, batches, epochs=3)       # nobody watches any more
+    trainer = a_trainer(progress=False, on_epoch=[lambda row: curves.write([row])])
+    trainer.fit(batches, batches, epochs=2)
+    a_trainer(progress=False).fit(batches, batches, epochs=3)       # nobody listens
     curves.close()
     assert {epoch for _, tag, epoch, _ in written(tmp_path) if tag == 'loss'} == {1, 2}
 
 
-def test_a_watcher_that_fails_does_not_stay():
-    rows = []
-    with pytest.raises(ZeroDivisionError):
-        with watched(rows.append):
-            1 / 0
-    training.progress.EpochProgress(1, 1, None, shown=False).close({'epoch': 1})
-    assert rows == []
+def test_a_callback_gets_each_row_once_it_is_kept_and_may_end_training(tmp_path, rng):
+    batches = seqmask.data.Batches(a_collection(rng), 2)
+    rows, kept = [], []
+
+    def stop(row):
+        kept.append(training.read_history(str(tmp_path))[-1]['epoch'])
+        if row['epoch'] == 2:
+            raise KeyboardInterrupt
+
+    trainer = a_trainer(progress=False, on_epoch=[rows.append, stop])
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(batches, epochs=3, workdir=str(tmp_path))
+    assert [row['epoch'] for row in rows] == kept == [1, 2]
+    assert [row['epoch'] for row in trainer.fit(batches, epochs=3)] == [1, 2, 3]
+
+
+def test_the_points_of_earlier_starts_come_first(writes, tmp_path):
+    training.workdir.write_rows(str(tmp_path / 'history.csv'), ROWS[:2])
+    with board.board_of(str(tmp_path), True) as callbacks:
+        for call in callbacks:
+            call(ROWS[2])
+    assert [epoch for part, tag, epoch in keys(written(tmp_path))
+            if (part, tag) == ('train', 'loss')] == [1, 2, 3]
+    with board.board_of(str(tmp_path), False) as callbacks:
+        assert callbacks == []
 
 
 @pytest.mark.parametrize('flag, module, name', [('tensorboard', 'tensorboard', 'TensorBoard'),
@@ -128,7 +146,7 @@ def test_what_is_not_installed_is_told_before_training(flag, module, name, tmp_p
     hidden = tmp_path / 'hidden'
     hidden.mkdir()
     (hidden / f'{module}.py').write_text('raise ImportError("hidden")')
-    monkeypatch.setenv('PYTHONPATH', str(hidden))
+    monkeypatch.setenv('PYTHONPATH', str(hidden), prepend=os.pathsep)
     run = start(tmp_path, f'--{flag}', '--limit=5')
     line, = own_lines(run.stderr)
     assert line == (f"error: --{flag} needs {name}, which is not installed: pip install "

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 import reference
+import some_models
 import seqmask
-from seqmask.models import SequenceClassifier
 
 SMALL = {'hidden_size': 4, 'filters': (5, 6, 7), 'seed': 0}
 LENGTHS = [3, 0, 5, 1]
@@ -24,8 +24,8 @@ def a_batch(rng, lengths=LENGTHS, maxlen=5, fill=0.0):
 @pytest.mark.parametrize('pool', ['last', 'mean', 'max', 'attention'])
 @pytest.mark.parametrize('bidirectional', [True, False])
 def test_every_combination_runs(cell, pool, bidirectional, rng):
-    model = SequenceClassifier(3, 4, cell=cell, pool=pool, bidirectional=bidirectional,
-                               num_layers=2, **SMALL)
+    model = some_models.classifier(3, 4, cell=cell, pool=pool, bidirectional=bidirectional,
+                                   num_layers=2, **SMALL)
     batch = a_batch(rng)
     with tf.GradientTape() as tape:
         logits = model(batch['inputs'], batch['lengths'], training=True)
@@ -36,11 +36,11 @@ def test_every_combination_runs(cell, pool, bidirectional, rng):
 
 
 def test_last_is_each_directions_output_after_its_last_step(rng):
-    model = SequenceClassifier(3, 4, cell='gru', bidirectional=True, pool='last', hidden_size=4,
-                               filters=(), kernel_sizes=(), seed=0)
+    model = some_models.classifier(3, 4, cell='gru', bidirectional=True, pool='last', hidden_size=4,
+                                   filters=(), kernel_sizes=(), seed=0)
     batch = a_batch(rng)
-    x = model.normalize(batch['inputs'], batch['lengths'])
-    outputs, _ = model.recurrent(x, batch['lengths'])
+    x = model.encoder.normalize(batch['inputs'], batch['lengths'])
+    outputs, _ = model.encoder.recurrent(x, batch['lengths'])
     last = tf.concat([seqmask.last_relevant(outputs[:, :, :4], batch['lengths']),
                       outputs[:, 0, 4:]], axis=-1)
     wanted = last @ model.to_logits.kernel + model.to_logits.bias
@@ -48,18 +48,18 @@ def test_last_is_each_directions_output_after_its_last_step(rng):
                                atol=1e-6)
 
 
-def test_by_default_it_is_an_mlstm_fcn():
-    model = SequenceClassifier(12, 9)
-    names = [type(layer).__name__ for layer in model.convolutions.layers]
+def test_beside_a_branch_of_convolutions_it_is_an_mlstm_fcn():
+    model = some_models.classifier(12, 9)
+    names = [type(layer).__name__ for layer in model.branch.convolutions.layers]
     block = ['Conv1D', 'BatchNorm', 'Activation']
     assert names == [*block, 'SqueezeExcite', *block, 'SqueezeExcite', *block]
-    assert [layer.kernel.shape for layer in model.convolutions.layers[::4]] == [
+    assert [layer.kernel.shape for layer in model.branch.convolutions.layers[::4]] == [
         (8, 12, 128), (5, 128, 256), (3, 256, 128)]
-    assert [type(layer).__name__ for layer in model.recurrent.layers] == ['LSTM']
+    assert [type(layer).__name__ for layer in model.encoder.recurrent.layers] == ['LSTM']
 
 
 def test_loss_and_measure_count_sequences_that_have_steps(rng):
-    model = SequenceClassifier(3, 4, **SMALL)
+    model = some_models.classifier(3, 4, **SMALL)
     batch = a_batch(rng)
     logits = model(batch['inputs'], batch['lengths']).numpy()
     real = np.array(LENGTHS) > 0
@@ -74,14 +74,14 @@ def test_loss_and_measure_count_sequences_that_have_steps(rng):
 
 def test_in_training_padding_changes_nothing(rng):
     batches = [a_batch(np.random.default_rng(1), fill=fill) for fill in [0.0, np.nan]]
-    logits = [SequenceClassifier(3, 4, dropout=0.5, step_dropout=0.5, **SMALL)(
+    logits = [some_models.classifier(3, 4, dropout=0.5, step_dropout=0.5, **SMALL)(
         batch['inputs'], batch['lengths'], training=True) for batch in batches]
     np.testing.assert_array_equal(*logits)
 
 
 def test_one_seed_gives_one_model(rng):
     batch = a_batch(rng)
-    models = [SequenceClassifier(3, 4, dropout=0.5, **{**SMALL, 'seed': seed})
+    models = [some_models.classifier(3, 4, dropout=0.5, **{**SMALL, 'seed': seed})
               for seed in [7, 7, 8]]
     first, same, other = (m(batch['inputs'], batch['lengths'], training=True) for m in models)
     np.testing.assert_array_equal(first, same)
@@ -91,11 +91,10 @@ def test_one_seed_gives_one_model(rng):
 @pytest.mark.parametrize('error, message, options', [
     (ValueError, 'cell must be one of', {'cell': 'rnn'}),
     (ValueError, 'pool must be one of', {'pool': 'min'}),
-    (ValueError, 'filters and kernel_sizes must be as many, got 2 and 3', {'filters': (4, 4)}),
-    (ValueError, 'needs num_layers > 0 or filters', {'num_layers': 0, 'filters': ()}),
+    (ValueError, 'filters and kernel_sizes must be as many, and at least one, got 2 and 3', {'filters': (4, 4)}),
     (ValueError, 'num_classes must be at least 1', {'num_classes': 0}),
     (ValueError, r'step_dropout must be in \[0, 1\)', {'step_dropout': 1.0}),
 ])
 def test_errors(error, message, options):
     with pytest.raises(error, match=message):
-        SequenceClassifier(**{'input_size': 3, 'num_classes': 4, **options})
+        some_models.classifier(**{'input_size': 3, 'num_classes': 4, **options})

@@ -7,8 +7,10 @@ import pytest
 import tensorflow as tf
 
 import seqmask
-from seqmask import training
-from seqmask.training import distribute, train_step
+from seqmask import runs, training
+from seqmask.runs import workers
+from seqmask.training import replicas, train_step
+import some_models
 
 ALONE = tf.distribute.get_strategy()
 # Of the rows of a batch every other one goes to a replica: here both have real steps, unequally
@@ -36,7 +38,7 @@ class Deep(tf.Module):
     def __init__(self):
         super().__init__()
         self.norm = seqmask.BatchNorm(3, momentum=0.5)
-        self.labeller = seqmask.models.SequenceLabeller(
+        self.labeller = some_models.labeller(
             3, num_classes=2, cell='lstm', hidden_size=4, num_layers=1, bidirectional=False,
             dropout=0.0, implementation='graph', seed=0)
 
@@ -108,9 +110,9 @@ class Taker:
 def assert_alike(both, one, tolerance=1e-5):
     both, one = both.everything(), one.everything()
     assert len(both) == len(one)
-    for replicas, (wanted,) in zip(both, one):
-        assert len(replicas) == 2
-        for value in replicas:
+    for copies, (wanted,) in zip(both, one):
+        assert len(copies) == 2
+        for value in copies:
             np.testing.assert_allclose(value, wanted, rtol=0, atol=tolerance)
 
 
@@ -194,7 +196,7 @@ def test_dropout_masks_differ_and_streams_stay_together(strategy):
     with strategy.scope():
         dropout = seqmask.Dropout(0.5, seed=0)
     run = tf.function(lambda x, n: strategy.run(lambda: dropout(
-        *distribute.own_rows((x, n)), training=True)), reduce_retracing=True)
+        *replicas.own_rows((x, n)), training=True)), reduce_retracing=True)
     drawn = []
     for rows in [2, 3, 1, 0, 2]:        # of 3 rows a replica has 2, the other 1
         with strategy.scope():
@@ -245,7 +247,7 @@ def test_a_trainer_measures_and_predicts_as_one_device(strategy):
 def test_what_replicas_give_keeps_the_order_of_the_batch(strategy):
     numbers = tf.reshape(tf.range(7.0), [7, 1])
     for count in range(8):
-        run = tf.function(lambda x: distribute.run_on_rows(lambda part: part['x'] * 2, {'x': x}))
+        run = tf.function(lambda x: replicas.run_on_rows(lambda part: part['x'] * 2, {'x': x}))
         with strategy.scope():
             np.testing.assert_array_equal(run(numbers[:count]), 2 * numbers[:count])
 
@@ -301,24 +303,24 @@ def config(workers=('a:1', 'b:2'), kind='worker', index=0):
     config(kind='ps'), config(['a', 'b']), config(['a:1', 'a:1']), config(['a:x']), config([]),
     config(3)])
 def test_a_malformed_tf_config_is_told(text):
-    with pytest.raises(training.UserError, match='^TF_CONFIG must be like .*"cluster".*; got '):
-        distribute.check_tf_config(text)
+    with pytest.raises(runs.UserError, match='^TF_CONFIG must be like .*"cluster".*; got '):
+        workers.check_tf_config(text)
 
 
 def test_a_missing_tf_config_is_told():
     for text in [None, '']:
-        with pytest.raises(training.UserError, match='--strategy=multiworker needs the environment '
-                                                     'variable TF_CONFIG: {"cluster"'):
-            distribute.check_tf_config(text)
+        with pytest.raises(runs.UserError, match='--strategy=multiworker needs the environment '
+                                                 'variable TF_CONFIG: {"cluster"'):
+            workers.check_tf_config(text)
 
 
 @pytest.mark.parametrize('text', [config(), config(index=1), config(['[::1]:5', '127.0.0.1:5']),
                                   json.dumps({'cluster': {'chief': ['a:1'], 'worker': ['b:2']},
                                               'task': {'type': 'chief', 'index': 0}})])
 def test_a_tf_config_that_fits_passes(text):
-    distribute.check_tf_config(text)
+    workers.check_tf_config(text)
 
 
 def test_one_process_is_its_own_chief(strategy):
     for one in [strategy, ALONE]:
-        assert distribute.is_chief(one) and distribute.all_agree(one, 'anything')
+        assert replicas.is_chief(one) and replicas.all_agree(one, 'anything')

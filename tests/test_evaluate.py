@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from seqmask import data, models, training
+from seqmask import data, models, runs, training
 from test_scripts import own_lines, rows_of, start
 from tiny_runs import some_sequences, trained
 
@@ -34,7 +34,7 @@ BAD = {'--workdir=missing': r"there is no folder 'missing': --workdir must be .*
 
 
 @pytest.fixture(scope='module')
-def runs(tmp_path_factory):
+def finished(tmp_path_factory):
     folder = trained(tmp_path_factory)
     whole = some_sequences('step')
     data.write_npz(folder / 'undivided.npz', data.Sequences(whole.frames, whole.lengths,
@@ -49,8 +49,8 @@ def table_line(stdout, part):
     return [line.split() for line in stdout.splitlines() if line.startswith(part)][0]
 
 
-def test_what_was_held_out_gives_the_table_of_training(runs, folder):
-    done = runs[RIGHT['held_out']]
+def test_what_was_held_out_gives_the_table_of_training(finished, folder):
+    done = finished[RIGHT['held_out']]
     assert (done.returncode, own_lines(done.stderr)) == (0, [])
     wanted = table_line((folder / 'labels.txt').read_text(), 'test ')
     shown = table_line(done.stdout, 'test ')
@@ -64,21 +64,21 @@ def test_what_was_held_out_gives_the_table_of_training(runs, folder):
 
 
 def test_the_validation_part_gives_the_best_row_of_the_history(folder):
-    run = training.load_run(str(folder / 'labels'))
-    _, sequences = training.read_part(run.held_out, 'validation', run, workdir='labels')
-    history = training.read_rows(folder / 'labels' / 'history.csv')
+    run = runs.load_run(str(folder / 'labels'))
+    _, sequences = runs.read_part(run.held_out, 'validation', run, workdir='labels')
+    history = training.read_history(folder / 'labels')
     best = max(history, key=lambda row: row['valid_accuracy'])
     for name, value in run.trainer.evaluate(data.Batches(sequences, 256)).items():
         assert value == pytest.approx(best[f'valid_{name}'], rel=1e-6)
 
 
-def test_the_test_part_of_a_divided_file(runs, folder):
-    done = runs[RIGHT['file']]
+def test_the_test_part_of_a_divided_file(finished, folder):
+    done = finished[RIGHT['file']]
     assert table_line(done.stdout, 'test ')[:-1] == table_line(
         (folder / 'classifier.txt').read_text(), 'test ')
 
 
-def test_all_of_a_file_that_is_not_divided(runs, folder):
+def test_all_of_a_file_that_is_not_divided(finished, folder):
     row, = rows_of(folder / 'undivided.csv')
     assert (row['part'], row['sequences']) == ('all', '16')
     said = start_counting(folder)
@@ -87,7 +87,7 @@ def test_all_of_a_file_that_is_not_divided(runs, folder):
 
 def start_counting(folder):
     """The share of right steps, from the model's own outputs, sequence by sequence."""
-    run = training.load_run(str(folder / 'labels'))
+    run = runs.load_run(str(folder / 'labels'))
     whole, right = some_sequences('step'), []
     for i in np.flatnonzero(whole.lengths):
         one = whole.sequence(i)
@@ -98,10 +98,10 @@ def start_counting(folder):
 
 
 @pytest.mark.parametrize('flags', BAD)
-def test_bad_input_is_told_in_one_line(flags, runs, folder):
-    line, = own_lines(runs[flags].stderr)
+def test_bad_input_is_told_in_one_line(flags, finished, folder):
+    line, = own_lines(finished[flags].stderr)
     assert re.fullmatch('error: ' + BAD[flags], line)
-    assert runs[flags].returncode == 1 and runs[flags].stdout == ''
+    assert finished[flags].returncode == 1 and finished[flags].stdout == ''
     assert (folder / 'taken.csv').read_text() == 'mine' and not (folder / 'x.csv').exists()
 
 
@@ -115,12 +115,12 @@ def workdir(folder, tmp_path):
 
 
 def test_a_loaded_run_knows_its_model_and_its_scale(workdir):
-    run = training.load_run(str(workdir))
+    run = runs.load_run(str(workdir))
     assert isinstance(run.trainer.model, models.SequenceLabeller)
     assert (run.labels_per, run.names, run.input_size) == ('step', ['0', '1', '2'], 3)
     train = some_sequences('step').select(np.arange(16) < 8)
-    np.testing.assert_allclose(run.trainer.model.standardizer.mean, train.frames.mean(axis=0),
-                               rtol=1e-5)
+    standardizer = run.trainer.model.encoder.standardizer
+    np.testing.assert_allclose(standardizer.mean, train.frames.mean(axis=0), rtol=1e-5)
 
 
 def test_the_held_out_data_is_that_of_the_run(workdir):
@@ -156,12 +156,17 @@ def with_a_list_for_a_model(workdir):
     (workdir / 'model.json').write_text('[1]')
 
 
-def changed(arguments=(), **changes):
+def changed(encoder=(), **changes):
     def change(workdir):
         values = json.loads((workdir / 'model.json').read_text())
-        values['arguments'].update(arguments)
+        values['encoders']['encoder'][1].update(encoder)
         (workdir / 'model.json').write_text(json.dumps({**values, **changes}))
     return change
+
+
+def of_an_earlier_version(workdir):
+    (workdir / 'model.json').write_text(json.dumps(
+        {'model': 'SequenceLabeller', 'arguments': {'input_size': 3, 'num_classes': 3}}))
 
 
 def without_checkpoints(workdir):
@@ -169,25 +174,26 @@ def without_checkpoints(workdir):
 
 
 @pytest.mark.parametrize('damage, error, message', [
-    (without_a_model, training.UserError, "model.json' is missing. Start the training script"),
-    (without_anything, training.UserError, 'is not the workdir of a training script: it holds no '
+    (without_a_model, runs.UserError, "model.json' is missing. Start the training script"),
+    (without_anything, runs.UserError, 'is not the workdir of a training script: it holds no '
      'model.json. --workdir must be the folder that a training script was given'),
-    (shutil.rmtree, training.UserError, "there is no folder '.*': --workdir must be the"),
-    (as_a_folder_of_runs, training.UserError, "holds no model itself, but the folders of models "
+    (shutil.rmtree, runs.UserError, "there is no folder '.*': --workdir must be the"),
+    (as_a_folder_of_runs, runs.UserError, "holds no model itself, but the folders of models "
      "'.*/a', '.*/b': pass one of them as --workdir."),
-    (with_a_list_for_a_model, training.UserError, "model.json' is not readable"),
-    (changed(model=None), training.UserError, 'does not describe the model'),
-    (changed(model='RatingAutoencoder'), training.UserError,
+    (with_a_list_for_a_model, runs.UserError, "model.json' is not readable"),
+    (of_an_earlier_version, runs.UserError, 'or is of another version of seqmask'),
+    (changed(model=None), runs.UserError, 'does not describe the model'),
+    (changed(model='RatingAutoencoder'), runs.UserError,
      'holds a RatingAutoencoder, which takes lists of ratings'),
-    (with_text_for_a_model, training.UserError, "model.json' is not readable"),
-    (changed(model='Oracle'), training.UserError, 'does not describe the model'),
-    (changed(arguments={'hidden_size': 5}), training.UserError, 'holds a model of other sizes'),
-    (changed(arguments={'novelty': 5}), training.UserError, 'does not describe the model'),
+    (with_text_for_a_model, runs.UserError, "model.json' is not readable"),
+    (changed(model='Oracle'), runs.UserError, 'does not describe the model'),
+    (changed(encoder={'hidden_size': 5}), runs.UserError, 'holds a model of other sizes'),
+    (changed(encoder={'novelty': 5}), runs.UserError, 'does not describe the model'),
     (without_checkpoints, FileNotFoundError, 'holds no trained model')])
 def test_a_damaged_workdir_is_told(damage, error, message, workdir):
     damage(workdir)
     with pytest.raises(error, match=message):
-        training.load_run(str(workdir))
+        runs.load_run(str(workdir))
 
 
 @pytest.mark.parametrize('name, part, message', [
@@ -203,18 +209,18 @@ def test_data_that_does_not_fit_is_told(name, part, message, workdir, monkeypatc
     data.write_npz('narrow.npz', data.Sequences(whole.frames[:, :2], whole.lengths))
     data.write_npz('train.npz', whole.select(np.arange(8)))
     (workdir.parent / 'damaged.npz').write_bytes((workdir.parent / 'whole.npz').read_bytes()[:-9])
-    with pytest.raises(training.UserError, match=message):
-        training.read_part(name, part, training.load_run('run'), workdir='run')
+    with pytest.raises(runs.UserError, match=message):
+        runs.read_part(name, part, runs.load_run('run'), workdir='run')
 
 
 def test_a_run_that_takes_padding_for_data_is_for_its_own_data_only(workdir):
     changed(masked=False)(workdir)
-    run = training.load_run(str(workdir))
-    assert len(training.read_part(run.held_out, 'test', run, workdir='run')[1]) == 4
-    with pytest.raises(training.UserError, match="'run' is a run of --nomasked"):
-        training.read_part('other.npz', 'test', run, workdir='run')
+    run = runs.load_run(str(workdir))
+    assert len(runs.read_part(run.held_out, 'test', run, workdir='run')[1]) == 4
+    with pytest.raises(runs.UserError, match="'run' is a run of --nomasked"):
+        runs.read_part('other.npz', 'test', run, workdir='run')
 
 
 def test_an_output_into_no_folder_is_told(tmp_path):
-    with pytest.raises(training.UserError, match='there is no folder'):
-        training.refuse_existing(str(tmp_path / 'none' / 'x.csv'), overwrite=True)
+    with pytest.raises(runs.UserError, match='there is no folder'):
+        runs.refuse_existing(str(tmp_path / 'none' / 'x.csv'), overwrite=True)

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 import reference
+import some_models
 import seqmask
 from seqmask import data, datasets, losses, metrics, training
 from seqmask.models import EventDetector
@@ -36,8 +37,8 @@ def a_standardizer():
 
 @pytest.mark.parametrize('network, num_layers', NETWORKS)
 def test_step_by_step_equals_the_whole_call(network, num_layers, rng):
-    model = EventDetector(3, network=network, num_layers=num_layers,
-                          standardizer=a_standardizer(), **SMALL)
+    model = some_models.detector(3, network=network, num_layers=num_layers,
+                                 standardizer=a_standardizer(), **SMALL)
     inputs = rng.normal(size=[2, 9, 3]).astype('float32')
     state, logits = model.initial_state(2), []
     for t in range(9):
@@ -50,7 +51,7 @@ def test_step_by_step_equals_the_whole_call(network, num_layers, rng):
 @pytest.mark.parametrize('network, num_layers', NETWORKS)
 @pytest.mark.parametrize('causal', [True, False])
 def test_a_causal_model_alone_sees_nothing_to_come(network, num_layers, causal, rng):
-    model = EventDetector(3, network=network, num_layers=num_layers, causal=causal, **SMALL)
+    model = some_models.detector(3, network=network, num_layers=num_layers, causal=causal, **SMALL)
     inputs = rng.normal(size=[1, 9, 3]).astype('float32')
     changed = inputs.copy()
     changed[:, 5:] += 1
@@ -59,14 +60,14 @@ def test_a_causal_model_alone_sees_nothing_to_come(network, num_layers, causal, 
     assert np.allclose(before[:5], after[:5], atol=1e-7) == causal
     if not causal:
         for call in (lambda: model.initial_state(1), lambda: model.step(inputs[:, 0], ())):
-            with pytest.raises(ValueError, match='causal must be True'):
+            with pytest.raises(ValueError, match='filters 0, causal True'):
                 call()
 
 
 @pytest.mark.parametrize('pos_weight', [1.0, 7.0, 'balanced'])
 def test_the_first_bias_is_the_best_that_knows_the_rate_alone(pos_weight):
     rate, w = 0.02, 0.98 / 0.02 if pos_weight == 'balanced' else pos_weight
-    model = EventDetector(3, event_rate=rate, pos_weight=pos_weight)
+    model = some_models.detector(3, event_rate=rate, pos_weight=pos_weight)
     bias = float(model.to_logit.bias[0])
     assert bias == pytest.approx(math.log(rate / (1 - rate)) + math.log(w), abs=1e-6)
     if pos_weight == 'balanced':
@@ -86,7 +87,7 @@ def test_the_first_bias_is_the_best_that_knows_the_rate_alone(pos_weight):
 
 
 def test_detections_are_where_the_threshold_is_reached_never_in_the_padding(rng):
-    model, batch = EventDetector(3, **SMALL), a_batch(rng, fill=np.nan)
+    model, batch = some_models.detector(3, **SMALL), a_batch(rng, fill=np.nan)
     inputs, lengths, mask = batch['inputs'], batch['lengths'], real(batch)
     logits = model(inputs, lengths).numpy()
     model.threshold.assign(np.sort(logits[mask])[4])
@@ -97,7 +98,7 @@ def test_detections_are_where_the_threshold_is_reached_never_in_the_padding(rng)
 
 
 def test_loss_and_measure(rng):
-    model, batch = EventDetector(3, pos_weight=3.0, **SMALL), a_batch(rng, fill=np.nan)
+    model, batch = some_models.detector(3, pos_weight=3.0, **SMALL), a_batch(rng, fill=np.nan)
     model.threshold.assign(-1.9)
     logits, mask = model(batch['inputs'], batch['lengths']).numpy(), real(batch)
     z, y = logits[mask], batch['labels'].numpy()[mask]
@@ -116,29 +117,30 @@ def test_loss_and_measure(rng):
 @pytest.mark.parametrize('pos_weight', [1.0, 5.0])
 def test_without_its_exponent_the_focal_loss_is_the_cross_entropy(pos_weight, rng):
     batch = a_batch(rng)
-    plain, almost, focal = (EventDetector(3, focal_gamma=gamma, pos_weight=pos_weight, **SMALL)
-                            .loss(batch, training=False) for gamma in [0.0, 1e-7, 2.0])
+    plain, almost, focal = (
+        some_models.detector(3, focal_gamma=gamma, pos_weight=pos_weight, **SMALL)
+        .loss(batch, training=False) for gamma in [0.0, 1e-7, 2.0])
     np.testing.assert_allclose(almost, plain, rtol=1e-5)
     assert focal.total < plain.total and focal.count == plain.count
 
 
 def test_chunks_give_the_loss_of_whole_sequences(rng):
-    model = EventDetector(3, network='lstm', **SMALL)
+    model = some_models.detector(3, network='lstm', **SMALL)
     frames, labels = rng.normal(size=[20, 3]), rng.integers(0, 2, size=20)
     sequences = data.Sequences(frames.astype('float32'), [12, 3, 5], {'labels': labels})
     lanes, loss = data.Lanes(sequences, 2, 4), training.ChunkLoss(model, 2)
     chunks = sum(loss(model, batch, training=False) for batch in lanes)
     whole, = data.Batches(sequences, 3)
     np.testing.assert_allclose(chunks, model.loss(whole, training=False), rtol=1e-5)
-    conv = EventDetector(3, network='conv', **SMALL)
-    with pytest.raises(ValueError, match="only a recurrent network goes on from chunk to chunk"):
+    conv = some_models.detector(3, network='conv', **SMALL)
+    with pytest.raises(ValueError, match="only recurrent layers go on from chunk to chunk"):
         conv.chunk_loss(whole, conv.initial_state(3), training=False)
 
 
 @pytest.mark.parametrize('network', ['gru', 'lstm', 'conv'])
 @pytest.mark.parametrize('dtype', ['float64', 'bfloat16', 'float16'])
 def test_other_dtypes(network, dtype, rng):
-    model = EventDetector(3, network=network, dtype=dtype, dropout=0.5, **SMALL)
+    model = some_models.detector(3, network=network, dtype=dtype, dropout=0.5, **SMALL)
     batch = a_batch(rng)
     inputs = tf.cast(batch['inputs'], 'float64') if dtype == 'float64' else batch['inputs']
     with tf.GradientTape() as tape:
@@ -152,17 +154,24 @@ def test_other_dtypes(network, dtype, rng):
     (ValueError, r'event_rate must be in \(0, 1\), got 0.0', {'event_rate': 0.0}),
     (ValueError, r'event_rate must be in \(0, 1\), got 1', {'event_rate': 1}),
     (ValueError, r'event_rate must be in \(0, 1\), got nan', {'event_rate': np.nan}),
-    (ValueError, 'network must be one of', {'network': 'rnn'}),
+    (ValueError, 'cell must be one of', {'network': 'rnn'}),
     (ValueError, 'pos_weight must be finite and positive', {'pos_weight': -1.0}),
     (TypeError, 'pos_weight must be a number', {'pos_weight': 'heavy'}),
     (ValueError, 'focal_gamma must be finite and not negative', {'focal_gamma': -1.0}),
     (ValueError, 'num_layers must be at least 1', {'num_layers': 0}),
-    (ValueError, 'a causal model sees no steps to come',
-     {'standardizer': data.standardize_sequences}),
 ])
 def test_errors(error, message, options):
     with pytest.raises(error, match=message):
-        EventDetector(**{'input_size': 3, 'event_rate': 0.1, **options})
+        some_models.detector(**{'input_size': 3, 'event_rate': 0.1, **options})
+
+
+@pytest.mark.parametrize('network', ['gru', 'conv'])
+def test_a_standardizer_that_sees_sequences_whole_lets_no_stream_begin(network):
+    model = some_models.detector(3, network=network, standardizer=data.standardize_sequences,
+                                 **SMALL)
+    assert not model.streams()
+    with pytest.raises(ValueError, match='sees no steps to come'):
+        model.initial_state(1)
 
 
 # The half-right answers. The question: the loss is NaN, or the model predicts zero everywhere.
@@ -258,7 +267,7 @@ def test_an_unweighted_loss_predicts_zero_everywhere_and_a_chosen_threshold_find
     assert 0.005 < rate < 0.015
 
     def curve(event_rate):
-        model = EventDetector(2, event_rate=event_rate, hidden_size=8, seed=0)
+        model = some_models.detector(2, event_rate=event_rate, hidden_size=8, seed=0)
         trainer = training.Trainer(model, EventDetector.loss, keras.optimizers.Adam(0.02),
                                    progress=False)
         trainer.fit(batches, epochs=12)

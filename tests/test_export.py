@@ -9,7 +9,8 @@ import tensorflow as tf
 
 import seqmask
 import tiny_runs
-from seqmask import export, models
+from seqmask import export
+import some_models
 from test_scripts import own_lines, start
 
 LENGTHS = np.array([5, 0, 3, 1], np.int32)
@@ -23,15 +24,15 @@ def inputs(rng):
 
 
 MODELS = {
-    'labeller': lambda **o: models.SequenceLabeller(3, 2, hidden_size=4, filters=2, **o),
-    'stream': lambda **o: models.SequenceLabeller(3, 2, hidden_size=4, cell='lstm', num_layers=2,
-                                                  bidirectional=False, **o),
-    'classifier': lambda **o: models.SequenceClassifier(3, 2, hidden_size=4, filters=(2, 2, 2),
-                                                        pool='attention', **o),
-    'autoencoder': lambda **o: models.SequenceAutoencoder(3, hidden_size=4, reverse_target=True,
-                                                          autoregressive=True, **o),
-    'events': lambda **o: models.EventDetector(3, event_rate=0.5, hidden_size=4, **o),
-    'events, convolutions': lambda **o: models.EventDetector(
+    'labeller': lambda **o: some_models.labeller(3, 2, hidden_size=4, filters=2, **o),
+    'stream': lambda **o: some_models.labeller(3, 2, hidden_size=4, cell='lstm', num_layers=2,
+                                               bidirectional=False, **o),
+    'classifier': lambda **o: some_models.classifier(3, 2, hidden_size=4, filters=(2, 2, 2),
+                                                     pool='attention', **o),
+    'autoencoder': lambda **o: some_models.autoencoder(3, hidden_size=4, reverse_target=True,
+                                                       autoregressive=True, **o),
+    'events': lambda **o: some_models.detector(3, event_rate=0.5, hidden_size=4, **o),
+    'events, convolutions': lambda **o: some_models.detector(
         3, event_rate=0.5, hidden_size=4, network='conv', num_layers=2, **o),
 }
 STREAMS = {'stream', 'events', 'events, convolutions'}

@@ -18,11 +18,12 @@ LAYERS = {'known': -1, 'checks': 0, 'tracing': 0, 'lengths': 1, 'noise': 1, 'var
           'windows': 1, 'masking': 2,
           'operands': 2, 'packing': 2, 'tally': 2,
           'kernels': 2, 'datasets': 2, 'layers': 3, 'losses': 3, 'metrics': 3, 'data': 3,
-          'models': 4, 'training': 5, 'export': 5, 'keras': 5, 'scripts': 6}
+          'models': 4, 'training': 5, 'export': 5, 'keras': 5, 'runs': 6, 'scripts': 7}
 BASE_OF_LAYERS = 'seqmask.layers.recurrent'         # it knows none of those that build on it
-PUBLIC_SUBMODULES = {'losses', 'metrics', 'data', 'datasets', 'models', 'training', 'export',
-                     'keras', 'kernels'}
-MAY_TRACE = {'training', 'export', 'scripts'}       # rooms that may use tf.function
+PUBLIC_SUBMODULES = {'losses', 'metrics', 'data', 'datasets', 'models', 'training', 'runs',
+                     'export', 'keras', 'kernels'}
+MAY_TRACE = {'training', 'runs', 'export', 'scripts'}       # rooms that may use tf.function
+KNOWS_ABSL = {'runs', 'scripts'}
 BANNED_NAMES = {'utils', 'common', 'helpers', 'misc', 'types'}
 TOP_LEVEL = {'setup.cfg', 'setup.py', 'seqmask', 'tests', 'scripts', 'BUILD.md', 'README.md', '.ci',
              '.gitignore'}
@@ -133,6 +134,14 @@ def traces(module, source):
                     imports(module, source) if (origin, name) == ('tensorflow', 'function')]
 
 
+def uses_of_absl(module, source):
+    """Imports of absl outside the rooms that may: the library itself knows no flags."""
+    if room(module) in KNOWS_ABSL:
+        return []
+    return [f'{module} imports {origin}' for origin, _ in imports(module, source)
+            if origin.split('.')[0] == 'absl']
+
+
 def banned_names(module):
     return sorted(BANNED_NAMES & set(module.split('.')))
 
@@ -170,6 +179,11 @@ def test_scripts_use_the_public_api_only(module, path):
 @every_module
 def test_nothing_but_training_export_and_scripts_traces(module, path):
     assert not traces(module, path.read_text())
+
+
+@every_module
+def test_nothing_but_runs_and_scripts_knows_absl(module, path):
+    assert not uses_of_absl(module, path.read_text())
 
 
 @every_module
@@ -295,6 +309,15 @@ def test_a_use_of_tf_function_is_found(source):
     assert not traces('scripts.train', source)
 
 
+@pytest.mark.parametrize('source', ['from absl import flags', 'import absl.logging',
+                                    'def f():\n    from absl import app'])
+def test_an_import_of_absl_is_found(source):
+    assert len(uses_of_absl('seqmask.training.step', source)) == 1
+    assert not uses_of_absl('seqmask.runs.flags', source)
+    assert not uses_of_absl('scripts.train', source)
+    assert not uses_of_absl('seqmask.training.step', '"""Without absl."""\nimport abslike')
+
+
 def test_a_mention_of_tf_function_passes():
     assert not traces('seqmask.layers.dense', '"""Works in a tf.function."""\ntf.functional = 1')
 
@@ -322,3 +345,7 @@ def test_a_file_that_is_not_installed_is_found():
 def test_an_oracle_that_imports_seqmask_is_found():
     source = 'import numpy as np\nfrom seqmask.lengths import sequence_mask'
     assert ('seqmask.lengths', 'sequence_mask') in imports('reference', source)
+
+
+def test_training_exports_few_names():
+    assert len(seqmask.training.__all__) <= 14

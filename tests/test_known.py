@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 import seqmask
+import some_models
 
 D, H, K = 3, 4, 2
 SIGNATURE = [tf.TensorSpec([None, None, D]), tf.TensorSpec([None], tf.int32)]
@@ -30,7 +31,7 @@ def assertions(concrete):
 
 
 def training_step(**options):
-    model = seqmask.models.SequenceLabeller(D, K, hidden_size=H, dropout=0.2, seed=0, **options)
+    model = some_models.labeller(D, K, hidden_size=H, dropout=0.2, seed=0, **options)
     optimizer = tf.keras.optimizers.SGD(0.1)
     optimizer.build(model.trainable_variables)
     return tf.function(lambda batch: seqmask.training.train_step(

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 import reference
+import some_models
 import seqmask
 from seqmask.models import SequenceLabeller
 
@@ -29,8 +30,8 @@ def cropped(model, batch):
 @pytest.mark.parametrize('cell', ['gru', 'lstm'])
 @pytest.mark.parametrize('bidirectional', [True, False])
 def test_sizes(cell, bidirectional, rng):
-    model = SequenceLabeller(3, 4, cell=cell, hidden_size=5, num_layers=3,
-                             bidirectional=bidirectional)
+    model = some_models.labeller(3, 4, cell=cell, hidden_size=5, num_layers=3,
+                                 bidirectional=bidirectional)
     gates, ways = {'gru': 3, 'lstm': 4}[cell], 1 + bidirectional
     wanted = 0
     for width in [3, 5 * ways, 5 * ways]:
@@ -42,17 +43,18 @@ def test_sizes(cell, bidirectional, rng):
     assert model(batch['inputs'], batch['lengths']).shape == (4, 5, 4)
 
 
-def test_by_default_it_has_two_layers_in_both_directions():
-    model = SequenceLabeller(3, 4)
-    assert [type(layer).__name__ for layer in model.recurrent.layers] == ['Bidirectional'] * 2
-    assert model.recurrent.layers[0].forward.kernel.shape == (3, 3 * 128)
+def test_it_has_layers_in_both_directions():
+    model = some_models.labeller(3, 4)
+    layers = model.encoder.recurrent.layers
+    assert [type(layer).__name__ for layer in layers] == ['Bidirectional'] * 2
+    assert model.encoder.recurrent.layers[0].forward.kernel.shape == (3, 3 * 128)
 
 
 # Loss and measure
 
 
 def test_loss_and_measure_are_those_of_the_cropped_outputs(rng):
-    model = SequenceLabeller(3, 4, hidden_size=4, seed=0)
+    model = some_models.labeller(3, 4, hidden_size=4, seed=0)
     batch = a_batch(rng, fill=np.nan, label=-5)
     pairs = cropped(model, batch)
     nats = np.concatenate([reference.sparse_softmax_cross_entropy(*pair) for pair in pairs])
@@ -79,7 +81,7 @@ def loss_and_gradient(model, batch):
 
 @pytest.mark.parametrize('poison', [np.nan, np.inf, -1e38])
 def test_poison_in_the_padding_changes_nothing(poison, rng):
-    model = SequenceLabeller(3, 4, cell='lstm', hidden_size=4, seed=0)
+    model = some_models.labeller(3, 4, cell='lstm', hidden_size=4, seed=0)
     kept = np.random.default_rng(5)
     wanted = loss_and_gradient(model, a_batch(kept))
     poisoned = loss_and_gradient(model, a_batch(np.random.default_rng(5), fill=poison, label=99))
@@ -88,7 +90,7 @@ def test_poison_in_the_padding_changes_nothing(poison, rng):
 
 
 def test_more_padding_changes_nothing():
-    model = SequenceLabeller(3, 4, hidden_size=4, seed=0)
+    model = some_models.labeller(3, 4, hidden_size=4, seed=0)
     batch = a_batch(np.random.default_rng(5))
     longer = {**batch, 'inputs': tf.pad(batch['inputs'], [[0, 0], [0, 4], [0, 0]]),
               'labels': tf.pad(batch['labels'], [[0, 0], [0, 4]])}
@@ -98,7 +100,7 @@ def test_more_padding_changes_nothing():
 
 @pytest.mark.parametrize('lengths, maxlen', [([0, 0], 3), ([0], 0), ([], 3)])
 def test_no_real_step(lengths, maxlen, rng):
-    model = SequenceLabeller(3, 4, **SMALL)
+    model = some_models.labeller(3, 4, **SMALL)
     total, count, *gradients = loss_and_gradient(model, a_batch(rng, lengths, maxlen))
     assert float(total) == float(count) == 0
     assert all(np.all(gradient == 0) for gradient in gradients)
@@ -108,7 +110,7 @@ def test_no_real_step(lengths, maxlen, rng):
 
 def test_it_learns_what_it_can(rng):
     # The label is the place of the largest feature one step earlier: a layer must remember.
-    model = SequenceLabeller(3, 3, **{**SMALL, 'hidden_size': 16})
+    model = some_models.labeller(3, 3, **{**SMALL, 'hidden_size': 16})
     inputs = rng.normal(size=[30, 6, 3]).astype('float32')
     labels = np.roll(inputs.argmax(axis=-1), 1, axis=1)
     lengths = rng.integers(2, 7, size=30)
@@ -128,7 +130,7 @@ ALL_DROPOUT = {'dropout': 0.5, 'input_dropout': 0.5, 'step_dropout': 0.5, 'recur
 
 def drawn(batch, seed=0, **options):
     """The weights, and the logits of two calls in training."""
-    model = SequenceLabeller(3, 4, **{'hidden_size': 4, 'seed': seed, **options})
+    model = some_models.labeller(3, 4, **{'hidden_size': 4, 'seed': seed, **options})
     calls = [model(batch['inputs'], batch['lengths'], training=True).numpy() for _ in range(2)]
     return [*(v.numpy() for v in model.trainable_variables), *calls]
 
@@ -153,14 +155,14 @@ def test_each_dropout_acts_in_training_only(kind, rng):
     for a, w in zip(dropped[:-2], plain[:-2]):
         np.testing.assert_array_equal(a, w)                 # it does not touch the weights
     assert not np.allclose(dropped[-1], plain[-1])
-    model = SequenceLabeller(3, 4, hidden_size=4, seed=0, **{kind: 0.5})
+    model = some_models.labeller(3, 4, hidden_size=4, seed=0, **{kind: 0.5})
     np.testing.assert_array_equal(model(batch['inputs'], batch['lengths']), plain[-1])
 
 
 def test_step_dropout_drops_whole_steps_of_the_input():
-    model = SequenceLabeller(3, 4, **SMALL, step_dropout=0.5)
+    model = some_models.labeller(3, 4, **SMALL, step_dropout=0.5)
     taken = []
-    model.recurrent = lambda inputs, lengths, state, training: (
+    model.encoder.recurrent = lambda inputs, lengths, state, training: (
         taken.append(inputs.numpy()) or tf.zeros([2, 50, 4]), None)
     model(tf.ones([2, 50, 3]), tf.constant([50, 40]), training=True)
     dropped = np.all(taken[0][:, :40] == 0, axis=-1)
@@ -173,7 +175,7 @@ def test_step_dropout_drops_whole_steps_of_the_input():
 
 
 def test_one_trace_serves_all_lengths(rng):
-    model, traces = SequenceLabeller(3, 4, **SMALL), []
+    model, traces = some_models.labeller(3, 4, **SMALL), []
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, 3]), tf.TensorSpec([None], tf.int32)])
     def call(inputs, lengths):
@@ -188,13 +190,13 @@ def test_one_trace_serves_all_lengths(rng):
 
 
 def test_float64(rng):
-    model = SequenceLabeller(3, 4, **SMALL, dtype='float64', dropout=0.5, step_dropout=0.5)
+    model = some_models.labeller(3, 4, **SMALL, dtype='float64', dropout=0.5, step_dropout=0.5)
     inputs = tf.constant(rng.normal(size=[2, 5, 3]))
     assert model(inputs, tf.constant([5, 2]), training=True).dtype == tf.float64
 
 
 @pytest.mark.parametrize('error, message, options', [
-    (ValueError, "cell must be one of 'gru', 'lstm', got 'rnn'", dict(cell='rnn')),
+    (ValueError, "cell must be one of 'gru', 'lstm', 'mgu', got 'rnn'", dict(cell='rnn')),
     (ValueError, 'hidden_size must be at least 1, got 0', dict(hidden_size=0)),
     (ValueError, 'num_layers must be at least 1, got 0', dict(num_layers=0)),
     (TypeError, 'num_layers must be an int, got 1.5', dict(num_layers=1.5)),
@@ -209,7 +211,7 @@ def test_float64(rng):
 ])
 def test_options_out_of_range(error, message, options):
     with pytest.raises(error, match=message):
-        SequenceLabeller(**{'input_size': 3, 'num_classes': 4, **options})
+        some_models.labeller(**{'input_size': 3, 'num_classes': 4, **options})
 
 
 @pytest.mark.parametrize('error, message, changed', [
@@ -229,7 +231,7 @@ def test_options_out_of_range(error, message, options):
      dict(labels=np.full([4, 5], 4))),
 ])
 def test_batches_that_do_not_fit(error, message, changed, rng):
-    model = SequenceLabeller(3, 4, **SMALL, step_dropout=0.5)
+    model = some_models.labeller(3, 4, **SMALL, step_dropout=0.5)
     batch = {**a_batch(rng), **{name: tf.constant(value) for name, value in changed.items()}}
     with pytest.raises(error, match=message):
         model.loss(batch, training=True)

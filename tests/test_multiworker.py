@@ -25,9 +25,10 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 import seqmask
-from seqmask import training
+from seqmask import runs, training
+import some_models
 
-training.define_flags(workdir='run', epochs=5)
+runs.define_flags(workdir='run', epochs=5)
 flags.DEFINE_string('results', '', '')
 flags.DEFINE_float('dropout', 0.0, '')
 FLAGS = flags.FLAGS
@@ -40,14 +41,14 @@ def loss(model, batch, training):
 
 
 def main():
-    strategy = training.make_strategy()
+    strategy = runs.make_strategy()
     rng = np.random.default_rng(0)
     collection = seqmask.data.Sequences.from_list(
         [rng.normal(size=[n, 3]).astype('float32') for n in LENGTHS],
         steps={'labels': [rng.integers(0, 2, size=n) for n in LENGTHS]})
     batches = seqmask.data.Batches(collection, 3)       # 4 of them; a step each
     with strategy.scope():
-        model = seqmask.models.SequenceLabeller(
+        model = some_models.labeller(
             3, num_classes=2, cell='lstm', hidden_size=4, num_layers=1, bidirectional=False,
             dropout=FLAGS.dropout, implementation='graph', seed=0)
         model.norm = seqmask.BatchNorm(3, momentum=0.5)
@@ -60,7 +61,7 @@ def main():
              loss=values['loss'], iterations=optimizer.iterations.value.numpy())
 
 
-training.run(main)
+runs.run(main)
 '''
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from seqmask import data
-from seqmask.training import pictures
-from seqmask.training.predictions import examples
+from seqmask.runs.pictures import figures as pictures
+from seqmask.runs.predictions import examples
 from test_predict import predictions_of
 from test_scripts import SMALL, own_lines, start
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from seqmask import data, training
+from seqmask import data, runs
 from test_scripts import own_lines, rows_of, start
 from tiny_runs import some_sequences, trained
 
@@ -32,7 +32,7 @@ def unlabelled():
 
 
 @pytest.fixture(scope='module')
-def runs(folder):
+def finished(folder):
     data.write_npz(folder / 'unlabelled.npz', unlabelled())
     for name in ('taken.npz', 'of_labels.csv'):
         (folder / name).write_text('mine')
@@ -45,7 +45,7 @@ def runs(folder):
 
 def alone(folder, name):
     """The logits of each sequence, computed by itself: [length, K] or [1, K]."""
-    run = training.load_run(str(folder / name))
+    run = runs.load_run(str(folder / name))
     outputs = []
     for i in range(len(unlabelled())):
         one = unlabelled().sequence(i)
@@ -55,8 +55,8 @@ def alone(folder, name):
 
 
 @pytest.mark.parametrize('name', ['labels', 'classifier'])
-def test_an_npz_holds_the_logits_of_the_real_steps(name, runs, folder):
-    done = runs[RIGHT[name, '.npz']]
+def test_an_npz_holds_the_logits_of_the_real_steps(name, finished, folder):
+    done = finished[RIGHT[name, '.npz']]
     assert (done.returncode, own_lines(done.stderr)) == (0, [])
     lengths = unlabelled().lengths
     assert done.stdout == f'16 sequences, {lengths.sum()} steps; written: of_{name}.npz\n'
@@ -72,7 +72,7 @@ def test_an_npz_holds_the_logits_of_the_real_steps(name, runs, folder):
 
 
 @pytest.mark.parametrize('name', ['labels', 'classifier'])
-def test_a_csv_has_a_row_for_each_real_step_or_sequence(name, runs, folder):
+def test_a_csv_has_a_row_for_each_real_step_or_sequence(name, finished, folder):
     rows = rows_of(folder / f'of_{name}.csv')
     predictions = data.read_npz(folder / f'of_{name}.npz')
     places = [(i, step) for i, n in enumerate(predictions.lengths) for step in range(n)]
@@ -87,7 +87,7 @@ def test_a_csv_has_a_row_for_each_real_step_or_sequence(name, runs, folder):
         f'{p:.4f}' for p in predictions.steps['probability']]
 
 
-def test_the_predictions_of_training_are_the_same(runs, folder):
+def test_the_predictions_of_training_are_the_same(finished, folder):
     at_the_end = [row for row in rows_of(folder / 'labels' / 'predictions.csv')
                   if row['part'] == 'test']
     rows = rows_of(folder / 'test.csv')
@@ -99,10 +99,10 @@ def test_the_predictions_of_training_are_the_same(runs, folder):
 
 
 @pytest.mark.parametrize('flags', BAD)
-def test_bad_input_is_told_in_one_line(flags, runs, folder):
-    line, = own_lines(runs[flags].stderr)
+def test_bad_input_is_told_in_one_line(flags, finished, folder):
+    line, = own_lines(finished[flags].stderr)
     assert re.fullmatch('error: ' + BAD[flags], line)
-    assert runs[flags].returncode == 1 and runs[flags].stdout == ''
+    assert finished[flags].returncode == 1 and finished[flags].stdout == ''
     assert (folder / 'taken.npz').read_text() == 'mine' and not (folder / 'x.csv').exists()
 
 
@@ -117,12 +117,12 @@ def predictions_of(classes):
 
 def test_confusion_counts_labels_in_rows():
     sequences = data.Sequences(np.zeros([3, 1]), [2, 0, 1], {'labels': [0, 1, 1]})
-    counts = training.confusion_counts(predictions_of([0, 2, 1]), sequences, 3, labels_per='step')
+    counts = runs.confusion_counts(predictions_of([0, 2, 1]), sequences, 3, labels_per='step')
     assert counts.tolist() == [[1, 0, 0], [0, 1, 1], [0, 0, 0]]
 
 
 def test_a_sequence_without_steps_is_not_confused():
     sequences = data.Sequences(np.zeros([3, 1]), [2, 0, 1], {}, {'labels': [0, 1, 1]})
     predictions = data.Sequences(np.eye(3), [1, 1, 1], {'predicted': [2, 0, 1]})
-    counts = training.confusion_counts(predictions, sequences, 3, labels_per='sequence')
+    counts = runs.confusion_counts(predictions, sequences, 3, labels_per='sequence')
     assert counts.tolist() == [[0, 0, 1], [0, 1, 0], [0, 0, 0]]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from seqmask import data
-from seqmask.training import UserError, load_run, read_part, read_parts
-from seqmask.training.reading import read_sequences
+from seqmask.runs import UserError, load_run, read_part, read_parts
+from seqmask.runs.files import read_sequences
 from test_scripts import SMALL, own_lines, start
 
 

@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 
 from forking import Forks
-from seqmask import data, datasets, training
+from seqmask import data, datasets, runs
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SMALL = ['--hidden_size=4', '--num_layers=1', '--nobidirectional', '--epochs=2']
@@ -263,7 +263,7 @@ def test_help_shows_what_it_does_and_all_its_flags(bad):
 
 
 @pytest.mark.parametrize('error, status, message', [
-    (training.UserError('two\n  lines'), 1, 'error: two lines\n'),
+    (runs.UserError('two\n  lines'), 1, 'error: two lines\n'),
     (OSError('no space left'), 1, 'error: no space left\n'),
     (FloatingPointError('10 steps in a row'), 1, 'error: 10 steps in a row\n'),
     (tf.errors.ResourceExhaustedError(None, None, 'out of memory'), 1, 'error: out of memory\n'),
@@ -280,7 +280,7 @@ def test_how_a_script_ends(error, status, message, monkeypatch, capsys):
 
     monkeypatch.setattr(sys, 'argv', ['script'])
     with pytest.raises(SystemExit) as ended:
-        training.run(main)
+        runs.run(main)
     assert ended.value.code == status
     assert capsys.readouterr().err == message
 
@@ -332,7 +332,7 @@ def test_once_it_runs_a_script_says_that_it_was_interrupted(monkeypatch, capsys)
     try:
         monkeypatch.setattr(sys, 'argv', ['script'])
         with pytest.raises(SystemExit) as ended:
-            training.run(lambda: signal.raise_signal(signal.SIGINT))
+            runs.run(lambda: signal.raise_signal(signal.SIGINT))
     finally:
         signal.signal(signal.SIGINT, before)
     assert ended.value.code == 130
@@ -342,7 +342,7 @@ def test_once_it_runs_a_script_says_that_it_was_interrupted(monkeypatch, capsys)
 def test_a_bug_shows_its_traceback(monkeypatch):
     monkeypatch.setattr(sys, 'argv', ['script'])
     with pytest.raises(ZeroDivisionError):
-        training.run(lambda: 1 / 0)
+        runs.run(lambda: 1 / 0)
 
 
 @pytest.mark.parametrize('kind', [tf.errors.FailedPreconditionError, tf.errors.CancelledError,
@@ -354,15 +354,15 @@ def test_no_worker_is_gone_where_there_is_but_one_process(kind, monkeypatch, cap
 
     monkeypatch.setattr(sys, 'argv', ['script'])
     with pytest.raises(kind):
-        training.run(main)
+        runs.run(main)
     assert 'another worker' not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('error', [ValueError('3 lengths'), TypeError('3 lengths'),
                                    tf.errors.InvalidArgumentError(None, None, '3 lengths')])
 def test_errors_in_a_persons_data_are_theirs(error):
-    with pytest.raises(training.UserError, match='3 lengths') as caught:
-        with training.user_errors():
+    with pytest.raises(runs.UserError, match='3 lengths') as caught:
+        with runs.user_errors():
             raise error
     assert caught.value.__cause__ is error
 

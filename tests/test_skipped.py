@@ -17,7 +17,7 @@ def test_an_epoch_whose_steps_were_all_skipped_is_never_the_best(valid, rng, tmp
                               workdir=str(tmp_path))
     assert np.isnan(history[1]['loss']) and history[1]['skipped'] == 3
     assert np.isfinite([history[0]['loss'], history[2]['loss']]).all()
-    assert np.isnan(training.read_rows(str(tmp_path / 'history.csv'))[1]['loss'])
+    assert np.isnan(training.read_history(str(tmp_path))[1]['loss'])
     assert trainer.best_epoch == (1 if history[0]['loss'] < history[2]['loss'] else 3) or valid
 
 

@@ -1,13 +1,11 @@
 """What a person reads when training has ended."""
 
-import types
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from seqmask import data
-from seqmask.training import summary
+from seqmask.runs import report, task
 
 
 @pytest.fixture
@@ -22,8 +20,8 @@ def lines():
                 'valid_loss': 1 / 4},
                {'epoch': 3, 'loss': 0.125, 'seconds': 1.25, 'steps_per_second': 5000, 'skipped': 0,
                 'valid_loss': 1 / 2}]
-    return summary.summary(parts, '7 classes', ('sequences', 'steps'), model, history, 2,
-                           2.75).splitlines()
+    described = task.Task(None, None, parts, described='7 classes')
+    return report.summary(described, model, history, 2, 2.75).splitlines()
 
 
 def test_what_it_was_trained_on(lines):
@@ -43,9 +41,9 @@ def test_the_best_epoch_and_its_values(lines):
 
 
 def test_a_table_shows_shares_in_percent_and_the_loss_in_nats():
-    shown = summary.table({'validation': {'loss': 1.5, 'accuracy': 0.25, 'other': 3.0},
-                           'test': {'loss': 2.5, 'accuracy': 0.75, 'other': 4.0}},
-                          {'accuracy': 'steps/right', 'loss': 'loss/in nats'})
+    shown = report.table({'validation': {'loss': 1.5, 'accuracy': 0.25, 'other': 3.0},
+                          'test': {'loss': 2.5, 'accuracy': 0.75, 'other': 4.0}},
+                         {'accuracy': 'steps/right', 'loss': 'loss/in nats'})
     assert [line.split() for line in shown.splitlines()] == [
         ['steps', 'loss'], ['right', 'in', 'nats'], ['validation', '25.00%', '1.5000'],
         ['test', '75.00%', '2.5000']]
@@ -56,11 +54,11 @@ def test_the_files_are_those_there(tmp_path):
     (tmp_path / 'best').mkdir()
     for name in ('history.csv', 'history.csv.77.tmp', 'flags.json'):
         (tmp_path / name).touch()
-    assert summary.files(str(tmp_path)) == (
+    assert report.list_files(str(tmp_path)) == (
         f'files       in {tmp_path}: best/, flags.json, history.csv')
 
 
 def test_weights_are_the_trainable_ones():
-    model = types.SimpleNamespace(trainable_variables=[tf.Variable(tf.zeros([2, 3])),
-                                                       tf.Variable(1.0)])
-    assert summary.weights(model) == 2 * 3 + 1
+    model = tf.Module()
+    model.kernel, model.bias = tf.Variable(tf.zeros([2, 3])), tf.Variable(1.0)
+    assert report.count_weights(model) == 2 * 3 + 1

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 import seqmask
-from seqmask import data, datasets, training
-from seqmask.training import pictures, pictures_codes
+from seqmask import data, datasets, runs
+from seqmask.runs.pictures import codes as pictures_codes, figures as pictures
+import some_models
 from test_scripts import NOISE, ROOT, TIMEOUT, command, own_lines, rows_of, start
 
 SMALL = ['--hidden_size=3', '--code_size=2', '--epochs=2', '--batch_size=4']
@@ -24,12 +25,12 @@ import json, sys
 from absl import flags
 from absl.testing import flagsaver
 import train_autoencoder
-from seqmask import training
+from seqmask import runs
 for arguments in json.loads(sys.argv.pop()):
     saved = flagsaver.save_flag_values()
     sys.argv[1:] = arguments
     try:
-        training.run(train_autoencoder.main)
+        runs.run(train_autoencoder.main)
     except SystemExit as status:
         for stream in (sys.stdout, sys.stderr):
             print(f'exit {status.code}', file=stream, flush=True)
@@ -81,7 +82,7 @@ def test_the_embedded_vowels(tmp_path):
             'codes.png', 'curves.png', 'lengths.png', 'reconstructions.png']
 
     # The model can be had again: its codes, and the error that was printed.
-    loaded = training.load_run(str(folder))
+    loaded = runs.load_run(str(folder))
     model, held_out = loaded.trainer.model, data.read_npz(loaded.held_out)
     sequences = held_out.select(held_out.sequences['split'] == 2)
     batch = next(iter(data.Batches(sequences, 9)))
@@ -158,9 +159,9 @@ def test_ones_own_data_going_on_and_bad_input(tmp_path):
     for number, code in zip(codes['number'], codes['codes']):
         np.testing.assert_allclose([float(rows[number][f'code_{c}']) for c in range(2)], code,
                                    rtol=1e-4, atol=1e-5)
-    model = training.load_run(str(tmp_path / 'own')).trainer.model
+    model = runs.load_run(str(tmp_path / 'own')).trainer.model
     whole = data.Sequences(np.float32(whole.frames), whole.lengths)
-    made = training.reconstruct_sequences(model, data.Batches(whole, 4))
+    made = runs.reconstruct_sequences(model, data.Batches(whole, 4))
     np.testing.assert_allclose(
         [float(row['error']) for row in rows.values()],
         [np.mean((frames - true) ** 2) if len(true) else 0 for frames, true in zip(*(
@@ -201,7 +202,7 @@ def test_reconstructions_stand_beside_their_originals(width, matplotlib):
 def test_examples_are_some_as_they_come_and_the_worst(rng):
     sequences = data.Sequences.from_list([np.float32(rng.normal(size=[n, 2]))
                                           for n in [2, 0, 3, 1, 4, 5]])
-    model = seqmask.models.SequenceAutoencoder(
+    model = some_models.autoencoder(
         2, hidden_size=3, standardizer=data.Standardizer([1., 2.], [3., 4.]), seed=0)
     usual, worst = pictures_codes.examples(model, data.Batches(sequences, 4), number=2)
     assert [one['number'] for one in usual] == [0, 5]

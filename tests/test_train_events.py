@@ -6,9 +6,9 @@ import re
 import numpy as np
 import pytest
 
-from seqmask import data, metrics, models, training
+from seqmask import data, metrics, models, runs
 from seqmask.metrics import matching
-from seqmask.training import pictures_events
+from seqmask.runs.pictures import events as pictures_events
 from test_scripts import own_lines, rows_of, start
 
 SMALL = ['--hidden_size=4', '--epochs=3', '--batch_size=8', '--learning_rate=0.05']
@@ -79,7 +79,7 @@ def test_a_run_prints_what_is_found(first, folder):
 
 
 def test_the_threshold_is_kept_with_the_model_and_events_are_what_it_detects(first, folder):
-    model = training.load_run(str(folder / 'run')).trainer.model
+    model = runs.load_run(str(folder / 'run')).trainer.model
     assert isinstance(model, models.EventDetector) and model.threshold != 0
     test, wanted = part_of(a_log(), 2), []
     for batch in data.Batches(test, 1):
@@ -176,7 +176,7 @@ def test_detections_show_hits_false_alarms_and_missed_events():
 def test_evaluate_and_predict_take_the_run(first, folder):
     done = start(folder, '--workdir=run', script='evaluate.py')
     assert (done.returncode, own_lines(done.stderr)) == (0, [])
-    model, test = training.load_run(str(folder / 'run')).trainer.model, part_of(a_log(), 2)
+    model, test = runs.load_run(str(folder / 'run')).trainer.model, part_of(a_log(), 2)
     shown, = (line.split() for line in done.stdout.splitlines() if line.startswith('test '))
     data.write_npz(folder / 'unlabelled.npz', data.Sequences(test.frames, test.lengths))
     done = start(folder, '--workdir=run', '--data=unlabelled.npz', '--output=said.csv',

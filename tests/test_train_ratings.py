@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 
-from seqmask import models, training
+from seqmask import models, runs
 from test_scripts import ROOT, TIMEOUT, command, own_lines, rows_of, start
 
 SMALL = ['--epochs=2', '--models=1', '--hidden_sizes=4']
@@ -25,7 +25,7 @@ import contextlib, io, json, sys
 sys.path.insert(0, {str(ROOT / 'scripts')!r})
 import train_ratings
 from absl import flags
-from seqmask import training
+from seqmask import runs
 found = []
 for argv in json.loads(sys.argv[1]):
     for name in flags.FLAGS:
@@ -34,7 +34,7 @@ for argv in json.loads(sys.argv[1]):
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         try:
             train_ratings.main()
-        except training.UserError as error:
+        except runs.UserError as error:
             print('error:', error)
     found.append(printed.getvalue())
 print(json.dumps(found))
@@ -168,13 +168,13 @@ def test_started_again_it_has_nothing_to_train_and_says_the_same(own_run, shared
 
 def test_a_folder_of_rating_models_is_told_from_a_run(own_run, folder, monkeypatch):
     monkeypatch.chdir(folder)
-    with pytest.raises(training.UserError, match=(
+    with pytest.raises(runs.UserError, match=(
             "^'run' holds no model itself, but the folders of models 'run/item-1', 'run/user-1': "
             'each holds a RatingAutoencoder, which takes lists of ratings, not sequences of '
             'features: its predictions are in predictions.csv and recommendations.csv')):
-        training.load_run('run')
-    with pytest.raises(training.UserError, match="'run/item-1' holds a RatingAutoencoder, which "):
-        training.load_run('run/item-1')
+        runs.load_run('run')
+    with pytest.raises(runs.UserError, match="'run/item-1' holds a RatingAutoencoder, which "):
+        runs.load_run('run/item-1')
 
 
 def test_the_generated_ratings_and_their_noise_floor(shared, folder):

@@ -32,8 +32,8 @@ def path(tmp_path):
 def test_numbers_come_back_as_they_went(path):
     rows = [{'whole': -3, 'loss': 0.1 + 0.2, 'nan': np.nan, 'large': 2 ** 60},
             {'whole': 0, 'loss': 1e-30, 'nan': -np.inf, 'large': 1e300}]
-    training.write_rows(path, rows)
-    read = training.read_rows(path)
+    room.write_rows(path, rows)
+    read = room.read_rows(path)
     for row, wanted in zip(read, rows):
         assert list(row) == list(wanted)
         for name, value in row.items():
@@ -43,14 +43,14 @@ def test_numbers_come_back_as_they_went(path):
 
 def test_rows_may_have_names_of_their_own(path):
     rows = [{'epoch': 1}, {'epoch': 2, 'valid_loss': 0.5}]
-    training.write_rows(path, rows)
-    assert training.read_rows(path) == rows
-    training.write_rows(path, [])
-    assert training.read_rows(path) == []
+    room.write_rows(path, rows)
+    assert room.read_rows(path) == rows
+    room.write_rows(path, [])
+    assert room.read_rows(path) == []
 
 
 def test_a_failed_write_leaves_the_earlier_file_alone(path, monkeypatch):
-    training.write_rows(path, [FIRST])
+    room.write_rows(path, [FIRST])
 
     def fail(*args):
         raise OSError('no space left')
@@ -60,14 +60,14 @@ def test_a_failed_write_leaves_the_earlier_file_alone(path, monkeypatch):
             raise OSError('no space left')
 
     with pytest.raises(OSError, match='no space left'):
-        training.write_rows(path, [FIRST, {'epoch': 2, 'loss': Unwritable()}])
+        room.write_rows(path, [FIRST, {'epoch': 2, 'loss': Unwritable()}])
     for where in ['os.fsync', 'os.replace']:
         with monkeypatch.context() as patch:
             patch.setattr(where, fail)
             with pytest.raises(OSError, match='no space left'):
-                training.write_rows(path, [FIRST, SECOND])
+                room.write_rows(path, [FIRST, SECOND])
     assert os.listdir(os.path.dirname(path)) == ['rows.csv']
-    assert training.read_rows(path) == [FIRST]
+    assert room.read_rows(path) == [FIRST]
 
 
 @pytest.mark.parametrize('content', ['epoch,loss\n1,abc\n', 'epoch\n1,2\n', 'epoch\n\0\n'])
@@ -75,9 +75,9 @@ def test_a_file_that_holds_no_numbers_is_named(content, path):
     with open(path, 'w', encoding='utf-8') as file:
         file.write(content)
     with pytest.raises(ValueError, match='rows.csv\' must be a CSV file of numbers'):
-        training.read_rows(path)
+        room.read_rows(path)
     with pytest.raises(FileNotFoundError, match='missing.csv'):
-        training.read_rows(path.replace('rows', 'missing'))
+        room.read_rows(path.replace('rows', 'missing'))
 
 
 # A run that is killed
@@ -124,7 +124,7 @@ class Dying:
 
 
 def saved_rows(workdir):
-    return without_times(training.read_rows(os.path.join(workdir, 'history.csv')))
+    return without_times(room.read_rows(os.path.join(workdir, 'history.csv')))
 
 
 def saved_variables(folder):
@@ -497,7 +497,7 @@ def test_half_of_the_very_first_checkpoint_is_no_checkpoint(train, tmp_path, cap
 
 class Wider(seqmask.models.SequenceLabeller):
     def __init__(self):
-        super().__init__(3, 4, hidden_size=2, num_layers=1)
+        super().__init__(seqmask.models.Encoder(3, hidden_size=2), 4)
 
 
 @pytest.mark.parametrize('make', [

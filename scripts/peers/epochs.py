@@ -38,11 +38,12 @@ def build(peer, data, settings):
 
 def fit_ours(sequences, batches, first, classes, weights, settings):
     """(an epoch, and logits and loss of the first batch before it) of `Trainer.fit`."""
-    model = seqmask.models.SequenceLabeller(
-        sequences.frames.shape[1], classes, seed=0,
+    encoder = seqmask.models.Encoder(
+        sequences.frames.shape[1], seed=0,
         **{name: settings[name] for name in
            ('cell', 'hidden_size', 'num_layers', 'bidirectional', 'implementation')})
-    variables = [variable for layer in model.recurrent.layers for one in
+    model = seqmask.models.SequenceLabeller(encoder, classes, seed=0)
+    variables = [variable for layer in encoder.recurrent.layers for one in
                  ([layer.forward, layer.backward] if settings['bidirectional'] else [layer])
                  for variable in (one.kernel, one.recurrent_kernel, one.bias)]
     variables += [model.to_logits.kernel, model.to_logits.bias]

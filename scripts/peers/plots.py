@@ -1,6 +1,6 @@
 """What was measured, as pictures."""
 
-from seqmask.training import UserError
+from seqmask.runs import UserError
 
 BAR = 0.8
 

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import threading
 
-from seqmask.training import UserError
+from seqmask.runs import UserError
 
 WORKER = pathlib.Path(__file__).with_name('worker.py')
 PATIENCE = 1800     # seconds that one answer may take

@@ -7,7 +7,7 @@ import typing
 import numpy as np
 
 from peers import FLOOR, processes
-from seqmask.training import UserError
+from seqmask.runs import UserError
 
 TOLERANCE = 1e-4        # of a quantity's largest value
 WARM_UP = 2

@@ -7,6 +7,7 @@ flags. So one that was built from anything else is never found, and nothing has 
 import concurrent.futures
 import contextlib
 import hashlib
+import logging
 import os
 import pathlib
 import platform
@@ -17,7 +18,6 @@ import tempfile
 from typing import NamedTuple
 
 import tensorflow as tf
-from absl import logging
 
 try:
     import fcntl
@@ -181,7 +181,8 @@ def _lock(folder):
 
 
 def _build(command, path):
-    logging.info("Compiling seqmask's CPU kernels, once for this TensorFlow; about 15 seconds.")
+    logging.getLogger('seqmask').info(
+        "Compiling seqmask's CPU kernels, once for this TensorFlow; about 15 seconds.")
     # Inside the cache, because a rename is atomic on one file system only.
     folder = tempfile.mkdtemp(prefix='building-', dir=path.parent)
     try:

@@ -1,11 +1,22 @@
-"""Models: which layers make a labeller, a classifier, an autoencoder?"""
+"""Models: an encoder, and what a labeller, a classifier, an autoencoder, a detector adds to it.
+
+Encoders   Encoder (recurrent), ConvEncoder, DilatedEncoder; OwnEncoder around any callable
+Models     SequenceLabeller, SequenceClassifier, SequenceAutoencoder, EventDetector; SequenceModel
+Ratings    RatingAutoencoder, rating_biases, factorize_ratings
+"""
 
 from seqmask.models.autoencoder import SequenceAutoencoder
 from seqmask.models.classifier import SequenceClassifier
+from seqmask.models.convolutions import ConvEncoder, DilatedEncoder
+from seqmask.models.encoder import Encoder
 from seqmask.models.events import EventDetector
 from seqmask.models.labeller import SequenceLabeller
+from seqmask.models.protocol import (OwnEncoder, SequenceEncoder, SequenceModel,
+                                     StreamingModel)
 from seqmask.models.rating_baselines import factorize_ratings, rating_biases
 from seqmask.models.ratings import RatingAutoencoder
 
-__all__ = ['EventDetector', 'RatingAutoencoder', 'SequenceAutoencoder', 'SequenceClassifier',
-           'SequenceLabeller', 'factorize_ratings', 'rating_biases']
+__all__ = ['ConvEncoder', 'DilatedEncoder', 'Encoder', 'EventDetector', 'OwnEncoder',
+           'RatingAutoencoder', 'SequenceAutoencoder', 'SequenceClassifier',
+           'SequenceEncoder', 'SequenceLabeller', 'SequenceModel', 'StreamingModel',
+           'factorize_ratings', 'rating_biases']

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import tensorflow as tf
 
 from seqmask import checks, known, losses, noise
 from seqmask.checks import TensorLike
-from seqmask.layers import GRU, LSTM, Bidirectional, Dense, Dropout, Stacked, unroll
+from seqmask.data import Standardizer
+from seqmask.layers import Dense, Dropout, unroll
 from seqmask.lengths import sequence_mask
 from seqmask.masking import repeat, reverse
-from seqmask.operands import real_only, rounded
+from seqmask.models.encoder import Encoder
+from seqmask.models.protocol import SequenceModel
+from seqmask.operands import real_only
 from seqmask.tally import Tally
 
-CELLS = {'gru': GRU, 'lstm': LSTM}
 
-
-class SequenceAutoencoder(tf.Module):
+class SequenceAutoencoder(SequenceModel):
     """An encoder makes one vector of each sequence, a decoder the whole sequence of that vector.
 
     code[b] = encoder's output after the last step of inputs[b], through a linear map if code_size
@@ -27,45 +26,33 @@ class SequenceAutoencoder(tf.Module):
     `autoregressive` gets the frame before, too: the true one in training, its own otherwise.
 
     Args:
-      input_size: D.
-      cell: 'lstm' or 'gru'.
-      hidden_size: H of each layer and direction.
+      encoder: `Encoder`. Its standardizer is also what outputs are compared with, and its
+        dropout of steps applies to the true frames that an autoregressive decoder reads.
+      decoder: `Encoder` whose input_size is the width of the code, plus D if autoregressive.
       code_size: Width of the code: a linear map makes it of the encoder's last outputs. None for
-        these outputs themselves: those of the top layer, H, or 2 H in both directions, each after
-        its own last step.
-      num_layers: Recurrent layers of the encoder, and of the decoder.
-      bidirectional: Whether the encoder reads in both directions.
-      bidirectional_decoder: Whether the decoder runs in both directions.
+        these outputs themselves: those of the top layer, each direction's after its own last step.
       reverse_target: Whether the decoder runs from each sequence's own last step to its first. What
         it returns is in the order of the inputs all the same.
       autoregressive: Whether the decoder reads the frame that comes before in its order, zeros at
         the first step, beside the code.
-      mean: [D]. The mean step of the training data, in the units of the outputs, which training
-        starts from and `measure` compares with; zeros by default, as a `data.Standardizer` of kind
-        'standard' makes it.
-      dropout: Share of the features dropped in training, the same at all steps of a sequence, below
-        the last linear map and below each recurrent layer but the first.
-      step_dropout: Share of the steps that are dropped in training as a whole, from what the
-        encoder reads, and drawn anew, from the frames an autoregressive decoder reads.
-      implementation: As of `GRU` and `LSTM`.
-      standardizer: Called first, as (inputs, lengths), such as a `data.Standardizer` or
-        `data.standardize_sequences`; None for none. What it returns is also what the outputs are
-        compared with. What it holds is saved with the model.
-      dtype: Of weights, inputs, codes and outputs; float32 inputs are rounded to bfloat16 or
-        float16.
+      dropout: Share of the decoder's outputs dropped in training, the same at all steps of a
+        sequence.
       seed: int; the same seed gives the same weights and the same dropout.
 
-    Variables beside those of the layers: `mean` [D], not trainable.
+    Variables beside those of the parts: `mean` [D], not trainable: the mean step of the training
+    data, in the units of the outputs, which training starts from and `measure` compares with; zeros
+    by default, as a `data.Standardizer` of kind 'standard' makes it, and set by `start_at`.
 
     Raises:
-      ValueError: If an option does not fit, or an autoregressive decoder shall run in both
-        directions.
+      ValueError: If a size does not fit, or an autoregressive decoder shall run in both directions.
 
     Source: Srivastava, Mansimov, Salakhutdinov. Unsupervised Learning of Video Representations
       using LSTMs. ICML 2015. Dropping what the decoder reads: Bowman et al. Generating Sentences
       from a Continuous Space. CoNLL 2016.
 
-    >>> model = seqmask.models.SequenceAutoencoder(input_size=4, hidden_size=5, code_size=3, seed=0)
+    >>> model = seqmask.models.SequenceAutoencoder(
+    ...     seqmask.models.Encoder(input_size=4, hidden_size=5, seed=0),
+    ...     seqmask.models.Encoder(input_size=3, hidden_size=5, seed=1), code_size=3, seed=0)
     >>> inputs, lengths = tf.ones([2, 6, 4]), tf.constant([6, 2])
     >>> codes = model.encode(inputs, lengths)
     >>> outputs = model.decode(codes, lengths, maxlen=6)
@@ -73,54 +60,49 @@ class SequenceAutoencoder(tf.Module):
     (TensorShape([2, 3]), TensorShape([2, 6, 4]), True)
     """
 
-    def __init__(self, input_size: int, *, cell: str = 'lstm', hidden_size: int = 64,
-                 code_size: int | None = None, num_layers: int = 1, bidirectional: bool = False,
-                 bidirectional_decoder: bool = False, reverse_target: bool = False,
-                 autoregressive: bool = False, mean: TensorLike | None = None,
-                 dropout: float = 0.0, step_dropout: float = 0.0, implementation: str = 'auto',
-                 standardizer: Callable[..., tf.Tensor] | None = None,
-                 dtype: str | tf.DType = 'float32', seed: int | None = None,
-                 name: str | None = None):
-        super().__init__(name=name)
-        layer = CELLS[checks.choice('cell', cell, tuple(CELLS))]
-        self.input_size = checks.size('input_size', input_size)
-        checks.size('num_layers', num_layers)
-        checks.fraction('step_dropout', step_dropout)
-        if autoregressive and bidirectional_decoder:
+    def __init__(self, encoder: Encoder, decoder: Encoder, *, code_size: int | None = None,
+                 reverse_target: bool = False, autoregressive: bool = False, dropout: float = 0.0,
+                 seed: int | None = None, name: str | None = None):
+        super().__init__(encoder, None, name)
+        self.decoder, width = decoder, encoder.output_size
+        if autoregressive and not decoder.streams():
             raise ValueError('an autoregressive decoder reads the frame before, so it runs in one '
-                             'direction: autoregressive or bidirectional_decoder must be False.')
+                             'direction: autoregressive or the decoder\'s bidirectional must be '
+                             'False.')
         self.reverse_target, self.autoregressive = bool(reverse_target), bool(autoregressive)
-        self.standardizer = standardizer
-        self.dtype = checks.float_dtype('dtype', dtype)
-        seeds = iter(noise.seeds(seed, 4 * num_layers + 4))
-
-        def recurrent(below, both_ways):
-            width = hidden_size * (2 if both_ways else 1)
-
-            def one_direction(index):
-                return layer(width if index else below, hidden_size,
-                             dropout=dropout if index else 0.0, implementation=implementation,
-                             dtype=dtype, seed=next(seeds))
-
-            return Stacked([
-                Bidirectional(one_direction(index), one_direction(index)) if both_ways
-                else one_direction(index) for index in range(num_layers)]), width
-
-        self.encoder, width = recurrent(input_size, bidirectional)
+        code_seed, dropout_seed, frame_seed = noise.seeds(seed, 3)
         self.code_size = width if code_size is None else checks.size('code_size', code_size)
-        self.to_code = None if code_size is None else Dense(width, code_size, dtype=dtype,
-                                                            seed=next(seeds))
-        self.decoder, width = recurrent(
-            self.code_size + (input_size if autoregressive else 0), bidirectional_decoder)
-        self.step_dropout = Dropout(step_dropout, per='step', seed=next(seeds))
-        self.dropout = Dropout(dropout, per='sequence', seed=next(seeds))
-        self.to_frame = Dense(width, input_size, dtype=dtype, seed=next(seeds))
-        mean = tf.zeros([input_size]) if mean is None else tf.convert_to_tensor(mean)
-        if mean.shape != (input_size,):
-            raise ValueError(f'mean must have shape [{input_size}], one number a feature, got '
+        reads = self.code_size + (self.input_size if autoregressive else 0)
+        if decoder.input_size != reads:
+            raise ValueError(f'the decoder reads the code{" and a frame" * autoregressive}: its '
+                             f'input_size must be {reads}, got {decoder.input_size}.')
+        self.to_code = None if code_size is None else Dense(width, code_size, dtype=self.dtype,
+                                                            seed=code_seed)
+        self.dropout = Dropout(dropout, per='sequence', seed=dropout_seed)
+        self.to_frame = Dense(decoder.output_size, self.input_size, dtype=self.dtype,
+                              seed=frame_seed)
+        self.mean = tf.Variable(tf.zeros([self.input_size], self.dtype), trainable=False,
+                                name='mean')
+
+    def start_at(self, mean: TensorLike) -> SequenceAutoencoder:
+        """Sets `mean`, and the bias of the outputs to it.
+
+        Args:
+          mean: [D]. The mean step of the training data, in the units of the outputs.
+
+        Returns:
+          The model.
+
+        Raises:
+          ValueError: If it does not have one number a feature.
+        """
+        mean = tf.convert_to_tensor(mean)
+        if mean.shape != (self.input_size,):
+            raise ValueError(f'mean must have shape [{self.input_size}], one number a feature, got '
                              f'shape {checks.shown(mean.shape)}.')
-        self.mean = tf.Variable(tf.cast(mean, self.dtype), trainable=False, name='mean')
+        self.mean.assign(tf.cast(mean, self.dtype))
         self.to_frame.bias.assign(self.mean)
+        return self
 
     def __call__(self, inputs: TensorLike, lengths: TensorLike, *,
                  training: bool = False) -> tf.Tensor:
@@ -146,9 +128,8 @@ class SequenceAutoencoder(tf.Module):
 
         Args, returns and raises: As a call.
         """
-        if self.standardizer is not None:
-            inputs = self.standardizer(inputs, lengths)
-        return real_only(rounded(inputs, self.dtype), lengths, self.input_size, self.dtype)[0]
+        return real_only(self.encoder.standardize(inputs, lengths), lengths, self.input_size,
+                         self.dtype)[0]
 
     def encode(self, inputs: TensorLike, lengths: TensorLike) -> tf.Tensor:
         """The code of each sequence; of one without steps that of the initial state.
@@ -191,18 +172,24 @@ class SequenceAutoencoder(tf.Module):
         """A call in the units of the inputs: it undoes the standardizer.
 
         Args and raises: As a call, and
-          ValueError: If the standardizer cannot be undone: it has no `inverse`.
+          ValueError: If the standardizer cannot be undone.
 
         Returns:
           float [B, T, D], 0 at padded steps.
         """
         outputs = self(inputs, lengths)
-        if self.standardizer is None:
+        standardizer = self.encoder.standardizer
+        if standardizer is None:
             return outputs
-        if not hasattr(self.standardizer, 'inverse'):
-            raise ValueError('what the standardizer did cannot be undone: it has no `inverse`. Use '
-                             'a data.Standardizer, or call the model for standardised outputs.')
-        return self.standardizer.inverse(tf.cast(outputs, self.standardizer.dtype), lengths)
+        if not self.is_invertible():
+            raise ValueError('what the standardizer did cannot be undone: it is no '
+                             'data.Standardizer. Call the model for standardised outputs.')
+        return standardizer.inverse(tf.cast(outputs, standardizer.dtype), lengths)
+
+    def is_invertible(self) -> bool:
+        """Whether `reconstruct` can give outputs in the units of the inputs."""
+        return self.encoder.standardizer is None or isinstance(self.encoder.standardizer,
+                                                               Standardizer)
 
     def loss(self, batch: dict[str, tf.Tensor], training: bool) -> Tally:
         """Squared error of a feature per real step, as `training.Trainer` takes it.
@@ -246,12 +233,8 @@ class SequenceAutoencoder(tf.Module):
         return self._decode(codes, lengths, tf.shape(frames)[1], targets, training)
 
     def _encode(self, frames, lengths, training):
-        frames = self.step_dropout(frames, lengths, training=training)
-        _, states = self.encoder(frames, lengths, training=training)
-        top = states[-1]
-        directions = top if isinstance(self.encoder.layers[-1], Bidirectional) else (top,)
-        # An LSTM's output is the hidden part of its state, a GRU's the whole of it.
-        codes = tf.concat([getattr(state, 'hidden', state) for state in directions], axis=-1)
+        outputs, state = self.encoder.run(frames, lengths, training=training, standardized=True)
+        codes = self.encoder.last(outputs, lengths, state)
         return codes if self.to_code is None else self.to_code(codes)
 
     def _decode(self, codes, lengths, maxlen, targets, training):
@@ -261,13 +244,13 @@ class SequenceAutoencoder(tf.Module):
         else:
             if self.autoregressive:
                 inputs = tf.concat([inputs, self._before(targets, lengths, training)], axis=-1)
-            outputs, _ = self.decoder(inputs, lengths, training=training)
+            outputs = self.decoder(inputs, lengths, training=training)
             outputs = self.to_frame(self.dropout(outputs, lengths, training=training), lengths)
         return reverse(outputs, lengths) if self.reverse_target else outputs
 
     def _before(self, targets, lengths, training):
         """What the decoder reads under teacher forcing: in its order, one step late."""
-        targets = self.step_dropout(targets, lengths, training=training)
+        targets = self.encoder.step_dropout(targets, lengths, training=training)
         if self.reverse_target:
             targets = reverse(targets, lengths)
         return tf.pad(targets, [[0, 0], [1, 0], [0, 0]])[:, :-1]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from seqmask.layers import BatchNorm
-from seqmask.training.distribute import own_rows
+from seqmask.training.replicas import own_rows
 from seqmask.training.step import Loss
 from seqmask.training.traced import BatchIterable, Traced
 from seqmask.variables import model_parts

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import logging
 import os
 import re
 import shutil
@@ -25,10 +26,10 @@ import typing
 from collections.abc import Iterable
 
 import tensorflow as tf
-from absl import logging
 
 from seqmask.training.whole import write_whole
 
+log = logging.getLogger('seqmask')
 STATE, CHECKSUMS = 'checkpoint', '.sha256'
 
 
@@ -130,14 +131,14 @@ def newest_whole(folder: str) -> int | None:
     """
     faults, state = [], os.path.join(folder, STATE)
     if os.path.exists(state) and not _listed(folder):
-        logging.warning('damaged checkpoint list: %r names no epoch. Going by the files beside it.',
-                        state)
+        log.warning('damaged checkpoint list: %r names no epoch. Going by the files beside it.',
+                    state)
     for epoch in saved_epochs(folder):
         fault = fault_of(folder, epoch)
         if fault is None:
             for line in faults:
-                logging.warning('damaged checkpoint: %s. Going back to epoch %d, %s.', line, epoch,
-                                _prefix(folder, epoch))
+                log.warning('damaged checkpoint: %s. Going back to epoch %d, %s.', line, epoch,
+                            _prefix(folder, epoch))
             return epoch
         faults.append(fault)
     if not faults:

@@ -30,7 +30,7 @@ class ChunkLoss(tf.Module):
     network trajectories. Neural Computation, 1990.
 
     >>> model = seqmask.models.SequenceLabeller(
-    ...     3, num_classes=2, hidden_size=4, bidirectional=False, seed=0)
+    ...     seqmask.models.Encoder(3, hidden_size=4, seed=0), num_classes=2, seed=0)
     >>> long = seqmask.data.Sequences(
     ...     np.ones([50, 3], 'f'), [40, 10], steps={'labels': np.ones([50], np.int32)})
     >>> lanes = seqmask.data.Lanes(long, num_lanes=2, chunk_size=20)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
+import warnings
 import weakref
-
-from absl import logging
 
 try:
     import fcntl
@@ -40,9 +39,8 @@ class Lock:
                 f'workdir {folder!r} is in use: another process is training in it. Wait until it '
                 f'has ended, or choose another workdir.') from error
         except OSError as error:
-            logging.log_first_n(
-                logging.WARNING, 'workdir %r cannot be locked (%s): see to it that no other '
-                'process trains in it.', 1, folder, error)
+            warnings.warn(f'workdir {folder!r} cannot be locked ({error}): see to it that no other '
+                          f'process trains in it.', stacklevel=4)
 
 
 def hold(folder: str) -> Lock:

@@ -2,29 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
 from seqmask.tally import Tally
-
-_watchers = []
-
-
-@contextlib.contextmanager
-def watched(watcher: Callable[[dict[str, float]], object]) -> Iterator[None]:
-    """Within it, `watcher(row)` is called with each epoch's values as soon as they are known.
-
-    Args:
-      watcher: Function of a dict, a row of the history. What it raises ends training.
-    """
-    _watchers.append(watcher)
-    try:
-        yield
-    finally:
-        _watchers.remove(watcher)
 
 
 class EpochProgress:
@@ -50,9 +32,7 @@ class EpochProgress:
             self._bar.update(batch, [('loss', float(loss.mean()))], finalize=False)
 
     def close(self, values: dict[str, float]) -> None:
-        """After the epoch; shows its values, a dict, to whoever watches."""
-        for watcher in _watchers:
-            watcher(values)
+        """After the epoch; shows its values, a dict."""
         if not self._shown:
             return
         shown = '  '.join(f'{name} {_short(value)}' for name, value in values.items()

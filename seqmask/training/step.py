@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from seqmask.checks import TensorLike
 from seqmask.tally import Tally, widen
-from seqmask.training.distribute import first_result, own_rows, sum_over_replicas
+from seqmask.training.replicas import first_result, own_rows, sum_over_replicas
 from seqmask.training.precision import MixedPrecision
 from seqmask.variables import model_variables, trainable_variables
 

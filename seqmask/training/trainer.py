@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -14,8 +14,8 @@ from seqmask.operands import outputs_and_lengths
 from seqmask.tally import Tally, precise, widen
 from seqmask.training.averages import Averages
 from seqmask.training.best import Best
-from seqmask.training.distribute import (all_agree, check_scope, first_result, is_chief, own_rows,
-                                         run_on_rows, sum_over_replicas, wait_for_all)
+from seqmask.training.replicas import (all_agree, check_scope, first_result, is_chief, own_rows,
+                                       run_on_rows, sum_over_replicas, wait_for_all)
 from seqmask.training.progress import EpochProgress
 from seqmask.training.skipped import Skipped, require_applied
 from seqmask.training.step import Loss, Measure, Optimizer, tally_of, train_step
@@ -42,6 +42,8 @@ class Trainer:
       max_skipped: Steps in a row that may be skipped because they were not finite.
       accumulate: Batches of one step, as `train_step` takes them.
       progress: Whether to print.
+      on_epoch: Functions of a dict, called with each epoch's row of the history once it is kept.
+        What one raises ends training.
       keep: Checkpoints kept in workdir: more of them, the further back a damaged one can be mended.
       strategy: `tf.distribute.Strategy` under whose scope model and optimizer were made; by default
         the one in whose scope the trainer is made, if any. Each of its replicas takes its rows of
@@ -64,7 +66,8 @@ class Trainer:
     ...     mask = seqmask.sequence_mask(batch['lengths'], tf.shape(logits)[1])
     ...     return seqmask.losses.sparse_softmax_cross_entropy(
     ...         logits=logits, labels=batch['labels'], mask=mask)
-    >>> model = seqmask.models.SequenceLabeller(3, num_classes=2, hidden_size=4, seed=0)
+    >>> model = seqmask.models.SequenceLabeller(
+    ...     seqmask.models.Encoder(3, hidden_size=4, seed=0), num_classes=2, seed=0)
     >>> trainer = seqmask.training.Trainer(model, loss, tf.keras.optimizers.Adam(0.1),
     ...                                    progress=False)
     >>> history = trainer.fit(batches, epochs=20)
@@ -77,7 +80,8 @@ class Trainer:
     def __init__(self, model: tf.Module, loss: Loss, optimizer: Optimizer, *,
                  measure: Measure | None = None, clip_norm: float | None = None,
                  monitor: str = 'loss', mode: str = 'min', patience: int | None = None,
-                 max_skipped: int = 10, accumulate: int = 1, progress: bool = True, keep: int = 2,
+                 max_skipped: int = 10, accumulate: int = 1, progress: bool = True,
+                 on_epoch: Sequence[Callable[[dict[str, float]], object]] = (), keep: int = 2,
                  strategy: tf.distribute.Strategy | None = None):
         self.model, self.optimizer = model, optimizer
         self._loss, self._measure = loss, measure
@@ -88,6 +92,7 @@ class Trainer:
         self._accumulate = checks.size('accumulate', accumulate)
         self.strategy = strategy or tf.distribute.get_strategy()
         self._shown = progress and is_chief(self.strategy)
+        self._on_epoch = tuple(on_epoch)
         self._keep = checks.size('keep', keep)
         check_scope(self.strategy, model=model_variables(model), optimizer=[optimizer.iterations])
         with self.strategy.scope():
@@ -211,7 +216,8 @@ class Trainer:
                              f'one found {int(self._finished)} finished epochs, another did not.')
         if restored:
             self._history = files.history(int(self._finished))
-            self._print(f'going on after epoch {int(self._finished)} of {workdir}')
+            if self._shown:
+                print(f'going on after epoch {int(self._finished)} of {workdir}', flush=True)
         elif int(self._finished):
             raise ValueError(f'workdir must be given from the first epoch on: {workdir!r} is new, '
                              f'and {int(self._finished)} epochs are finished.')
@@ -253,6 +259,8 @@ class Trainer:
             self._files.save(epoch, is_best, self._history)
         elif is_best:
             self._best_weights = _values(self.model)
+        for call in self._on_epoch:
+            call(row)
 
     def _require_best(self):
         if not self.best_epoch:
@@ -261,8 +269,8 @@ class Trainer:
     def _out_of_patience(self):
         since = int(self._finished) - self.best_epoch
         out = self._patience is not None and since >= self._patience
-        if out:
-            self._print(f'no better {self._best.monitor} for {since} epochs: stopping')
+        if out and self._shown:
+            print(f'no better {self._best.monitor} for {since} epochs: stopping', flush=True)
         return out
 
     def _stepped(self, *batches):
@@ -285,10 +293,6 @@ class Trainer:
             lambda part: outputs_and_lengths(self.model(*part), part[1]),
             (batch['inputs'], batch['lengths']))
         return widen(outputs), lengths          # NumPy has no bfloat16
-
-    def _print(self, line):
-        if self._shown:
-            print(line, flush=True)
 
 
 def _values(model):

@@ -162,6 +162,18 @@ def _best_epoch(path, finished):
     return epoch
 
 
+def read_history(path: str) -> list[dict[str, float]]:
+    """The rows of a workdir's `history.csv`, one an epoch; none if there is no such file yet.
+
+    Raises:
+      ValueError: If it holds anything but numbers; the message names the file.
+    """
+    try:
+        return read_rows(os.path.join(path, HISTORY))
+    except FileNotFoundError:
+        return []
+
+
 def write_rows(path: str, rows: Sequence[dict]) -> None:
     """Writes rows, dicts by name, as a CSV file that appears at once and whole."""
     def write(file):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from seqmask.training.app import UserError
+from seqmask.runs.app import UserError
 
 FOLDER = 'pictures'
 TRAIN, VALID, WRONG = 'tab:blue', 'tab:orange', 'crimson'

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import tensorflow as tf
 
 from seqmask.data.pipeline import untuned
-from seqmask.training.app import UserError
+from seqmask.runs.app import UserError
+from seqmask.training import read_history
 
 FOLDER = 'tensorboard'
 PARTS = {'valid_': 'validation', '': 'train'}       # a name's beginning, and where it is shown
@@ -57,6 +59,23 @@ class Board:
         if part not in self._writers:
             self._writers[part] = tf.summary.create_file_writer(os.path.join(self._folder, part))
         return self._writers[part]
+
+
+@contextlib.contextmanager
+def board_of(workdir: str, shown: bool) -> Iterator[list[Callable[[dict[str, float]], None]]]:
+    """What `Trainer(on_epoch=...)` takes for a board in the workdir, if it is to be shown.
+
+    TensorBoard wants points in their order: those of earlier starts come first.
+    """
+    if not shown:
+        yield []
+        return
+    board = Board(workdir)
+    try:
+        board.write(read_history(workdir))
+        yield [lambda row: board.write([row])]
+    finally:
+        board.close()
 
 
 def require_tensorboard() -> None:

@@ -7,20 +7,19 @@ from collections.abc import Iterable
 import numpy as np
 import tensorflow as tf
 
-from seqmask import data, models
+from seqmask import models
 from seqmask.masking import crop
-from seqmask.training import pictures
-from seqmask.training.task import Fitted
+from seqmask.runs.pictures import figures
+from seqmask.runs.task import Fitted
 
 
-def draw_codes(workdir: str, fitted: Fitted, train: data.Sequences, codes: np.ndarray,
-               labels: np.ndarray | None = None, *, batch_size: int) -> None:
+def draw_codes(workdir: str, fitted: Fitted, codes: np.ndarray, labels: np.ndarray | None = None,
+               *, batch_size: int) -> None:
     """Draws a run into workdir/pictures: curves, lengths, reconstructions, codes.
 
     Args:
       workdir: Folder.
       fitted: `Fitted`, of a `models.SequenceAutoencoder`.
-      train: `data.Sequences` it was trained on.
       codes: float [B, C], those of the test part.
       labels: [B], theirs; or None.
       batch_size: int; named in a title.
@@ -28,15 +27,16 @@ def draw_codes(workdir: str, fitted: Fitted, train: data.Sequences, codes: np.nd
     # What the mean would give is the same in all epochs.
     history = [{name: value for name, value in row.items() if name != 'valid_baseline'}
                for row in fitted.history]
-    figures = {
-        'curves': pictures.curves(history, fitted.trainer.best_epoch,
-                                  unit='squared error of a feature'),
-        'lengths': pictures.lengths(train.lengths, fitted.batches.padding_share(), batch_size),
+    drawn = {
+        'curves': figures.curves(history, fitted.trainer.best_epoch,
+                                 unit='squared error of a feature'),
+        'lengths': figures.lengths(fitted.task.parts[0].lengths, fitted.batches.padding_share(),
+                                   batch_size),
         'reconstructions': reconstructions(*examples(fitted.trainer.model,
                                                      fitted.held_out['test'])),
         'codes': projection(codes, labels)}
-    for name, figure in figures.items():
-        pictures.save(figure, workdir, name)
+    for name, figure in drawn.items():
+        figures.save(figure, workdir, name)
 
 
 def examples(model: models.SequenceAutoencoder, batches: Iterable[dict[str, tf.Tensor]],
@@ -68,7 +68,7 @@ def examples(model: models.SequenceAutoencoder, batches: Iterable[dict[str, tf.T
     return usual, rest[:number]
 
 
-def reconstructions(usual: list[dict], worst: list[dict]) -> pictures.Figure:
+def reconstructions(usual: list[dict], worst: list[dict]) -> figures.Figure:
     """A few sequences, each up to its own end, beside what came of them.
 
     Args:
@@ -81,7 +81,7 @@ def reconstructions(usual: list[dict], worst: list[dict]) -> pictures.Figure:
     """
     columns = [column for column in (usual, worst) if column]
     rows = max(map(len, columns))
-    figure, axes = pictures.grid(rows, 2 * len(columns), width=3.6, height=2.5)
+    figure, axes = figures.grid(rows, 2 * len(columns), width=3.6, height=2.5)
     whole = np.concatenate([example['inputs'] for column in columns for example in column])
     longest = max(len(example['inputs']) for column in columns for example in column)
     low, high = whole.min(), max(whole.max(), whole.min() + 1e-6)
@@ -101,7 +101,7 @@ def reconstructions(usual: list[dict], worst: list[dict]) -> pictures.Figure:
             original.set_ylabel('feature number' if image else 'features')
             original.set_title(f'sequence {example["number"]}', fontsize=10, loc='left')
             made.set_title(f'reconstructed, error {example["error"]:.3g}', fontsize=10, loc='left',
-                           color=pictures.WRONG if k else 'black')
+                           color=figures.WRONG if k else 'black')
     if image is not None:
         figure.colorbar(image, ax=axes, shrink=0.6, label='feature, as the model sees it')
     figure.suptitle('Test sequences: left as they come, right with the largest errors (red)'
@@ -120,7 +120,7 @@ def _features(axis, values, low, high):
     return None
 
 
-def projection(codes: np.ndarray, labels: np.ndarray | None = None) -> pictures.Figure:
+def projection(codes: np.ndarray, labels: np.ndarray | None = None) -> figures.Figure:
     """Codes in the two directions in which they vary most.
 
     Args:
@@ -130,16 +130,16 @@ def projection(codes: np.ndarray, labels: np.ndarray | None = None) -> pictures.
     Returns:
       Figure with a point for each code.
     """
-    figure, ((axis,),) = pictures.grid(1, 1, width=7, height=5.5)
+    figure, ((axis,),) = figures.grid(1, 1, width=7, height=5.5)
     points, shares = principal_components(codes)
     names = np.unique(labels) if np.ndim(labels) == 1 else []
     if 0 < len(names) <= 20:
         for k, name in enumerate(names):
             of_name = points[labels == name]
-            axis.scatter(*of_name.T, s=18, color=pictures.palette(len(names))(k), label=str(name))
+            axis.scatter(*of_name.T, s=18, color=figures.palette(len(names))(k), label=str(name))
         figure.legend(loc='outside right center', title='label', frameon=False)
     else:
-        axis.scatter(*points.T, s=18, color=pictures.TRAIN)
+        axis.scatter(*points.T, s=18, color=figures.TRAIN)
     axis.set_xlabel(f'first principal component, {shares[0]:.0%} of the variance')
     axis.set_ylabel(f'second principal component, {shares[1]:.0%} of the variance')
     axis.set_aspect('equal', adjustable='datalim')

@@ -1,23 +1,25 @@
 """What a run records of its model and its held-out data, so that both can be had again later.
 
-  workdir/model.json      class of the model, its arguments, what its labels are of, their names
+  workdir/model.json      `Blueprint` of the model, what its labels are of, their names
   workdir/held_out.npz    the validation and test part, as `data.read_npz` takes them: 'split' is 1
                           for validation, 2 for test
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from seqmask import data, models
-from seqmask.training.app import UserError, user_errors
-from seqmask.training.flags import FLAGS_FILE
+from seqmask.runs.app import UserError, user_errors
+from seqmask.runs.blueprint import Blueprint
+from seqmask.runs.flags import FLAGS_FILE
+from seqmask.runs.task import Task
 from seqmask.training.trainer import Trainer
 from seqmask.training.workdir import restore_best, write_whole
 
@@ -52,26 +54,20 @@ class Run(NamedTuple):
     features: list[str] | None = None
 
 
-def record_run(workdir: str, model: tf.Module, arguments: dict, parts: Sequence[data.Sequences],
-               *, labels_per: str | None, names: list[str], columns: dict[str, str],
-               masked: bool = True, features: list[str] | None = None) -> None:
+def record_run(workdir: str, task: Task, *, masked: bool = True,
+               features: list[str] | None = None) -> None:
     """Writes model.json and held_out.npz, each whole or not at all.
 
     Args:
       workdir: Folder of the run.
-      model: Of a class in `seqmask.models`.
-      arguments: dict that json can write: what the class was called with, but `standardizer`.
-      parts: [train, valid, test] of `data.Sequences`.
-      labels_per, names, columns, masked, features: As of `Run`.
+      task: `Task`.
+      masked, features: As of `Run`.
     """
-    scaled = getattr(model, 'standardizer', None)
-    values = {'model': type(model).__name__, 'arguments': arguments,
-              'standardizer': scaled and ('fitted' if isinstance(scaled, tf.Module)
-                                          else 'sequence'),
-              'labels_per': labels_per, 'names': names, 'columns': columns, 'masked': masked,
-              'features': features}
+    values = {**dataclasses.asdict(task.blueprint), 'standardize': task.standardize,
+              'labels_per': task.labels_per, 'names': list(task.names), 'columns': task.columns,
+              'masked': masked, 'features': features}
     write_whole(os.path.join(workdir, MODEL), lambda file: json.dump(values, file, indent=2))
-    held_out = parts[1:]
+    held_out = task.parts[1:]
     data.write_npz(os.path.join(workdir, HELD_OUT), data.Sequences(
         np.concatenate([part.frames for part in held_out]),
         np.concatenate([part.lengths for part in held_out]),
@@ -104,20 +100,21 @@ def load_run(workdir: str) -> Run:
     if values.get('model') == models.RatingAutoencoder.__name__:
         raise UserError(f'{workdir!r} holds a {values["model"]}, {OF_RATINGS}.')
     try:
-        model_class, size = getattr(models, values['model']), values['arguments']['input_size']
-        standardizer = {None: None, 'sequence': data.standardize_sequences,
-                        'fitted': data.Standardizer}[values['standardizer']]
-        if standardizer is data.Standardizer:
+        blueprint = Blueprint(*(values[field.name] for field in dataclasses.fields(Blueprint)))
+        size, standardizer = blueprint.input_size, None
+        if values['standardize'] == 'sequence':
+            standardizer = data.standardize_sequences
+        elif values['standardize'] not in (None, 'none'):
             standardizer = data.Standardizer(np.zeros(size), np.ones(size))     # restored below
-        model = model_class(**values['arguments'], standardizer=standardizer)
+        model = blueprint.build(standardizer)
         described = {name: values[name] for name in ('labels_per', 'names', 'columns', 'masked')}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f'{path!r} does not describe the model in {workdir!r}, or is of another '
                         f'version of seqmask ({error}).') from error
     with user_errors():
         restore_best(model, workdir)
-    trainer = Trainer(model, model_class.loss, tf.keras.optimizers.SGD(),
-                      measure=model_class.measure, progress=False)
+    trainer = Trainer(model, type(model).loss, tf.keras.optimizers.SGD(),
+                      measure=type(model).measure, progress=False)
     return Run(trainer, input_size=size, held_out=os.path.join(workdir, HELD_OUT),
                features=values.get('features'), **described)     # which older runs do not have
 

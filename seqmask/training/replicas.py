@@ -7,70 +7,11 @@ workers have equally many steps, whatever the lengths, and the sums are those of
 from __future__ import annotations
 
 import functools
-import json
-import os
-import types
 import typing
 import zlib
 from collections.abc import Callable
 
 import tensorflow as tf
-from absl import flags
-
-from seqmask.training.app import UserError
-
-STRATEGIES = ('none', 'mirrored', 'multiworker')
-
-
-def make_strategy() -> tf.distribute.Strategy:
-    """The `tf.distribute` strategy that --strategy asks for; to be called before anything else.
-
-    'none' is TensorFlow's default, one device; 'mirrored' all GPUs of this machine, or its one CPU;
-    'multiworker' the processes that TF_CONFIG names, of which this is one. Models and optimizers
-    are to be made under its `scope()`.
-
-    Returns:
-      `tf.distribute.Strategy`.
-
-    Raises:
-      UserError: If TF_CONFIG is missing or malformed.
-    """
-    kind = flags.FLAGS.strategy
-    if kind == 'mirrored':
-        return tf.distribute.MirroredStrategy(tf.config.list_logical_devices('GPU') or ['CPU:0'])
-    if kind == 'multiworker':
-        check_tf_config(os.environ.get('TF_CONFIG'))
-        return tf.distribute.MultiWorkerMirroredStrategy()
-    return tf.distribute.get_strategy()
-
-
-def check_tf_config(text: str | None) -> None:
-    """Refuses what names no cluster with a place in it for this process.
-
-    Args:
-      text: Value of the environment variable TF_CONFIG, or None.
-
-    Raises:
-      UserError: The message shows what it must look like.
-    """
-    wanted = ('{"cluster": {"worker": ["HOST:PORT", "HOST:PORT"]}, "task": {"type": "worker", '
-              '"index": 0}}, with an index of its own for each process')
-    if not text:
-        raise UserError(f'--strategy=multiworker needs the environment variable TF_CONFIG: '
-                        f'{wanted}.')
-    try:
-        config = json.loads(text)
-        workers = {job: list(addresses) for job, addresses in config['cluster'].items()}
-        job, index = config['task']['type'], config['task']['index']
-        addresses = [address for job in workers for address in workers[job]]
-        fits = (set(workers) <= {'chief', 'worker'} and type(index) is int
-                and 0 <= index < len(workers[job])
-                and all(address.rpartition(':')[0] and address.rpartition(':')[2].isdigit()
-                        for address in addresses) and len(set(addresses)) == len(addresses))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f'TF_CONFIG must be like {wanted}; got {text!r}.') from error
-    if not fits:
-        raise UserError(f'TF_CONFIG must be like {wanted}; got {text!r}.')
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
@@ -176,18 +117,6 @@ def all_agree(strategy: tf.distribute.Strategy, text: str) -> bool:
 def wait_for_all(strategy: tf.distribute.Strategy) -> None:
     """Waits until all workers have come here."""
     all_agree(strategy, '')
-
-
-def require_same_flags(strategy: tf.distribute.Strategy, script: types.ModuleType) -> None:
-    """Refuses workers that were started with different flags of `script`, a module.
-
-    Raises:
-      UserError: On all workers.
-    """
-    values = {flag.name: flag.value for flag in flags.FLAGS.get_key_flags_for_module(script)}
-    if not all_agree(strategy, json.dumps(values, sort_keys=True, default=str)):
-        raise UserError('all workers must be started with the same flags, got different '
-                        'ones.')
 
 
 @functools.cache

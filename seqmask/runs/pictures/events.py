@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from seqmask import data
 from seqmask.metrics.events import PrecisionRecall, Scores
-from seqmask.training import pictures
-from seqmask.training.task import Fitted
+from seqmask.runs.pictures import figures
+from seqmask.runs.task import Fitted
 
 EVENT = 'tab:green'
 
 
-def draw_events(workdir: str, fitted: Fitted, train: data.Sequences,
-                curves: dict[str, PrecisionRecall], chosen: Scores, found: list[dict], *,
-                batch_size: int) -> None:
+def draw_events(workdir: str, fitted: Fitted, curves: dict[str, PrecisionRecall], chosen: Scores,
+                found: list[dict], *, batch_size: int) -> None:
     """Draws a run into workdir/pictures: curves, lengths, thresholds, detections.
 
     Args:
       workdir: Folder.
       fitted: `Fitted`, of a `models.EventDetector`, its threshold chosen.
-      train: `data.Sequences` it was trained on.
       curves: dict of what they are of to `metrics.events.PrecisionRecall` on the test part.
       chosen: `metrics.events.Scores` of the model there, at its threshold.
       found: List of dicts, one a test sequence, as `detections` takes them.
@@ -29,13 +26,14 @@ def draw_events(workdir: str, fitted: Fitted, train: data.Sequences,
     # Beside the loss there is only what was found before the threshold was chosen.
     history = [{name: value for name, value in row.items()
                 if name in ('epoch', 'loss', 'valid_loss')} for row in fitted.history]
-    figures = {
-        'curves': pictures.curves(history, fitted.trainer.best_epoch),
-        'lengths': pictures.lengths(train.lengths, fitted.batches.padding_share(), batch_size),
+    drawn = {
+        'curves': figures.curves(history, fitted.trainer.best_epoch),
+        'lengths': figures.lengths(fitted.task.parts[0].lengths, fitted.batches.padding_share(),
+                                   batch_size),
         'thresholds': thresholds(curves, chosen),
         'detections': detections(examples(found))}
-    for name, figure in figures.items():
-        pictures.save(figure, workdir, name)
+    for name, figure in drawn.items():
+        figures.save(figure, workdir, name)
 
 
 def examples(found: list[dict], number: int = 2) -> list[dict]:
@@ -59,7 +57,7 @@ def mistakes(one: dict) -> int:
     return len(one['matched']) + len(one['events']) - 2 * hits
 
 
-def thresholds(curves: dict[str, PrecisionRecall], chosen: Scores) -> pictures.Figure:
+def thresholds(curves: dict[str, PrecisionRecall], chosen: Scores) -> figures.Figure:
     """Precision over recall, the chosen point marked.
 
     Args:
@@ -68,7 +66,7 @@ def thresholds(curves: dict[str, PrecisionRecall], chosen: Scores) -> pictures.F
     Returns:
       Figure.
     """
-    figure, ((axis,),) = pictures.grid(1, 1, width=6.5, height=5)
+    figure, ((axis,),) = figures.grid(1, 1, width=6.5, height=5)
     for name, curve in curves.items():
         if curve.events and len(curve.thresholds):
             # The steps that average precision adds up: a precision holds back to the last recall.
@@ -89,7 +87,7 @@ def thresholds(curves: dict[str, PrecisionRecall], chosen: Scores) -> pictures.F
     return figure
 
 
-def detections(found: list[dict]) -> pictures.Figure:
+def detections(found: list[dict]) -> figures.Figure:
     """A few sequences: the probability over time, the threshold, events and detections.
 
     Args:
@@ -101,17 +99,17 @@ def detections(found: list[dict]) -> pictures.Figure:
       Figure with a diagram for each sequence, up to its own end. Events are shaded, missed ones
       red; a detection is a point, a false alarm a red cross.
     """
-    figure, axes = pictures.grid(max(1, len(found)), 1, width=11, height=2.1)
+    figure, axes = figures.grid(max(1, len(found)), 1, width=11, height=2.1)
     for axis, one in zip(axes[:, 0], found):
         steps, matched = one['steps'], one['matched']
         for number, (first, last) in enumerate(one['events']):
             axis.axvspan(first - 0.5, last + 0.5, alpha=0.5,
-                         color=EVENT if number in matched else pictures.WRONG)
-        axis.plot(one['probability'], color=pictures.TRAIN, linewidth=1,
+                         color=EVENT if number in matched else figures.WRONG)
+        axis.plot(one['probability'], color=figures.TRAIN, linewidth=1,
                   marker='.' if len(one['probability']) < 3 else None)
         axis.axhline(one['threshold'], color='grey', linestyle=':')
         for of_kind, marker, color in [(matched >= 0, 'o', 'black'),
-                                       (matched < 0, 'x', pictures.WRONG)]:
+                                       (matched < 0, 'x', figures.WRONG)]:
             axis.plot(steps[of_kind], one['probability'][steps[of_kind]], color=color,
                       marker=marker, markersize=5, linestyle='')
         axis.set_xlim(-0.5, len(one['probability']) - 0.5)
@@ -120,7 +118,7 @@ def detections(found: list[dict]) -> pictures.Figure:
         axis.set_ylabel('probability')
         axis.set_title(f'sequence {one["number"]}: {len(one["events"])} events, {len(matched)} '
                        f'detections, {np.count_nonzero(matched >= 0)} of them right',
-                       fontsize=10, loc='left', color=pictures.WRONG if mistakes(one) else 'black')
+                       fontsize=10, loc='left', color=figures.WRONG if mistakes(one) else 'black')
     axes[-1, 0].set_xlabel('time step')
     _legend(figure)
     figure.suptitle('Test sequences: first as they come, then with the most mistakes')
@@ -132,8 +130,8 @@ def _legend(figure):
     from matplotlib.patches import Patch
     figure.legend(handles=[
         Patch(color=EVENT, alpha=0.5, label='event, found'),
-        Patch(color=pictures.WRONG, alpha=0.5, label='event, missed'),
+        Patch(color=figures.WRONG, alpha=0.5, label='event, missed'),
         Line2D([], [], marker='o', linestyle='', color='black', label='detection'),
-        Line2D([], [], marker='x', linestyle='', color=pictures.WRONG, label='false alarm'),
+        Line2D([], [], marker='x', linestyle='', color=figures.WRONG, label='false alarm'),
         Line2D([], [], linestyle=':', color='grey', label='threshold')],
         loc='outside lower center', ncols=5, fontsize=9)

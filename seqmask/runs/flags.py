@@ -9,8 +9,8 @@ import types
 import tensorflow as tf
 from absl import flags
 
-from seqmask.training.app import UserError
-from seqmask.training.distribute import STRATEGIES
+from seqmask.runs.app import UserError
+from seqmask.runs.workers import STRATEGIES
 from seqmask.training.lock import hold
 from seqmask.training.precision import MixedPrecision
 from seqmask.training.workdir import write_whole

@@ -10,8 +10,8 @@ import numpy as np
 
 from seqmask import data
 from seqmask.data.sequences import place_of
-from seqmask.training.app import UserError, user_errors
-from seqmask.training.record import Run
+from seqmask.runs.app import UserError, user_errors
+from seqmask.runs.record import Run
 
 PARTS = ('train', 'validation', 'test')
 

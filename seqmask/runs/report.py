@@ -8,19 +8,16 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from seqmask import data
+from seqmask.runs.task import Task
 from seqmask.variables import trainable_variables
 
 
-def summary(parts: Sequence[data.Sequences], described: str, units: tuple[str, str],
-            model: tf.Module, history: Sequence[dict[str, float]], best_epoch: int,
+def summary(task: Task, model: tf.Module, history: Sequence[dict[str, float]], best_epoch: int,
             seconds: float) -> str:
     """What was trained on what, for how long, and how well.
 
     Args:
-      parts: [train, valid, test] of `data.Sequences`.
-      described: What else is said of the data, such as '9 classes'; or ''.
-      units: What sequences and steps are called.
+      task: `Task`.
       model: `tf.Module`.
       history: List of dicts, as `Trainer.fit` returns it.
       best_epoch: int, from 1.
@@ -29,25 +26,26 @@ def summary(parts: Sequence[data.Sequences], described: str, units: tuple[str, s
     Returns:
       Four lines, str.
     """
-    train, valid, test = parts
+    train, valid, test = task.parts
+    sequences, steps = task.units
     best = history[best_epoch - 1]
     measured = {name: value for name, value in best.items()
                 if name == 'loss' or name.startswith('valid_')}
     trained = sum(row['seconds'] for row in history)
     speed = statistics.median(row['steps_per_second'] for row in history)
     rows = {
-        'data': f'{len(train):,} {units[0]} to train on, {int(train.lengths.sum()):,} {units[1]}; '
+        'data': f'{len(train):,} {sequences} to train on, {int(train.lengths.sum()):,} {steps}; '
                 f'{len(valid):,} to validate, {len(test):,} to test'
-                + (f'; {described}' if described else ''),
-        'model': f'{type(model).__name__}, {weights(model):,} weights',
+                + (f'; {task.described}' if task.described else ''),
+        'model': f'{type(model).__name__}, {count_weights(model):,} weights',
         'training': f'{len(history)} epochs, {trained:.1f} s of training ({seconds:.1f} s in this '
-                    f'start); {speed:,.0f} {units[1]} per second (median epoch)',
+                    f'start); {speed:,.0f} {steps} per second (median epoch)',
         'best epoch': f'{best_epoch}: ' + ', '.join(f'{name} {value:.4g}'
                                                     for name, value in measured.items())}
     return '\n'.join(f'{name:12}{text}' for name, text in rows.items())
 
 
-def weights(model: tf.Module) -> int:
+def count_weights(model: tf.Module) -> int:
     """The number of a model's trainable weights."""
     return sum(variable.shape.num_elements() for variable in trainable_variables(model))
 
@@ -63,7 +61,7 @@ def table(measured: dict[str, dict[str, float]], columns: dict[str, str]) -> str
     Returns:
       str, two lines of headings and a line for each part.
 
-    >>> print(seqmask.training.table({'test': {'accuracy': 0.5, 'loss': 0.25}},
+    >>> print(seqmask.runs.table({'test': {'accuracy': 0.5, 'loss': 0.25}},
     ...                              {'accuracy': 'steps/right', 'loss': 'loss/in nats'}))
                            steps            loss
                            right         in nats
@@ -77,7 +75,7 @@ def table(measured: dict[str, dict[str, float]], columns: dict[str, str]) -> str
     return '\n'.join(lines)
 
 
-def files(workdir: str) -> str:
+def list_files(workdir: str) -> str:
     """One line: what a workdir holds."""
     names = [f'{name}/' if os.path.isdir(os.path.join(workdir, name)) else name
              for name in sorted(os.listdir(workdir))

@@ -28,7 +28,8 @@ def predict_sequences(trainer: Trainer, batches: data.Batches, *,
       probability that of an event.
     """
     outputs = list(trainer.predict(batches, per=labels_per))
-    threshold = getattr(trainer.model, 'threshold', None)
+    model = trainer.model
+    threshold = model.threshold if isinstance(model, models.EventDetector) else None
     if labels_per == 'sequence' or threshold is not None:
         outputs = [logits[None] if labels_per == 'sequence' else logits[:, None]
                    for logits in outputs]
@@ -36,7 +37,7 @@ def predict_sequences(trainer: Trainer, batches: data.Batches, *,
     logits = collection.frames.astype(np.float64)        # [N, K]
     if threshold is not None:                            # [N, 1]: events, yes or no
         predicted = logits[:, 0] >= threshold.numpy()
-        probability = 1 / (1 + np.exp(np.log(trainer.model.pos_weight) - logits[:, 0]))
+        probability = 1 / (1 + np.exp(np.log(model.pos_weight) - logits[:, 0]))
     else:
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))
         predicted = logits.argmax(axis=1)
@@ -59,7 +60,7 @@ def reconstruct_sequences(model: models.SequenceAutoencoder,
       where the standardizer can be undone, else in its own. Per sequence there are 'codes',
       float32 [B, C], and 'error', float32 [B], the mean squared error in the standardizer's units.
     """
-    undone = model.standardizer is None or hasattr(model.standardizer, 'inverse')
+    undone = model.is_invertible()
     outputs, codes, errors = [], [], []
     for batch in batches:
         inputs, lengths = batch['inputs'], batch['lengths']

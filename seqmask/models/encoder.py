@@ -1,0 +1,138 @@
+"""What most models of sequences begin with: recurrent layers, and what stands below them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from seqmask import checks, data, noise
+from seqmask.checks import TensorLike
+from seqmask.layers import (GRU, LSTM, MGU, Activation, BatchNorm, Bidirectional, Conv1D, Dropout,
+                            LSTMState, Sequential, Stacked)
+from seqmask.models.protocol import SequenceEncoder
+
+CELLS = {'gru': GRU, 'lstm': LSTM, 'mgu': MGU}
+
+
+class Encoder(SequenceEncoder):
+    """Recurrent layers, one above the other, in one or both directions.
+
+    standardizer -> batch norm, if `normalize` -> dropout of steps -> convolution with batch norm
+    and relu, if `filters` -> recurrent layers
+
+    Args:
+      input_size: D.
+      cell: 'gru', 'lstm' or 'mgu'.
+      hidden_size: H of each layer and direction.
+      num_layers: Recurrent layers.
+      bidirectional: Whether each layer runs in both directions; outputs are 2 H wide then.
+      normalize: Whether a `BatchNorm` of the inputs stands first.
+      filters: Width of a convolution below the recurrent layers; 0 for none.
+      kernel_size: Steps in the window of that convolution.
+      dropout: Share of the features dropped in training below each recurrent layer but the first,
+        the same at all steps of a sequence.
+      input_dropout: Share of the features dropped below the first one, the same at all steps.
+      step_dropout: Share of the steps whose input is dropped in training as a whole, so that the
+        model learns to tell a step from those around it.
+      recurrent_dropout: Share of the hidden units dropped inside the recurrence in training.
+      implementation: As of `GRU` and `LSTM`.
+      standardizer: Called first, as (inputs, lengths), such as a `data.Standardizer` or
+        `data.standardize_sequences`; by `step` as ([B, D], None). None for none. What it holds is
+        saved with the model.
+      dtype: Of weights, inputs and outputs; float32 inputs are rounded to bfloat16 or float16.
+      seed: int; the same seed gives the same weights and the same dropout.
+
+    Raises:
+      ValueError: If an option does not fit.
+
+    >>> encoder = seqmask.models.Encoder(input_size=4, hidden_size=5, bidirectional=True, seed=0)
+    >>> outputs = encoder(tf.ones([2, 6, 4]), tf.constant([6, 2]))
+    >>> outputs.shape, bool(tf.reduce_all(outputs[1, 2:] == 0)), encoder.streams()
+    (TensorShape([2, 6, 10]), True, False)
+    """
+
+    def __init__(self, input_size: int, *, cell: str = 'gru', hidden_size: int = 128,
+                 num_layers: int = 1, bidirectional: bool = False, normalize: bool = False,
+                 filters: int = 0, kernel_size: int = 3, dropout: float = 0.0,
+                 input_dropout: float = 0.0, step_dropout: float = 0.0,
+                 recurrent_dropout: float = 0.0, implementation: str = 'auto',
+                 standardizer: Callable[..., tf.Tensor] | None = None,
+                 dtype: str | tf.DType = 'float32', seed: int | None = None,
+                 name: str | None = None):
+        width = checks.size('hidden_size', hidden_size) * (2 if bidirectional else 1)
+        layer = CELLS[checks.choice('cell', cell, tuple(CELLS))]
+        checks.size('num_layers', num_layers)
+        checks.fraction('input_dropout', input_dropout)
+        checks.fraction('step_dropout', step_dropout)
+        below = checks.size('filters', filters, minimum=0) or input_size
+        seeds = iter(noise.seeds(seed, 2 * num_layers + 2))
+        super().__init__(input_size, width, dtype=dtype, standardizer=standardizer, name=name,
+                         step_dropout=Dropout(step_dropout, per='step', seed=next(seeds)))
+
+        def one_direction(index):
+            return layer(width if index else below, hidden_size,
+                         dropout=dropout if index else input_dropout,
+                         recurrent_dropout=recurrent_dropout, implementation=implementation,
+                         dtype=dtype, seed=next(seeds))
+
+        def one_layer(index):
+            forward = one_direction(index)
+            return Bidirectional(forward, one_direction(index)) if bidirectional else forward
+
+        self._streams = not (bidirectional or normalize or filters
+                             or standardizer is data.standardize_sequences)
+        self.normalize = BatchNorm(input_size, dtype=dtype) if normalize else None
+        self.convolution = None if not filters else Sequential([
+            Conv1D(input_size, filters, kernel_size, dtype=dtype, seed=next(seeds)),
+            BatchNorm(filters, dtype=dtype), Activation('relu')])
+        self.recurrent = Stacked([one_layer(index) for index in range(num_layers)])
+
+    def run(self, inputs: TensorLike, lengths: TensorLike, state: tuple | None = None, *,
+            training: bool = False, standardized: bool = False) -> tuple[tf.Tensor, tuple]:
+        """A call that begins with a state and returns one.
+
+        Args:
+          inputs, lengths, training: As of a call.
+          state: Tuple of the layers' states; None for zeros.
+          standardized: Whether the inputs come from `standardize`.
+
+        Returns:
+          (outputs, state after each sequence's own last step).
+        """
+        if not standardized:
+            inputs = self.standardize(inputs, lengths)
+        if self.normalize is not None:
+            inputs = self.normalize(inputs, lengths, training=training)
+        inputs = self.step_dropout(inputs, lengths, training=training)
+        if self.convolution is not None:
+            inputs, _ = self.convolution(inputs, lengths, training=training)
+        return self.recurrent(inputs, lengths, state, training=training)
+
+    def last(self, outputs: tf.Tensor, lengths: TensorLike, state: tuple) -> tf.Tensor:
+        """The top layer's output after the last step, of each direction: float [B, output_size]."""
+        top = state[-1]
+        both_ways = isinstance(self.recurrent.layers[-1], Bidirectional)
+        directions = top if both_ways else (top,)
+        # An LSTM's output is the hidden part of its state, any other's the whole of it.
+        return tf.concat([part.hidden if isinstance(part, LSTMState) else part
+                          for part in directions], axis=-1)
+
+    def streams(self) -> bool:
+        """Whether it also goes step by step and chunk by chunk: in one direction, from the inputs
+        straight to the recurrent layers, without a standardizer that sees sequences whole."""
+        return self._streams
+
+    def initial_state(self, batch: int | tf.Tensor) -> tuple:
+        """The state before the first step of `batch` sequences: zeros.
+
+        Raises:
+          ValueError: If it does not go step by step.
+        """
+        return self.recurrent.initial_state(batch) if self._streams else super().initial_state(
+            batch)
+
+    def step(self, x_t: TensorLike, state: tuple) -> tuple[tf.Tensor, tuple]:
+        """One step of a stream: float [B, D] and a state -> (output [B, output_size], state)."""
+        return self.recurrent.step(
+            self.standardize(checks.floating('x_t', x_t, 'B, D'), None), state)

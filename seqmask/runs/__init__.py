@@ -1,0 +1,31 @@
+"""What training scripts share: flags, a person's files, the task, the report, the record of a run.
+
+The only room that knows absl or prints tables. A script defines its flags and `define_flags`, makes
+a `Task`, and hands it to `train_and_report`, or to `fit` and `finish` where it has a report of its
+own, inside `run(main)`.
+"""
+
+from seqmask.runs.app import UserError, run, user_errors
+from seqmask.runs.blueprint import Blueprint
+from seqmask.runs.files import (divided, labels_of, limited, read_part, read_parts,
+                                read_sequences, refuse_existing)
+from seqmask.runs.fitting import Fitted, finish, fit
+from seqmask.runs.flags import claim_workdir, define_flags, make_optimizer
+from seqmask.runs.labelled import train_and_report
+from seqmask.runs.pictures import draw_codes, draw_events
+from seqmask.runs.predictions import (code_rows, confusion_counts, predict_sequences,
+                                      prediction_rows, reconstruct_sequences)
+from seqmask.runs.record import Run, load_run
+from seqmask.runs.report import table
+from seqmask.runs.task import Task, make_standardizer
+from seqmask.runs.workers import make_strategy
+from seqmask.training import is_chief
+from seqmask.training.workdir import write_rows
+
+__all__ = ['Blueprint', 'Fitted', 'Run', 'Task', 'UserError', 'claim_workdir', 'code_rows',
+           'confusion_counts', 'define_flags', 'divided', 'draw_codes', 'draw_events',
+           'finish', 'fit', 'is_chief', 'labels_of', 'limited', 'load_run', 'make_optimizer',
+           'make_standardizer', 'make_strategy', 'predict_sequences', 'prediction_rows',
+           'read_part', 'read_parts', 'read_sequences', 'reconstruct_sequences',
+           'refuse_existing', 'run', 'table', 'train_and_report', 'user_errors',
+           'write_rows']

@@ -1,0 +1,78 @@
+"""Which devices and processes share a run, as --strategy and TF_CONFIG say."""
+
+from __future__ import annotations
+
+import json
+import os
+import types
+
+import tensorflow as tf
+from absl import flags
+
+from seqmask.runs.app import UserError
+from seqmask.training import replicas
+
+STRATEGIES = ('none', 'mirrored', 'multiworker')
+
+
+def make_strategy() -> tf.distribute.Strategy:
+    """The `tf.distribute` strategy that --strategy asks for; to be called before anything else.
+
+    'none' is TensorFlow's default, one device; 'mirrored' all GPUs of this machine, or its one CPU;
+    'multiworker' the processes that TF_CONFIG names, of which this is one. Models and optimizers
+    are to be made under its `scope()`.
+
+    Returns:
+      `tf.distribute.Strategy`.
+
+    Raises:
+      UserError: If TF_CONFIG is missing or malformed.
+    """
+    kind = flags.FLAGS.strategy
+    if kind == 'mirrored':
+        return tf.distribute.MirroredStrategy(tf.config.list_logical_devices('GPU') or ['CPU:0'])
+    if kind == 'multiworker':
+        check_tf_config(os.environ.get('TF_CONFIG'))
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    return tf.distribute.get_strategy()
+
+
+def check_tf_config(text: str | None) -> None:
+    """Refuses what names no cluster with a place in it for this process.
+
+    Args:
+      text: Value of the environment variable TF_CONFIG, or None.
+
+    Raises:
+      UserError: The message shows what it must look like.
+    """
+    wanted = ('{"cluster": {"worker": ["HOST:PORT", "HOST:PORT"]}, "task": {"type": "worker", '
+              '"index": 0}}, with an index of its own for each process')
+    if not text:
+        raise UserError(f'--strategy=multiworker needs the environment variable TF_CONFIG: '
+                        f'{wanted}.')
+    try:
+        config = json.loads(text)
+        workers = {job: list(addresses) for job, addresses in config['cluster'].items()}
+        job, index = config['task']['type'], config['task']['index']
+        addresses = [address for job in workers for address in workers[job]]
+        fits = (set(workers) <= {'chief', 'worker'} and type(index) is int
+                and 0 <= index < len(workers[job])
+                and all(address.rpartition(':')[0] and address.rpartition(':')[2].isdigit()
+                        for address in addresses) and len(set(addresses)) == len(addresses))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f'TF_CONFIG must be like {wanted}; got {text!r}.') from error
+    if not fits:
+        raise UserError(f'TF_CONFIG must be like {wanted}; got {text!r}.')
+
+
+def require_same_flags(strategy: tf.distribute.Strategy, script: types.ModuleType) -> None:
+    """Refuses workers that were started with different flags of `script`, a module.
+
+    Raises:
+      UserError: On all workers.
+    """
+    values = {flag.name: flag.value for flag in flags.FLAGS.get_key_flags_for_module(script)}
+    if not replicas.all_agree(strategy, json.dumps(values, sort_keys=True, default=str)):
+        raise UserError('all workers must be started with the same flags, got different '
+                        'ones.')
