@@ -103,8 +103,8 @@ def made_up(items, ratings):
 
 def seqmask_step(items, spec):
     # As Keras's: no decay, two tables, and each rating both seen and predicted.
-    model = models.RatingAutoencoder(items, hidden_sizes=(FLAGS.hidden_size,), decay=0.0,
-                                     implicit=False, dropout=0.0, seed=0)
+    encoder = models.RatingEncoder(items, hidden_sizes=(FLAGS.hidden_size,), implicit=False, seed=0)
+    model = models.RatingAutoencoder(encoder, decay=0.0, dropout=0.0, seed=0)
     optimizer = training.LazyAdam(1e-3)
     optimizer.build(model.trainable_variables)
 

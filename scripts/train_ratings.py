@@ -157,21 +157,20 @@ def fit(name, by, k, ratings, tested, limits, sizes, strategy):
                  data.rating_rows(ratings, ~tested, tested, by=by)]
     others = 'item' if by == 'user' else 'user'
     number = len(ratings.item_names if by == 'user' else ratings.user_names)
-    arguments = dict(num_columns=number, hidden_sizes=sizes, activation=FLAGS.activation,
-                     dropout=FLAGS.dropout, decay=FLAGS.decay, shrinkage=FLAGS.shrinkage,
-                     rating_range=limits, seed=FLAGS.seed + k)
-
-    def make_model():
-        return models.RatingAutoencoder(**arguments).fit_means(parts[0])
+    blueprint = runs.Blueprint(
+        'RatingAutoencoder', dict(dropout=FLAGS.dropout, decay=FLAGS.decay,
+                                  shrinkage=FLAGS.shrinkage, rating_range=limits),
+        {'encoder': ('RatingEncoder', dict(num_columns=number, hidden_sizes=sizes,
+                                           activation=FLAGS.activation))}, FLAGS.seed + k)
 
     def make_optimizer(steps_per_epoch):
         adam = runs.make_optimizer(steps_per_epoch)
         return training.LazyAdam.from_config(adam.get_config())
 
     return runs.fit(runs.Task(
-        sys.modules[__name__], make_model, arguments, parts, described=f'{number} {others}s',
-        units=(f'{by}s', 'ratings'), make_optimizer=make_optimizer, strategy=strategy,
-        folder=name))
+        sys.modules[__name__], blueprint, parts, described=f'{number} {others}s',
+        prepare=lambda model: model.fit_means(parts[0]), units=(f'{by}s', 'ratings'),
+        make_optimizer=make_optimizer, strategy=strategy, folder=name))
 
 
 def predictions(fitted, ratings):

@@ -798,7 +798,7 @@ def _rating_autoencoder(variant, of='outputs', **options):
     means = {'mean': 3.1, 'column': [0.5, -0.25, 0.0, 1.0]}
 
     def make(dtype):
-        model = _with_biases(seqmask.models.RatingAutoencoder(
+        model = _with_biases(some_models.rating_autoencoder(
             4, dropout=0.0, dtype=dtype, seed=0, **{'hidden_sizes': (2,), **options}))
         model.decoder.assign(np.random.default_rng(3).normal(size=model.decoder.shape))
         model.mean.assign(means['mean'])

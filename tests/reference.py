@@ -391,10 +391,11 @@ def rating_autoencoder(ratings, columns, given, wanted, weights, mean, column, s
     base = mean + above + column[wanted]
     if not len(above_mean):
         return base
-    total = sum((e - above) * weights['encoder'][c] + weights['rated'][c]
+    own = part(weights, 'encoder')
+    total = sum((e - above) * own['table'][c] + own['rated'][c]
                 for e, c in zip(above_mean, columns[given]))
-    code = np.tanh(total / np.sqrt(len(above_mean) + 1) + weights['bias'])
-    for k in range(len(weights)):
-        if f'hidden/{k}/kernel' in weights:
-            code = np.tanh(dense(code, part(weights, f'hidden/{k}')))
+    code = np.tanh(total / np.sqrt(len(above_mean) + 1) + own['bias'])
+    for k in range(len(own)):
+        if f'hidden/{k}/kernel' in own:
+            code = np.tanh(dense(code, part(own, f'hidden/{k}')))
     return base + weights['decoder'][wanted] @ code

@@ -64,3 +64,11 @@ def autoencoder(input_size, *, cell='lstm', hidden_size=64, code_size=None, num_
     model = models.SequenceAutoencoder(encoder, decoder, code_size=code_size, dropout=dropout,
                                        autoregressive=autoregressive, seed=first, **options)
     return model if mean is None else model.start_at(tf.constant(mean, dtype))
+
+
+def rating_autoencoder(num_columns, *, hidden_sizes=(64,), activation='tanh', implicit=True,
+                       dtype='float32', seed=None, **options):
+    first, second = _two_seeds(seed)
+    encoder = models.RatingEncoder(num_columns, hidden_sizes=hidden_sizes, activation=activation,
+                                   implicit=implicit, dtype=dtype, seed=first)
+    return models.RatingAutoencoder(encoder, seed=second, **options)

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 import reference
+import some_models
 import seqmask
 from seqmask import data, training
 from seqmask.models import RatingAutoencoder, factorize_ratings, rating_biases
@@ -15,7 +16,8 @@ TABLES = ('encoder', 'rated', 'decoder')
 
 
 def a_model(**options):
-    model = RatingAutoencoder(5, **{'hidden_sizes': (3,), 'dropout': 0.0, 'seed': 0, **options})
+    model = some_models.rating_autoencoder(
+        5, **{'hidden_sizes': (3,), 'dropout': 0.0, 'seed': 0, **options})
     model.decoder.assign(np.random.default_rng(1).normal(size=model.decoder.shape))
     model.mean.assign(3.0)
     model.column.assign([0.5, -0.5, 0.25, 1.0, 0.0])
@@ -68,8 +70,8 @@ def test_it_is_the_dense_autoencoder_of_the_padded_matrix_with_its_mask(decay):
     with tf.GradientTape() as tape:
         above_mean = mask * (RATINGS - model.mean - model.column)
         above = tf.reduce_sum(above_mean, axis=1, keepdims=True) / (count + 5)
-        total = mask * (above_mean - above) @ model.encoder + mask @ model.rated
-        code = tf.tanh(total / tf.sqrt(count + 1) + model.bias)
+        total = mask * (above_mean - above) @ model.encoder.table + mask @ model.encoder.rated
+        code = tf.tanh(total / tf.sqrt(count + 1) + model.encoder.bias)
         outputs = model.mean + model.column + above + tf.matmul(code, model.decoder,
                                                                 transpose_b=True)
         loss = tf.reduce_sum(mask * tf.square(RATINGS - outputs))
@@ -195,7 +197,8 @@ def test_sparse_and_dense_are_read_alike():
 def test_cold_rows_and_cold_columns_fall_back_to_the_means(hidden_sizes):
     rows = data.Sequences(np.array([[5], [3], [4], [1]], np.float32), [2, 2, 0],
                           steps={'columns': np.array([0, 1, 0, 1], np.int32)})
-    model = RatingAutoencoder(3, hidden_sizes=hidden_sizes, dropout=0.0, seed=0).fit_means(rows)
+    model = some_models.rating_autoencoder(3, hidden_sizes=hidden_sizes, dropout=0.0, seed=0)
+    model.fit_means(rows)
     trainer = training.Trainer(model, RatingAutoencoder.loss, training.LazyAdam(0.05),
                                progress=False)
     batches = data.Batches(rows, 1)
@@ -320,7 +323,7 @@ def test_generated_ratings_are_like_those_of_people():
 ])
 def test_errors_of_options(error, message, options):
     with pytest.raises(error, match=message):
-        RatingAutoencoder(**{'num_columns': 3, **options})
+        some_models.rating_autoencoder(**{'num_columns': 3, **options})
 
 
 @pytest.mark.parametrize('error, message, changes', [

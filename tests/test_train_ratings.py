@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 
-from seqmask import models, runs
+from seqmask import runs
 from test_scripts import ROOT, TIMEOUT, command, own_lines, rows_of, start
 
 SMALL = ['--epochs=2', '--models=1', '--hidden_sizes=4']
@@ -155,8 +155,9 @@ def test_a_file_of_ratings_and_one_to_test_on(own_run, folder):
 
     # The model can be had again; nobody in its sizes knows how many were in the test file's rows.
     with open(folder / 'run' / 'item-1' / 'model.json', encoding='utf-8') as file:
-        arguments = json.load(file)['arguments']
-    assert models.RatingAutoencoder(**arguments).num_columns == len(users)
+        values = json.load(file)
+    blueprint = runs.Blueprint(*(values[name] for name in ('model', 'options', 'encoders', 'seed')))
+    assert blueprint.build().num_columns == len(users)
 
 
 def test_started_again_it_has_nothing_to_train_and_says_the_same(own_run, shared, folder):

@@ -2,7 +2,7 @@
 
 Encoders   Encoder (recurrent), ConvEncoder, DilatedEncoder; OwnEncoder around any callable
 Models     SequenceLabeller, SequenceClassifier, SequenceAutoencoder, EventDetector; SequenceModel
-Ratings    RatingAutoencoder, rating_biases, factorize_ratings
+Ratings    RatingAutoencoder on a RatingEncoder; rating_biases, factorize_ratings
 """
 
 from seqmask.models.autoencoder import SequenceAutoencoder
@@ -14,9 +14,10 @@ from seqmask.models.labeller import SequenceLabeller
 from seqmask.models.protocol import (OwnEncoder, SequenceEncoder, SequenceModel,
                                      StreamingModel)
 from seqmask.models.rating_baselines import factorize_ratings, rating_biases
+from seqmask.models.rating_encoder import RatingEncoder
 from seqmask.models.ratings import RatingAutoencoder
 
 __all__ = ['ConvEncoder', 'DilatedEncoder', 'Encoder', 'EventDetector', 'OwnEncoder',
-           'RatingAutoencoder', 'SequenceAutoencoder', 'SequenceClassifier',
-           'SequenceEncoder', 'SequenceLabeller', 'SequenceModel', 'StreamingModel',
-           'factorize_ratings', 'rating_biases']
+           'RatingAutoencoder', 'RatingEncoder', 'SequenceAutoencoder',
+           'SequenceClassifier', 'SequenceEncoder', 'SequenceLabeller', 'SequenceModel',
+           'StreamingModel', 'factorize_ratings', 'rating_biases']

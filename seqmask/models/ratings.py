@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from seqmask import checks, data, losses, noise
 from seqmask.checks import TensorLike
-from seqmask.layers import Dense
 from seqmask.masking import apply_mask
 from seqmask.metrics import MAE
 from seqmask.models.rating_baselines import rating_biases
+from seqmask.models.rating_encoder import RatingEncoder
 from seqmask.models.rating_shares import given_steps, seen_and_scored, shares, sum_of_squares
 from seqmask.operands import real_only
 from seqmask.tally import Tally
@@ -23,10 +23,10 @@ class RatingAutoencoder(tf.Module):
 
     above   = sum over given j of (r[j] - mean - column[j]) / (n + shrinkage)
     e[j]    = r[j] - mean - column[j] - above
-    code    = activation(sum over given j of (e[j] encoder[j] + rated[j]) / sqrt(n + 1) + bias)
+    code    = encoder of e, a `RatingEncoder`
     out[c]  = mean + column[c] + above + code . decoder[c],   within rating_range
 
-    n being the number of ratings given; further layers of hidden_sizes stand on the code. A row is
+    n being the number of ratings given. A row is
     the list of its ratings, not a vector with zeros for what was not rated: the tables' gradients
     are sparse, of the columns that occur, and the cost is that of the ratings that there are. What
     was not observed is nowhere in the computation. A row without a given rating has the code 0,
@@ -36,27 +36,22 @@ class RatingAutoencoder(tf.Module):
     ones are predicted: so the model learns to predict what it does not see. With dropout 0 every
     rating is both seen and predicted.
 
-    Variables: `encoder`, `rated` (if implicit), `decoder` [columns, H], `bias` [H], and those of
-    `hidden`, a list
-    of Dense layers; not trained, but set by `fit_means`, `mean` [] and `column` [columns].
+    Variables: those of the encoder, and `decoder` [columns, H]; not trained, but set by
+    `fit_means`, `mean` [] and `column` [columns].
 
     Args:
-      num_columns: int. Columns that may occur: items, where rows are users.
-      hidden_sizes: Widths of the code and of further layers on it. The first is that of encoder
-        and rated, the last that of decoder.
-      activation: Name, or function that tf.keras.activations.get knows.
+      encoder: `RatingEncoder`.
       dropout: Share of the ratings hidden in training.
       decay: Weight of the squares of the tables' rows that occur in a step, in its loss.
       shrinkage: As of `rating_biases`.
-      implicit: Whether it also counts what was rated, however: the table `rated`.
       rating_range: (lowest, highest) rating, to which predictions are clipped; None for neither.
-      dtype: Of weights and predictions.
-      seed: int; the same seed gives the same weights and the same dropout.
+      seed: int; the same seed gives the same dropout.
 
     Source: Sedhain, Menon, Sanner, Xie. AutoRec: autoencoders meet collaborative filtering. WWW
-      2015; which columns were rated, as in Koren. Factorization meets the neighborhood. KDD 2008.
+      2015.
 
-    >>> model = seqmask.models.RatingAutoencoder(num_columns=4, rating_range=(1, 5), seed=0)
+    >>> model = seqmask.models.RatingAutoencoder(
+    ...     seqmask.models.RatingEncoder(num_columns=4, seed=0), rating_range=(1, 5), seed=0)
     >>> people = seqmask.data.rows_from_matrix(
     ...     tf.constant([[5., 0., 4., 0.], [0., 0., 0., 0.]]),
     ...     mask=tf.constant([[True, False, True, False], [False] * 4]))
@@ -67,43 +62,26 @@ class RatingAutoencoder(tf.Module):
     array([3.43, 3.  ], dtype=float32)
     """
 
-    def __init__(self, num_columns: int, *, hidden_sizes: Sequence[int] = (64,),
-                 activation: str | Callable[..., tf.Tensor] = 'tanh', dropout: float = 0.25,
-                 decay: float = 0.25, shrinkage: float = 5.0, implicit: bool = True,
-                 rating_range: tuple[float, float] | None = None, dtype: str | tf.DType = 'float32',
+    def __init__(self, encoder: RatingEncoder, *, dropout: float = 0.25, decay: float = 0.25,
+                 shrinkage: float = 5.0, rating_range: tuple[float, float] | None = None,
                  seed: int | None = None, name: str | None = None):
         super().__init__(name=name)
-        self.num_columns = checks.size('num_columns', num_columns)
-        sizes = [checks.size('each of hidden_sizes', size) for size in hidden_sizes]
-        if not sizes:
-            raise ValueError('hidden_sizes must hold at least one width, got none.')
+        self.encoder, self.dtype = encoder, encoder.dtype
+        self.num_columns = encoder.num_columns
         self.rating_range = None
         if rating_range is not None:
             self.rating_range = low, high = tuple(float(bound) for bound in rating_range)
             if not low < high:
                 raise ValueError(f'rating_range must be (lowest, highest), got {rating_range}.')
-        self.activation = tf.keras.activations.get(activation)
         self.dropout = checks.fraction('dropout', dropout)
         self.decay = checks.positive('decay', decay, or_zero=True)
         self.shrinkage = checks.positive('shrinkage', shrinkage, or_zero=True)
-        self.dtype = checks.float_dtype('dtype', dtype)
-        seeds = iter(noise.seeds(seed, len(sizes) + 2))
-        rng = np.random.default_rng(next(seeds))
-
-        def table(name, width, deviation):
-            drawn = rng.normal(0, deviation, [num_columns, width])
-            return tf.Variable(tf.cast(drawn, self.dtype), name=name)
-
-        self.encoder = table('encoder', sizes[0], 0.05)
-        self.rated = table('rated', sizes[0], 0.05) if implicit else None
-        self.decoder = table('decoder', sizes[-1], 0.0)
-        self.bias = tf.Variable(tf.zeros([sizes[0]], self.dtype), name='bias')
-        self.hidden = [Dense(below, size, dtype=dtype, seed=next(seeds))
-                       for below, size in zip(sizes, sizes[1:])]
+        self.decoder = tf.Variable(tf.zeros([self.num_columns, encoder.output_size], self.dtype),
+                                   name='decoder')
         self.mean = tf.Variable(tf.zeros([], self.dtype), trainable=False, name='mean')
-        self.column = tf.Variable(tf.zeros([num_columns], self.dtype), trainable=False,
+        self.column = tf.Variable(tf.zeros([self.num_columns], self.dtype), trainable=False,
                                   name='column')
-        self._noise = noise.generator(next(seeds))
+        self._noise = noise.generator(noise.seeds(seed, 1)[0])
 
     def fit_means(self, rows: data.Sequences) -> RatingAutoencoder:
         """Sets the mean and the columns' biases to those of training data.
@@ -272,17 +250,8 @@ class RatingAutoencoder(tf.Module):
         above = tf.math.divide_no_nan(tf.math.unsorted_segment_sum(above_mean, row, batch),
                                       count + self.shrinkage)
         residual = above_mean - tf.gather(above, row)
-        occurring, place = tf.unique(column)
-        rows = [tf.gather(self.encoder, occurring)]
-        terms = tf.gather(rows[0], place) * residual[:, None]                        # [N, H]
-        if self.rated is not None:
-            rows.append(tf.gather(self.rated, occurring))
-            terms += tf.gather(rows[1], place)
-        total = tf.math.unsorted_segment_sum(terms, row, batch)                      # [B, H]
-        code = self.activation(total / tf.sqrt(count + 1)[:, None] + self.bias)
-        for layer in self.hidden:
-            code = self.activation(layer(code))
-        return apply_mask(code, count > 0), self.mean + above, rows
+        code, rows = self.encoder.encode(residual, row, column, count)
+        return code, self.mean + above, rows
 
     def _decode(self, code, base, columns, scored):
         """Predictions [B, T] where scored, and the rows of the table that occurred."""

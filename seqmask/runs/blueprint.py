@@ -51,6 +51,7 @@ class Blueprint:
         own_seed, *seeds = noise.seeds(self.seed, 1 + len(self.encoders))
         parts = {}
         for (name, (kind, arguments)), seed in zip(self.encoders.items(), seeds):
-            first = {'standardizer': standardizer} if name in READ_INPUTS else {}
-            parts[name] = getattr(models, kind)(**arguments, **first, seed=seed)
+            if standardizer is not None and name in READ_INPUTS:
+                arguments = {**arguments, 'standardizer': standardizer}
+            parts[name] = getattr(models, kind)(**arguments, seed=seed)
         return self.model_class(**parts, **self.options, seed=own_seed)
