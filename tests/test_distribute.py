@@ -84,8 +84,12 @@ def some_batches(lengths=LENGTHS):
     return batches
 
 
+SPEC = {'inputs': tf.TensorSpec([None, None, 3]), 'lengths': tf.TensorSpec([None], tf.int32),
+        'labels': tf.TensorSpec([None, None], tf.int32)}
+
+
 class Taker:
-    """A model, its optimizer, and the steps they take under a strategy."""
+    """A model, its optimizer, and the steps they take under a strategy: traced once."""
 
     def __init__(self, strategy, make=Small, optimizer=tf.keras.optimizers.Adam, rate=0.05,
                  **options):
@@ -93,12 +97,16 @@ class Taker:
         with strategy.scope():
             self.model, self.optimizer = make(), optimizer(rate)
             self.optimizer.build(self.model.trainable_variables)
-        self._step = tf.function(lambda *batches: train_step(
-            self.model, loss, self.optimizer, *batches, **options), reduce_retracing=True)
+        self._step = lambda *batches: train_step(
+            self.model, loss, self.optimizer, *batches, **options)
+        self._traced = {}
 
     def take(self, *batches):
+        count = len(batches)
+        if count not in self._traced:
+            self._traced[count] = tf.function(self._step, input_signature=[SPEC] * count)
         with self.strategy.scope():
-            return self._step(*batches)
+            return self._traced[count](*batches)
 
     def everything(self):
         """All variables as each replica has them."""

@@ -2,8 +2,6 @@
 
 import hashlib
 import os
-import subprocess
-import sys
 import warnings
 
 import numpy as np
@@ -12,6 +10,7 @@ import tensorflow as tf
 
 import seqmask
 from seqmask.kernels import build, native
+from test_scripts import run_file
 
 pytestmark = pytest.mark.skipif(
     not native.usable(), reason='no C++ kernels here; `python -m seqmask.kernels` says why')
@@ -136,8 +135,9 @@ def test_kernel_equals_keras(cell, reverse, rng):
         keras_alone, inputs, state, [v.value for v in theirs.trainable_variables], cotangents))
 
 
-PRINT_HASHES = """
-import hashlib, sys
+PRINT_HASHES = f"""
+import sys
+sys.path.insert(0, {os.path.dirname(__file__)!r})
 import tensorflow as tf
 tf.config.threading.set_intra_op_parallelism_threads(int(sys.argv[1]))
 from test_kernels import large_case_digests
@@ -160,17 +160,12 @@ def large_case_digests():
     return digests
 
 
-def test_results_do_not_depend_on_the_number_of_threads():
-    here = os.path.dirname(__file__)
-    runs = [subprocess.Popen(
-        [sys.executable, '-c', PRINT_HASHES, str(threads)], cwd=here, stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL, text=True) for threads in (1, 2, 7)]
-    try:
-        printed = [run.communicate(timeout=120)[0].split() for run in runs]
-    finally:
-        for run in runs:
-            run.kill()
-            run.wait()
+def test_results_do_not_depend_on_the_number_of_threads(tmp_path):
+    script = tmp_path / 'print_hashes.py'
+    script.write_text(PRINT_HASHES)
+    runs = [run_file(script, threads, cwd=tmp_path) for threads in (1, 2, 7)]
+    assert [done.returncode for done in runs] == [0, 0, 0], runs[0].stderr
+    printed = [done.stdout.split() for done in runs]
     assert len(set(printed[0])) == len(printed[0]) > 20
     assert printed[0] == printed[1] == printed[2]
 

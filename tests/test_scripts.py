@@ -41,7 +41,12 @@ def start(cwd, *flags, script='train_labels.py', afresh=False):
       afresh: Whether in a new Python, as a person does it. Otherwise a process that has imported
         TensorFlow is forked, which is several times quicker.
     """
-    how = command(*flags, script=script)
+    return run_file(ROOT / 'scripts' / script, *flags, cwd=cwd, afresh=afresh)
+
+
+def run_file(path, *arguments, cwd, afresh=False):
+    """As `start`, of any file of Python."""
+    how = command(*arguments, script=path)
     if not afresh and FORKS.can_run(how['env']):
         return FORKS.run(how['args'][1:], cwd, TIMEOUT)
     return subprocess.run(**how, cwd=cwd, capture_output=True, timeout=TIMEOUT)
