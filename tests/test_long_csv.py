@@ -177,6 +177,7 @@ def test_a_flipped_bit_never_fails_in_another_way(write):
     assert 50 < refused < 300       # a table has no checksums: a digit may become another
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path):
     header = 'sequence,' + ','.join(f'x{k}' for k in range(64)) + '\n'
     rows = [','.join(f'{x:.4f}' for x in frame) for frame in many_steps(10).frames]

@@ -237,6 +237,7 @@ def test_a_flipped_bit_is_an_error_or_changes_nothing(path):
     assert 100 < refused < 500
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path):
     for name, sequences in [('small.npz', 200), ('large.npz', 1000)]:
         data.write_npz(tmp_path / name, many_steps(sequences))

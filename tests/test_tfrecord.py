@@ -255,6 +255,7 @@ def test_a_missing_file_is_named(path):
         data.open_tfrecord(path)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path):
     for name, sequences in [('small', 200), ('large', 1000)]:
         data.write_tfrecord(tmp_path / name, many_steps(sequences))

@@ -172,9 +172,11 @@ def kill_in_epoch(patch, moment, epoch, train):
 MOMENTS = ['in training', 'before writing best', 'after writing best', 'after sealing best',
            'after history', 'before writing checkpoints', 'after writing checkpoints',
            'after sealing checkpoints', 'in removing']
+QUICK = ['in training', 'after writing checkpoints']
 
 
-@pytest.mark.parametrize('moment', MOMENTS)
+@pytest.mark.parametrize('moment', [
+    pytest.param(moment, marks=[pytest.mark.slow] * (moment not in QUICK)) for moment in MOMENTS])
 def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(moment, whole, train, tmp_path,
                                                                monkeypatch):
     workdir, undisturbed, history = whole
