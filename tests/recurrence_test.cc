@@ -1,8 +1,12 @@
-// The C++ core on its own, against equations in double precision: recurrence_test [cases [first]]
+// The C++ core on its own, against equations in double precision:
+//
+//   recurrence_test [cases [first [stride]]]
 //
 // Case k is the same in every run. Every array is a vector of its own, exactly as large as
 // recurrence.h says, so that AddressSanitizer sees one number too many; an empty one is null, as in
 // TensorFlow. What has to be written starts as NaN, and so does what must not be read.
+//
+// Sigmoid and tanh are checked on every `stride`-th block of floats, 1 for all there are.
 
 #include "recurrence.h"
 
@@ -24,6 +28,7 @@ using Floats = std::vector<float>;
 using Doubles = std::vector<double>;
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+constexpr float kInfinite = std::numeric_limits<float>::infinity();
 constexpr int kThreads[] = {1, 2, 3, 7};
 // Several times what float32 loses in the longest sums of these cases.
 constexpr double kTolerance = 1e-5;
@@ -444,11 +449,86 @@ void CheckCase(int64_t index, const Case& of, const Wanted& wanted) {
   }
 }
 
+// --- Sigmoid and tanh, number by number -----------------------------------------------------------
+
+using seqmask::Activation;
+
+constexpr int64_t kBlock = 1024;         // numbers, one beside the other
+constexpr int64_t kInfinity = 0x7f800000;
+constexpr int kMostUlp = 4;
+
+// All floats from -infinity (-kInfinity) to infinity (kInfinity), in their order.
+float Nth(int64_t n) {
+  const uint32_t bits = n < 0 ? 0x80000000u | static_cast<uint32_t>(-n) : static_cast<uint32_t>(n);
+  float number;
+  std::memcpy(&number, &bits, sizeof number);
+  return number;
+}
+
+struct Judge {
+  Activation activation;
+  float last = -2.0f;        // result
+
+  // What is wrong with a result, or null.
+  const char* Of(float x, float y, bool with_error) {
+    const bool sigmoid = activation == Activation::kSigmoid;
+    if (!(y >= (sigmoid ? 0.0f : -1.0f) && y <= 1.0f)) return "is out of range";
+    if (!(y >= last)) return "is less than that of the number before";
+    last = y;
+    if (!with_error) return nullptr;
+    const double wanted = sigmoid ? 1.0 / (1.0 + std::exp(-static_cast<double>(x)))
+                                  : std::tanh(static_cast<double>(x));
+    if (static_cast<float>(wanted) == 1.0f && y != 1.0f) return "is not 1";
+    // Results below the normal numbers may be 0.
+    if (std::abs(wanted) < std::numeric_limits<float>::min())
+      return std::abs(y) <= std::numeric_limits<float>::min() ? nullptr : "is too large";
+    const double ulp = std::ldexp(1.0, std::ilogb(wanted) - 23);
+    return std::abs(y - wanted) <= kMostUlp * ulp ? nullptr : "is not accurate";
+  }
+};
+
+// Every `stride`-th block of numbers; the error of every number if all blocks, else of some.
+void CheckActivation(Activation activation, int64_t stride) {
+  Judge judge{activation};
+  Floats x(kBlock), y(kBlock), mirrored(kBlock);
+  auto fail = [&](size_t k, const char* what) {
+    char text[100];
+    std::snprintf(text, sizeof text, "%s of %.9g, %.9g, %s",
+                  activation == Activation::kTanh ? "tanh" : "sigmoid", x[k], y[k], what);
+    Fail(text);
+  };
+  for (int64_t first = -kInfinity; first <= kInfinity; first += stride * kBlock) {
+    for (int64_t k = 0; k < kBlock; ++k) x[k] = Nth(std::min(first + k, kInfinity));
+    y = x;
+    seqmask::Activate(activation, kBlock, y.data());
+    for (int64_t k = 0; k < kBlock; ++k)
+      if (const char* what = judge.Of(x[k], y[k], stride == 1 || k % 8 == 0)) return fail(k, what);
+    if (activation == Activation::kSigmoid) continue;
+    for (int64_t k = 0; k < kBlock; ++k) mirrored[k] = -x[k];
+    seqmask::Activate(activation, kBlock, mirrored.data());
+    for (float& number : mirrored) number = -number;
+    for (int64_t k = 0; k < kBlock; ++k)
+      if (std::memcmp(&mirrored[k], &y[k], sizeof(float)) != 0) return fail(k, "is not odd");
+  }
+  // The two infinities, a zero with a sign, and NaN of any bits.
+  for (int64_t k = 0; k < kBlock; ++k) x[k] = Nth((k % 2 ? 1 : -1) * (kInfinity + 1 + 8191 * k));
+  x[0] = -kInfinite, x[1] = kInfinite, x[2] = -0.0f;
+  y = x;
+  seqmask::Activate(activation, kBlock, y.data());
+  const bool sigmoid = activation == Activation::kSigmoid;
+  if (y[0] != (sigmoid ? 0.0f : -1.0f)) fail(0, "is not the least");
+  if (y[1] != 1.0f) fail(1, "is not 1");
+  if (!sigmoid && !std::signbit(y[2])) fail(2, "has lost its sign");
+  for (int64_t k = 3; k < kBlock; ++k)
+    if (!std::isnan(y[k])) return fail(k, "is not NaN");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   const int64_t cases = argc > 1 ? std::atoll(argv[1]) : 100;
   const int64_t first = argc > 2 ? std::atoll(argv[2]) : 0;
+  const int64_t stride = argc > 3 ? std::atoll(argv[3]) : 487;     // 1 for all floats
   // A sanitizer that aborts does not know the case.
   std::signal(SIGABRT, [](int) { std::fprintf(stderr, "%s: aborted\n", description.c_str()); });
   if (seqmask::UseTarget("abacus")) Fail("a target that does not exist is in use");
@@ -462,6 +542,12 @@ int main(int argc, char** argv) {
         Fail("the target is " + seqmask::TargetInUse() + ", must be " + target);
       CheckCase(index, *made, wanted);
     }
+  }
+  for (const std::string& target : seqmask::Targets()) {
+    if (first > 0 || !seqmask::UseTarget(target)) continue;
+    description = "target=" + target;
+    CheckActivation(Activation::kSigmoid, stride);
+    CheckActivation(Activation::kTanh, stride);
   }
   description = "all cases";
   // The first cases are large enough for all threads.

@@ -147,14 +147,22 @@ def test_threads_do_not_race(thread):
     (('forward.h', 'Copy(to.outputs + At(call, b, step) * H, state.h + r * P, H);',
       'Copy(to.outputs + At(call, b, step) * H, state.h + r * P, H + 1);'),
      r'AddressSanitizer: heap-buffer-overflow(.|\n)*\ncase \d+: .* target=portable .*: aborted'),
-    (('vector.h', 'return 0.5f + 0.5f * Tanh(', 'return 0.5f - 0.5f * Tanh('),
+    (('activations.h', 'return 1.0f / (1.0f + e.scale', 'return 1.0f / (1.0f - e.scale'),
      r'case 0: lstm B=16 .* target=portable threads=1: outputs\[\d+\] is \S+, must be '),
     (('cells.h', 'Store(row.d_gates + 3 * plane + k, DSigmoid(o, d_h * y));', ''),
      r'case 0: lstm B=16 .* target=portable threads=1.*: d_kernel\[\d+\] is '),
     (('arrays.h', '? call.lengths[sequence] - 1 - step : step',
       '? call.maxlen - 1 - step + 0 * sequence : step'),
      r'case \d+: \w+ reverse .*: outputs is not 0 at a padded step'),
-], ids=['one number too many', 'a sign in a gate', 'a gradient left out', 'padding read'])
+    (('activations.h', 'return 1.0f / (1.0f + e.scale * (1.0f + e.rest));',
+      'return 0.5f + 0.5f * Tanh(0.5f * x) + 0.0f * e.rest;'),
+     r'target=portable: sigmoid of -\S+, \S+, is not accurate'),
+    (('activations.h', 'r + r * r * h}', 'r * (1.0f + r * h)}'),
+     r'target=portable: tanh of -\S+, \S+, is less than that of the number before'),
+    (('activations.h', 'x > high ? Fill(high) : x', 'x < high ? x : Fill(high)'),
+     r'target=portable: sigmoid of nan, \S+, is not NaN'),
+], ids=['one number too many', 'a sign in a gate', 'a gradient left out', 'padding read',
+        'a gate that never closes', 'a gate that is not monotone', 'a NaN lost'])
 def test_a_broken_core_fails(address, edit, said):
     done = address.run(30, [edit], ['portable'])
     assert done.returncode != 0

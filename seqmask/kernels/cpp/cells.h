@@ -4,6 +4,7 @@
 #ifndef SEQMASK_CELLS_H_
 #define SEQMASK_CELLS_H_
 
+#include "activations.h"
 #include "target.h"
 #include "vector.h"
 
@@ -48,7 +49,7 @@ inline void GruForward(const ForwardRow& row, int64_t plane, int64_t first, int6
     Store(gates + plane, z);
     Store(gates + 2 * plane, r);
     Store(gates + 3 * plane, g);
-    Store(row.h + k, g + z * (Load(row.h_tm1 + k) - g));
+    Store(row.h + k, z * Load(row.h_tm1 + k) + (1.0f - z) * g);
   }
 }
 
@@ -70,7 +71,7 @@ inline void GruResetBeforeForward(const ForwardRow& row, int64_t plane, int64_t 
     const Vector g = Tanh(Load(gates + 2 * plane));
     Store(gates, z);
     Store(gates + 2 * plane, g);
-    Store(row.h + k, g + z * (Load(row.h_tm1 + k) - g));
+    Store(row.h + k, z * Load(row.h_tm1 + k) + (1.0f - z) * g);
   }
 }
 

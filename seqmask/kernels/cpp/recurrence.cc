@@ -179,6 +179,10 @@ void Backward(const Call& call, const Gradients& gradients, int threads, const P
   Run(&job, true, threads, parallel);
 }
 
+void Activate(Activation activation, int64_t count, float* numbers) {
+  InUse()->activate(activation, count, numbers);
+}
+
 std::vector<std::string> Targets() {
   std::vector<std::string> names;
   for (const Target* target : Runnable()) names.push_back(target->name);

@@ -71,6 +71,10 @@ using Parallel = std::function<void(int64_t count, const std::function<void(int6
 void Forward(const Call& call, const Results& results, int threads, const Parallel& parallel);
 void Backward(const Call& call, const Gradients& gradients, int threads, const Parallel& parallel);
 
+// What the gates go through, in place; for tests. `count` is a multiple of 16.
+enum class Activation { kSigmoid, kTanh };
+void Activate(Activation activation, int64_t count, float* numbers);
+
 // The instruction sets that this processor can run, best first, and the one in use: the best, until
 // UseTarget is called, which is false for a name that is not among them. It must not be called
 // while anything runs, nor between a forward pass and its way back: what was saved has the old

@@ -15,11 +15,18 @@
 namespace seqmask {
 namespace SEQMASK_TARGET {
 
+void Activate(Activation activation, int64_t count, float* numbers) {
+  for (int64_t k = 0; k < count; k += kWidth) {
+    const Vector x = Load(numbers + k);
+    Store(numbers + k, activation == Activation::kSigmoid ? Sigmoid(x) : Tanh(x));
+  }
+}
+
 #define SEQMASK_QUOTED(name) #name
 #define SEQMASK_NAME(name) SEQMASK_QUOTED(name)
 extern const Target kTarget;
-const Target kTarget = {SEQMASK_NAME(SEQMASK_TARGET), kWidth, Pack, ForwardGroup,
-                        BackwardGroup, WeightGradients};
+const Target kTarget = {SEQMASK_NAME(SEQMASK_TARGET), kWidth, Pack, ForwardGroup, BackwardGroup,
+                        WeightGradients, Activate};
 
 }  // namespace SEQMASK_TARGET
 }  // namespace seqmask

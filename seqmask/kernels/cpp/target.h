@@ -69,6 +69,8 @@ struct Target {
   void (*forward)(const Job&, const Group&, float* scratch);
   void (*backward)(const Job&, const Group&, float* scratch);
   void (*weight_gradients)(const Job&, int64_t task, int64_t tasks, float* scratch);
+  // Of `count` numbers, whole vectors.
+  void (*activate)(Activation, int64_t count, float* numbers);
 };
 
 // Numbers of scratch that a group, and a task of the weight gradients, need; their pieces start on
