@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from seqmask import data
-from seqmask.data import csv_rows
+from seqmask.data.files import csv_rows
 from sources import assert_examples, assert_refused, assert_same, flips, growth, many_steps
 
 WALKS = ('sequence,t,x,label,note,y\n'

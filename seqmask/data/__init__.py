@@ -9,11 +9,12 @@ again.
 """
 
 from seqmask.data.batching import Batches
-from seqmask.data.csv_rows import csv_columns
+from seqmask.data.files.csv_rows import csv_columns
+from seqmask.data.files.long_csv import open_csv
+from seqmask.data.files.npz import read_npz, write_npz
+from seqmask.data.files.npz_stream import open_npz
+from seqmask.data.files.tfrecord import open_tfrecord, write_tfrecord
 from seqmask.data.lanes import Lanes
-from seqmask.data.long_csv import open_csv
-from seqmask.data.npz import read_npz, write_npz
-from seqmask.data.npz_stream import open_npz
 from seqmask.data.rating_rows import rows_from_matrix, rows_from_sparse
 from seqmask.data.ratings import Ratings, rating_rows, read_ratings, split_ratings
 from seqmask.data.schema import Field, Schema
@@ -23,7 +24,6 @@ from seqmask.data.split import split
 from seqmask.data.standardizer import Standardizer, standardize_sequences
 from seqmask.data.stream import Stream, reason
 from seqmask.data.stream_batches import StreamBatches
-from seqmask.data.tfrecord import open_tfrecord, write_tfrecord
 
 __all__ = ['Batches', 'Field', 'Lanes', 'Ratings', 'Schema', 'Sequences', 'Standardizer', 'Stream',
            'StreamBatches', 'csv_columns', 'from_dataset', 'from_lists', 'from_ragged', 'open_csv',

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from seqmask.checks import PathLike, TensorLike
-from seqmask.data.csv_rows import is_number
+from seqmask.data.files.csv_rows import is_number
 from seqmask.data.sequences import Sequences, cast_frames
 
 SEPARATORS = ('::', '\t', ',', ';')

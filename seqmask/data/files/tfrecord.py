@@ -10,12 +10,12 @@ import tensorflow as tf
 
 from seqmask.checks import PathLike
 from seqmask.data import chunk as chunking
+from seqmask.data.files.tfrecord_codec import LAST, SCHEMA, encode, fitting, parse
+from seqmask.data.files.whole import whole_file
 from seqmask.data.pipeline import untuned
 from seqmask.data.schema import Field, Schema
 from seqmask.data.sequences import Sequences
 from seqmask.data.stream import Stream, as_stream
-from seqmask.data.tfrecord_codec import LAST, SCHEMA, encode, fitting, parse
-from seqmask.data.whole_file import whole_file
 
 LISTS = {'float_list': tf.float32, 'int64_list': tf.int64, 'bytes_list': tf.string}
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from seqmask.checks import PathLike
 from seqmask.data import chunk as chunking
-from seqmask.data.npz_archive import BLOCK, Archive
+from seqmask.data.files.npz_archive import BLOCK, Archive
 from seqmask.data.schema import Field, Schema, tensor_dtype
 from seqmask.data.stream import Stream
 

@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from seqmask.checks import PathLike
 from seqmask.data import chunk as chunking
-from seqmask.data.csv_rows import (Column, blocks, columns_of, decoded, fields_of, is_number,
-                                   no_number)
+from seqmask.data.files.csv_rows import (Column, blocks, columns_of, decoded, fields_of,
+                                         is_number, no_number)
 from seqmask.data.schema import Field, Schema
 from seqmask.data.stream import Stream
 

@@ -11,11 +11,11 @@ import numpy as np
 
 from seqmask.checks import PathLike
 from seqmask.data.chunk import not_finite
-from seqmask.data.npz_archive import records_of
-from seqmask.data.npz_spool import spooled
+from seqmask.data.files.npz_archive import records_of
+from seqmask.data.files.npz_spool import spooled
+from seqmask.data.files.whole import whole_file
 from seqmask.data.sequences import Sequences
 from seqmask.data.stream import Stream, as_stream
-from seqmask.data.whole_file import whole_file
 
 
 def read_npz(path: PathLike) -> Sequences:

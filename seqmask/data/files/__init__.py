@@ -1,0 +1,1 @@
+"""One format a module, each read as a `Stream`; what is written appears whole or not at all."""
