@@ -105,7 +105,7 @@ def report(fitted, parts, labels):
               'number': np.concatenate([part.sequences['number'] for part in parts])}
     if labels is not None:
         fields['labels'] = labels[fields['number']]
-    write_arrays(os.path.join(FLAGS.workdir, 'codes.npz'), fields)
+    runs.write_arrays(os.path.join(FLAGS.workdir, 'codes.npz'), fields)
     if FLAGS.plots:
         runs.draw_codes(
             FLAGS.workdir, fitted, codes[2], batch_size=FLAGS.batch_size,
@@ -151,14 +151,6 @@ def table(measured):
         lines.append(f'{part:12}{values["loss"]:16.4f}{values["baseline"]:16.4f}'
                      f'{values["explained"]:16.2%}')
     return '\n'.join(lines)
-
-
-def write_arrays(path, arrays):
-    """Writes an npz file that appears at once and whole."""
-    unfinished = f'{path}.tmp'
-    with open(unfinished, 'wb') as file:
-        np.savez(file, **arrays)
-    os.replace(unfinished, path)
 
 
 if __name__ == '__main__':

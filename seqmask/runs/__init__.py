@@ -15,7 +15,7 @@ from seqmask.runs.labelled import train_and_report
 from seqmask.runs.pictures import draw_codes, draw_events
 from seqmask.runs.predictions import (code_rows, confusion_counts, predict_sequences,
                                       prediction_rows, reconstruct_sequences)
-from seqmask.runs.record import Run, load_run
+from seqmask.runs.record import Run, load_run, write_arrays
 from seqmask.runs.report import table
 from seqmask.runs.task import Task, make_standardizer
 from seqmask.runs.workers import make_strategy
@@ -28,4 +28,4 @@ __all__ = ['Blueprint', 'Fitted', 'Run', 'Task', 'UserError', 'claim_workdir', '
            'make_standardizer', 'make_strategy', 'predict_sequences', 'prediction_rows',
            'read_part', 'read_parts', 'read_sequences', 'reconstruct_sequences',
            'refuse_existing', 'run', 'table', 'train_and_report', 'user_errors',
-           'write_rows']
+           'write_arrays', 'write_rows']

@@ -9,11 +9,11 @@ import types
 import tensorflow as tf
 from absl import flags
 
+from seqmask.data.files.whole import write_whole
 from seqmask.runs.app import UserError
 from seqmask.runs.workers import STRATEGIES
 from seqmask.training.lock import hold
 from seqmask.training.precision import MixedPrecision
-from seqmask.training.workdir import write_whole
 
 # The flags defined here are the script's own: its --help shows them.
 flags.disclaim_key_flags()

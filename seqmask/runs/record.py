@@ -10,18 +10,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from seqmask import data, models
+from seqmask.data.files.whole import whole_file, write_whole
 from seqmask.runs.app import UserError, user_errors
 from seqmask.runs.blueprint import Blueprint
 from seqmask.runs.flags import FLAGS_FILE
 from seqmask.runs.task import Task
 from seqmask.training.trainer import Trainer
-from seqmask.training.workdir import restore_best, write_whole
+from seqmask.training.workdir import restore_best
 
 EXPECTED = ('--workdir must be the folder that a training script was given as its --workdir; it '
             'holds model.json and best/')
@@ -52,6 +54,28 @@ class Run(NamedTuple):
     masked: bool
     held_out: str
     features: list[str] | None = None
+
+
+def write_arrays(path: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes arrays as an .npz file that appears whole or not at all.
+
+    Args:
+      path: Of the file; it is used as it is, no ending is added.
+      arrays: Mapping of name -> array.
+
+    Raises:
+      OSError: If the file cannot be written.
+
+    >>> import os, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, 'codes.npz')
+    ...     seqmask.runs.write_arrays(path, {'codes': np.ones([3, 2])})
+    ...     with np.load(path) as arrays:
+    ...         print(os.listdir(folder), arrays['codes'].shape)
+    ['codes.npz'] (3, 2)
+    """
+    with whole_file(path) as unfinished, open(unfinished, 'wb') as file:
+        np.savez(file, **arrays)
 
 
 def record_run(workdir: str, task: Task, *, masked: bool = True,

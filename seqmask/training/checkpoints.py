@@ -27,7 +27,7 @@ from collections.abc import Iterable
 
 import tensorflow as tf
 
-from seqmask.training.whole import write_whole
+from seqmask.data.files.whole import write_whole
 
 log = logging.getLogger('seqmask')
 STATE, CHECKSUMS = 'checkpoint', '.sha256'

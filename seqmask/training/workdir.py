@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from seqmask import checks
+from seqmask.data.files.whole import write_whole
 from seqmask.training.checkpoints import Checkpoints, fault_of, newest_whole, saved_epochs
 from seqmask.training.lock import hold
-from seqmask.training.whole import write_whole
 from seqmask.variables import untracked
 
 HISTORY, LAST, BEST = 'history.csv', 'checkpoints', 'best'

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import typing
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 
 @contextlib.contextmanager
@@ -35,3 +36,14 @@ def whole_file(path: str) -> Iterator[str]:
     finally:
         if os.path.exists(unfinished):
             os.remove(unfinished)
+
+
+def write_whole(path: str, write: Callable[[typing.TextIO], object]) -> None:
+    """Writes a text file, UTF-8, as `whole_file` does: `write(file)` puts the text there.
+
+    Raises:
+      OSError: If the file cannot be written.
+    """
+    with whole_file(path) as unfinished:
+        with open(unfinished, 'w', newline='', encoding='utf-8') as file:
+            write(file)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import typing
-import uuid
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from seqmask.data.files.whole import whole_file
 from seqmask.runs.app import UserError
 
 FOLDER = 'pictures'
@@ -37,13 +37,8 @@ def save(figure: Figure, workdir: str, name: str) -> str:
     """Writes a figure as workdir/pictures/name.png, whole or not at all; returns the path."""
     os.makedirs(os.path.join(workdir, FOLDER), exist_ok=True)
     path = os.path.join(workdir, FOLDER, f'{name}.png')
-    unfinished = f'{path}.{uuid.uuid4().hex}.tmp'
-    try:
+    with whole_file(path) as unfinished:
         figure.savefig(unfinished, format='png', dpi=120)
-        os.replace(unfinished, path)
-    finally:
-        if os.path.exists(unfinished):
-            os.remove(unfinished)
     return path
 
 
