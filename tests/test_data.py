@@ -170,6 +170,14 @@ def test_any_field_name_can_be_written(path):
     assert_same(read_npz(path), written)
 
 
+def test_a_file_of_no_sequences_may_name_them_by_an_empty_list(path):
+    np.savez(path, frames=np.zeros([0, 3]), lengths=[], labels=np.zeros([0], np.int8))
+    read = read_npz(path)
+    assert read.frames.shape == (0, 3) and read.lengths.dtype == np.int32
+    np.savez(path, inputs=np.zeros([0, 4, 3]), lengths=[])
+    assert read_npz(path).frames.shape == (0, 3)
+
+
 def test_zero_frames_keep_their_lengths_in_a_file(path):
     write_npz(path, Sequences(np.zeros([4, 1]), [1, 3]))
     assert read_npz(path).lengths.tolist() == [1, 3]
@@ -240,14 +248,14 @@ PADDED = np.array([[[0.], [np.nan]], [[1.], [np.inf]]])
 
 @pytest.mark.parametrize('message, records', [
     ("'lengths' is missing; there are 'frames'", dict(frames=FRAMES)),
-    ("'frames', 'frames_packed' or 'inputs' is needed, got none of them among no records",
+    ("'frames', 'frames_packed' or 'inputs' is needed, got none of them among 'lengths'",
      dict(lengths=[4])),
     ("'frames', 'frames_packed' or 'inputs' is needed, got none of them among 'frame'",
      dict(lengths=[4], frame=FRAMES)),
     ("got 'frames', 'inputs' among", dict(lengths=[4], frames=FRAMES, inputs=FRAMES[None])),
-    ('lengths must be int32 or int64.*float64', dict(frames=FRAMES, lengths=[4.])),
+    ("'lengths' must be int32 or int64.*float64", dict(frames=FRAMES, lengths=[4.])),
     ("'lengths' must be int32 or int64.*float64", dict(inputs=FRAMES[None], lengths=[4.])),
-    ('lengths must have rank 1', dict(frames=FRAMES, lengths=4)),
+    ("'lengths' must have rank 1", dict(frames=FRAMES, lengths=4)),
     ('2 lengths sum to 3', dict(frames=FRAMES, lengths=[2, 1])),
     ('lengths.* sequence 1 is -1', dict(frames=FRAMES, lengths=[4, -1])),
     ('lengths.* sequence 0 is 9', dict(frames=FRAMES, lengths=[9])),
@@ -261,8 +269,8 @@ PADDED = np.array([[[0.], [np.nan]], [[1.], [np.inf]]])
     (r"'inputs' must have shape \[B, T, D\]", dict(inputs=FRAMES, lengths=[4])),
     (r"'frames_packed' must have shape", dict(frames_packed=np.zeros(4, np.uint8), lengths=[4])),
     ("'frames_packed' must be uint8, got float64", dict(frames_packed=FRAMES, lengths=[4])),
-    ('frames must be numbers.*<U1', dict(frames=[['a']] * 4, lengths=[4])),
-    ('frames must be numbers.*complex', dict(frames=FRAMES * 1j, lengths=[4])),
+    ("'frames' must be numbers.*<U1", dict(frames=[['a']] * 4, lengths=[4])),
+    ("'frames' must be numbers.*complex", dict(frames=FRAMES * 1j, lengths=[4])),
     ("'frames' must be finite; sequence 2 holds nan at step 1",
      dict(frames=NOT_FINITE, lengths=[1, 0, 3])),
     ("'frames' must be finite; sequence 2 holds nan at step 0",
@@ -279,7 +287,7 @@ PADDED = np.array([[[0.], [np.nan]], [[1.], [np.inf]]])
     ("'labels' is missing, which 'step_fields' names",
      dict(frames=FRAMES, lengths=[4], step_fields=['labels'])),
     ("'step_fields' must be strings", dict(frames=FRAMES, lengths=[4], step_fields=[1])),
-    (r"sequences\['when'\] must be numbers",
+    ("'when' must be numbers",
      dict(frames=FRAMES, lengths=[4], when=np.array(['2020-01-01'], 'datetime64[D]'))),
     ("record 'word' cannot be read: Object arrays cannot be loaded",
      dict(frames=FRAMES, lengths=[4], word=np.array(['a'], object))),

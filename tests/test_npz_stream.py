@@ -82,24 +82,32 @@ def test_a_damaged_source_leaves_the_earlier_file(path, monkeypatch):
     assert_same(data.read_npz(path), collection())
 
 
-@pytest.mark.parametrize('name', ['ocr_letters', 'japanese_vowels'])
-def test_the_embedded_files_are_read_as_read_npz_reads_them(name):
+def test_the_embedded_files_are_read():
     # Frames of bits; and frames in Fortran's order.
-    path = os.path.join(os.path.dirname(datasets.__file__), f'{name}.npz')
-    assert_same(data.open_npz(path).to_sequences(), data.read_npz(path))
+    for name, labels_per in [('ocr_letters', 'steps'), ('japanese_vowels', 'sequences')]:
+        path = os.path.join(os.path.dirname(datasets.__file__), f'{name}.npz')
+        found, wanted = data.open_npz(path).to_sequences(), getattr(datasets, name)()
+        for ours, theirs in [(found.frames, wanted['frames']), (found.lengths, wanted['lengths']),
+                             (getattr(found, labels_per)['labels'], wanted['labels'])]:
+            assert ours.dtype == theirs.dtype and ours.tobytes() == theirs.tobytes()
 
 
 @pytest.mark.parametrize('order', ['C', 'F'])
 @pytest.mark.parametrize('kind', ['<f4', '<f8', '|u1', '|b1'])
-def test_padded_files_are_read_as_read_npz_reads_them(order, kind, path):
+def test_padded_files_are_read_whatever_their_order_and_dtype(order, kind, path):
     rng = np.random.default_rng(0)
     inputs = np.asarray(rng.normal(size=[6, 5, 3]) * 9 % 200, dtype=kind, order=order)
     lengths = np.array([0, 5, 3, 1, 0, 5])
     if kind == '<f4':
         inputs[2, 3:] = np.nan      # what stands in the padding is ignored
-    np.savez(path, inputs=inputs, lengths=lengths, labels=np.asarray(
-        rng.integers(0, 9, [6, 5]), np.int8, order=order), fold=np.arange(6))
-    stream, wanted = data.open_npz(path), data.read_npz(path)
+    labels = rng.integers(0, 9, [6, 5]).astype(np.int32)
+    np.savez(path, inputs=inputs, lengths=lengths, fold=np.arange(6),
+             labels=np.asarray(labels, np.int8, order=order))
+    real = np.arange(5) < lengths[:, None]
+    dtype = inputs.dtype if inputs.dtype.kind == 'f' else np.float32
+    wanted = data.Sequences(inputs[real].astype(dtype), lengths, {'labels': labels[real]},
+                            {'fold': np.arange(6)})
+    stream = data.open_npz(path)
     assert_same(stream.to_sequences(), wanted)
     assert_examples(stream, wanted)
 

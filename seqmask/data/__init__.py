@@ -11,8 +11,8 @@ again.
 from seqmask.data.batching import Batches
 from seqmask.data.files.csv_rows import csv_columns
 from seqmask.data.files.long_csv import open_csv
-from seqmask.data.files.npz import read_npz, write_npz
-from seqmask.data.files.npz_stream import open_npz
+from seqmask.data.files.npz import open_npz, read_npz
+from seqmask.data.files.npz_writer import write_npz
 from seqmask.data.files.tfrecord import open_tfrecord, write_tfrecord
 from seqmask.data.lanes import Lanes
 from seqmask.data.rating_rows import rows_from_matrix, rows_from_sparse

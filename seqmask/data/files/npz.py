@@ -1,21 +1,20 @@
-"""Sequences in one NumPy .npz file."""
+"""Sequences from one NumPy .npz file: chunk by chunk, or all at once."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
-import zipfile
 
 import numpy as np
+import tensorflow as tf
 
 from seqmask.checks import PathLike
-from seqmask.data.chunk import not_finite
-from seqmask.data.files.npz_archive import records_of
-from seqmask.data.files.npz_spool import spooled
-from seqmask.data.files.whole import whole_file
+from seqmask.data import chunk as chunking
+from seqmask.data.files.npz_archive import BLOCK, Archive
+from seqmask.data.schema import Field, Schema, tensor_dtype
 from seqmask.data.sequences import Sequences
-from seqmask.data.stream import Stream, as_stream
+from seqmask.data.stream import Stream
+
+LAYOUTS = {'frames': ('[N, D]', 2), 'frames_packed': ('[N, D/8]', 2), 'inputs': ('[B, T, D]', 3)}
 
 
 def read_npz(path: PathLike) -> Sequences:
@@ -50,144 +49,183 @@ def read_npz(path: PathLike) -> Sequences:
         the file and the record. Nothing of a damaged file is used. Frames must be finite, and
         pickled objects are refused.
     """
-    path = os.fsdecode(path)
-    with open(path, 'rb') as file:
-        records = records_of(path, file, _array)
-    try:
-        return _collection(records)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f'{path}: {error}') from error
+    return open_npz(path).to_sequences()
 
 
-def write_npz(path: PathLike, sequences: Sequences | Stream) -> None:
-    """Writes a collection of sequences, so that `read_npz` and `open_npz` give it back.
+def open_npz(path: PathLike) -> Stream:
+    """Opens a file of sequences for reading chunk by chunk.
 
-    The file appears whole or not at all: an earlier one of that name stays until the new one is
-    complete. A stream is read once, a chunk at a time, by way of temporary files beside the new
-    one, as large as its arrays.
+    The file is what `read_npz` describes, frames one after the other, packed or padded, and is
+    given as `read_npz` gives it. Opening reads it once, in constant memory, to compare every
+    record's checksum and to add up the lengths: nothing of a damaged file is used. Each further
+    pass reads the records side by side; one that is stored column by column, as NumPy writes an
+    array in Fortran's order, goes through a temporary file. No sequences at all are legal.
 
     Args:
-      path: Of the file; it is used as it is, no ending is added.
-      sequences: `Sequences` or `Stream`.
+      path: Of the file.
+
+    Returns:
+      `Stream`.
 
     Raises:
-      TypeError: If sequences is neither, or a stream's dtype is none of NumPy's.
-      ValueError: If the stream's source is damaged; the message names it.
-      OSError: If the file cannot be written.
+      FileNotFoundError: If there is no such file.
+      ValueError: If the file is damaged or does not hold what is described; the message names the
+        file and the record. While iterating, if a frame is not finite, which names the sequence,
+        or the file is no longer the one that was opened.
+
+    >>> path = seqmask.datasets.__path__[0] + '/japanese_vowels.npz'
+    >>> print(seqmask.data.open_npz(path).schema)
+    inputs  float32  [12]  per step
+    labels  int32    []    per sequence
+    split   uint8    []    per sequence
     """
     path = os.fsdecode(path)
-    in_memory = isinstance(sequences, Sequences)
-    with contextlib.ExitStack() as stack:
-        unfinished = stack.enter_context(whole_file(path))
-        if in_memory:
-            steps = list(sequences.steps)
-            arrays = {'frames': sequences.frames, 'lengths': sequences.lengths,
-                      **sequences.steps, **sequences.sequences}
-            records = {name: _writer(array) for name, array in arrays.items()}
-        else:
-            stream = as_stream(sequences)
-            steps = stream.schema.steps[1:]
-            folder = os.path.dirname(os.path.abspath(path))
-            records = stack.enter_context(spooled(stream, folder))
-        records['step_fields'] = _writer(np.array(steps, dtype=str))
-        # Not np.savez: there, a field called 'file' would collide with an argument.
-        with zipfile.ZipFile(unfinished, 'w', zipfile.ZIP_DEFLATED) as archive:
-            for name, write in records.items():
-                with archive.open(f'{name}.npy', 'w', force_zip64=True) as record:
-                    write(record)
+    return _File(path).stream()
 
 
-def _writer(array):
-    return lambda record: np.lib.format.write_array(record, np.asarray(array), allow_pickle=False)
+class _File:
+    """A verified file, and which of its records is what."""
 
+    def __init__(self, path):
+        self._path = path
+        self._archive = Archive(path)
+        self._records = self._archive.records
+        try:
+            self._arrange()
+        except (TypeError, ValueError) as error:
+            raise ValueError(f'{path}: {error}') from error
 
-def _array(archive, member):
-    """A record's array; its checksum is compared before it is parsed."""
-    return np.lib.format.read_array(io.BytesIO(archive.read(member)), allow_pickle=False)
+    def stream(self):
+        return Stream(self._schema, self._chunks, source=self._path, num_sequences=self._number)
 
-
-def _collection(records):
-    records = dict(records)
-    records.pop('label_names', None)
-    lengths = _required(records, 'lengths')
-    layouts = [name for name in ('frames', 'frames_packed', 'inputs') if name in records]
-    if len(layouts) != 1:
-        raise ValueError(f"one record 'frames', 'frames_packed' or 'inputs' is needed, got "
-                         f"{', '.join(map(repr, layouts)) or 'none of them'} "
-                         f"among {', '.join(map(repr, sorted(records))) or 'no records'}.")
-    name = layouts[0]
-    frames = records.pop(name)
-    stated = _stated(records)
-    if frames.ndim != (3 if name == 'inputs' else 2):
-        legend = {'frames': '[N, D]', 'frames_packed': '[N, D/8]', 'inputs': '[B, T, D]'}[name]
-        raise ValueError(f'record {name!r} must have shape {legend}, got shape {frames.shape}.')
-    real = None
-    if name == 'frames_packed':
-        if frames.dtype != np.uint8:
+    def _arrange(self):
+        fields = dict(self._records)
+        fields.pop('label_names', None)
+        shown = ', '.join(map(repr, sorted(fields)))
+        if 'lengths' not in fields:
+            raise ValueError(f"record 'lengths' is missing; there are {shown or 'no records'}.")
+        lengths = fields.pop('lengths')
+        layouts = [name for name in LAYOUTS if name in fields]
+        if len(layouts) != 1:
+            raise ValueError(f"one record 'frames', 'frames_packed' or 'inputs' is needed, got "
+                             f"{', '.join(map(repr, layouts)) or 'none of them'} among {shown}.")
+        self._layout, = layouts
+        frames = fields.pop(self._layout)
+        legend, rank = LAYOUTS[self._layout]
+        if len(frames.shape) != rank:
+            raise ValueError(f'record {self._layout!r} must have shape {legend}, got shape '
+                             f'{frames.shape}.')
+        if self._layout == 'frames_packed' and frames.dtype != np.uint8:
             raise ValueError(f"record 'frames_packed' must be uint8, got {frames.dtype}.")
-        frames = np.unpackbits(frames, axis=1).astype(np.float32)
-    elif name == 'inputs':
-        real = _real_steps(frames, lengths)                  # [B, T]
-        frames = frames[real]                                # [N, D]
-    per_step, per_sequence = {}, {}
-    for field, values in records.items():
-        if field == 'labels' and values.dtype.kind in 'iu' and np.can_cast(values.dtype, np.int32):
-            values = values.astype(np.int32)
-        leading = (len(frames),) if real is None else real.shape
-        fits = values.shape[:len(leading)] == leading
-        is_per_step = fits if stated is None else field in stated
-        if is_per_step:
-            if not fits:
-                raise ValueError(f'record {field!r} must have an entry for each step, first axes '
-                                 f'{leading}, got shape {values.shape}.')
-            per_step[field] = values if real is None else values[real]
-        elif values.shape[:1] == lengths.shape[:1]:
-            per_sequence[field] = values
-        else:
-            raise ValueError(f'record {field!r} must have first axes {leading}, an entry for each '
-                             f'step, or {lengths.shape[:1]}, one for each sequence; '
-                             f'got shape {values.shape}.')
-    collection = Sequences(frames, lengths, per_step, per_sequence)
-    _require_finite(name, collection)
-    return collection
+        if frames.dtype.kind not in 'biu' and frames.dtype.newbyteorder('=') not in (
+                np.float16, np.float32, np.float64):
+            raise ValueError(f'record {self._layout!r} must be numbers, float16, float32 or '
+                             f'float64, got {frames.dtype}.')
+        self._padded = self._layout == 'inputs'
+        self._maxlen = frames.shape[1] if self._padded else None
+        self._check_lengths(lengths, frames.shape[0])
+        self._number, = lengths.shape
+        size = frames.shape[-1] * (8 if self._layout == 'frames_packed' else 1)
+        dtype = frames.dtype if frames.dtype.kind == 'f' else np.dtype(np.float32)
+        schema = {'inputs': Field(tensor_dtype('inputs', dtype), (size,), 'step')}
+        leading = frames.shape[:rank - 1]
+        stated = self._stated(fields)
+        for name, record in fields.items():
+            schema[name] = _field(name, record, leading, lengths.shape, stated)
+        self._schema = Schema({name: schema[name] for name in
+                               sorted(schema, key=lambda name: schema[name].per != 'step')})
+
+    def _stated(self, fields):
+        if 'step_fields' not in fields:
+            return None
+        record = fields.pop('step_fields')
+        if record.dtype.kind != 'U' or len(record.shape) != 1:
+            raise ValueError(f"record 'step_fields' must be strings of rank 1, got {record.dtype} "
+                             f'of shape {record.shape}.')
+        with self._archive.readers({'step_fields': 'step_fields'}) as readers:
+            names = readers['step_fields'](record.shape[0]).tolist()
+        for name in names:
+            if name not in fields:
+                raise ValueError(f"record {name!r} is missing, which 'step_fields' names.")
+        return set(names)
+
+    def _check_lengths(self, record, size):
+        """`size` is the number of frames, or that of padded sequences."""
+        # NumPy makes an empty list float64.
+        if record.dtype.newbyteorder('=') not in (np.int32, np.int64) and record.shape != (0,):
+            raise ValueError(f"record 'lengths' must be int32 or int64, got {record.dtype}.")
+        if len(record.shape) != 1:
+            raise ValueError(f"record 'lengths' must have rank 1 [B], got shape {record.shape}.")
+        if self._padded and record.shape != (size,):
+            raise ValueError(f"record 'lengths' must have one entry for each of the {size} "
+                             f'sequences [B], got shape {record.shape}.')
+        highest = self._maxlen if self._padded else size
+        total = 0
+        with self._archive.readers({'lengths': 'lengths'}) as readers:
+            for first in range(0, record.shape[0], BLOCK):
+                lengths = readers['lengths'](min(BLOCK, record.shape[0] - first))
+                for i in np.flatnonzero((lengths < 0) | (lengths > highest)):
+                    legend = 'T' if self._padded else 'N'
+                    raise ValueError(
+                        f"record 'lengths' must be in 0..{legend}; that of sequence {first + i} is "
+                        f'{lengths[i]}, and {legend} is {highest}.')
+                total += int(lengths.sum(dtype=np.int64))
+        if not self._padded and total != size:
+            raise ValueError(f'lengths must sum to the number of frames; {record.shape[0]} lengths '
+                             f'sum to {total}, and there are {size} frames.')
+
+    def _chunks(self):
+        records = {**{name: name for name in ['lengths', *self._schema.fields]},
+                   'inputs': self._layout}
+        most = chunking.most_steps(self._schema)
+        together = chunking.MOST_SEQUENCES
+        if self._padded:
+            together = max(1, min(together, most // max(1, self._maxlen)))
+        with self._archive.readers(records) as readers:
+            for before in range(0, self._number, together):
+                lengths = readers['lengths'](min(together, self._number - before))
+                for first, last in chunking.cuts(lengths, most):
+                    part = lengths[first:last].astype(np.int32)
+                    chunk = self._chunk(readers, part)
+                    wrong = chunking.not_finite(chunk['inputs'], part)
+                    if wrong:
+                        sequence, step, value = wrong
+                        raise ValueError(
+                            f'{self._path}: record {self._layout!r} must be finite; sequence '
+                            f'{before + first + sequence} holds {value} at step {step}.')
+                    yield chunk
+
+    def _chunk(self, readers, lengths):
+        chunk = {'lengths': lengths}
+        real = np.arange(self._maxlen) < lengths[:, None] if self._padded else None
+        for name, field in self._schema.fields.items():
+            if field.per == 'sequence':
+                values = readers[name](len(lengths))
+            elif self._padded:
+                values = readers[name](len(lengths))[real]
+            else:
+                values = readers[name](int(lengths.sum()))
+            if name == 'inputs' and self._layout == 'frames_packed':
+                values = np.unpackbits(values, axis=1)
+            if field.dtype != tf.string:
+                values = values.astype(field.dtype.as_numpy_dtype, copy=False)
+            chunk[name] = values
+        return chunk
 
 
-def _required(records, name):
-    if name not in records:
-        raise ValueError(f'record {name!r} is missing; there are '
-                         f'{", ".join(map(repr, sorted(records))) or "no records"}.')
-    return records.pop(name)
-
-
-def _stated(records):
-    """The names in 'step_fields', or None where the file does not say."""
-    if 'step_fields' not in records:
-        return None
-    names = records.pop('step_fields')
-    if names.dtype.kind != 'U' or names.ndim != 1:
-        raise ValueError(f"record 'step_fields' must be strings of rank 1, got {names.dtype} "
-                         f'of shape {names.shape}.')
-    for name in names:
-        if name not in records:
-            raise ValueError(f"record {str(name)!r} is missing, which 'step_fields' names.")
-    return set(names.tolist())
-
-
-def _real_steps(inputs, lengths):
-    if lengths.shape != inputs.shape[:1]:
-        raise ValueError(f"record 'lengths' must have one entry for each of the {len(inputs)} "
-                         f'sequences [B], got shape {lengths.shape}.')
-    if lengths.dtype not in (np.int32, np.int64):
-        raise ValueError(f"record 'lengths' must be int32 or int64, got {lengths.dtype}.")
-    for i in np.flatnonzero((lengths < 0) | (lengths > inputs.shape[1])):
-        raise ValueError(f"record 'lengths' must be in 0..T; that of sequence {i} is {lengths[i]}, "
-                         f'and T is {inputs.shape[1]}.')
-    return np.arange(inputs.shape[1]) < lengths[:, None]
-
-
-def _require_finite(name, collection):
-    wrong = not_finite(collection.frames, collection.lengths)
-    if wrong:
-        sequence, step, value = wrong
-        raise ValueError(f'record {name!r} must be finite; sequence {sequence} holds {value} at '
-                         f'step {step}.')
+def _field(name, record, leading, of_lengths, stated):
+    if record.dtype.kind not in 'biufUS':
+        raise TypeError(f'record {name!r} must be numbers, bool or strings, got {record.dtype}.')
+    dtype = record.dtype
+    if name == 'labels' and dtype.kind in 'iu' and np.can_cast(dtype, np.int32):
+        dtype = np.dtype(np.int32)
+    fits = record.shape[:len(leading)] == leading
+    if fits if stated is None else name in stated:
+        if not fits:
+            raise ValueError(f'record {name!r} must have an entry for each step, first axes '
+                             f'{leading}, got shape {record.shape}.')
+        return Field(tensor_dtype(name, dtype), record.shape[len(leading):], 'step')
+    if record.shape[:1] == of_lengths:
+        return Field(tensor_dtype(name, dtype), record.shape[1:], 'sequence')
+    raise ValueError(f'record {name!r} must have first axes {leading}, an entry for each step, or '
+                     f'{of_lengths}, one for each sequence; got shape {record.shape}.')

@@ -10,7 +10,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class Archive:
         self.path = path
         with open(path, 'rb') as file:
             self._state = _state(file)
-            self.records = records_of(path, file, _verified)
+            self.records = _verified_records(path, file)
 
     @contextlib.contextmanager
     def readers(self,
@@ -75,25 +75,8 @@ class Archive:
                     else:
                         readers[key] = _by_rows(self.path, name, record, opened)
                 except (EOFError, OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-                    raise damage(self.path, f'record {name!r} cannot be read', error) from error
+                    raise _damage(self.path, f'record {name!r} cannot be read', error) from error
             yield readers
-
-
-def number_of_records(file: BinaryIO, archive: zipfile.ZipFile) -> int:
-    """As the end of the archive states it; zipfile would lose records of a damaged directory."""
-    file.seek(-22 - len(archive.comment), os.SEEK_END)
-    return int.from_bytes(file.read(12)[10:], 'little')
-
-
-def name_of(member: str) -> str:
-    """The record's name, of the member's of the archive."""
-    return member[:-len('.npy')] if member.endswith('.npy') else member
-
-
-def damage(path: str, where: str, error: Exception) -> ValueError:
-    """The ValueError to raise for whatever zipfile, zlib or NumPy raised."""
-    words = ' '.join(str(error).split()) or type(error).__name__
-    return ValueError(f'{path}: {where}: {words.rstrip(".")}.')
 
 
 def _state(file):
@@ -101,31 +84,36 @@ def _state(file):
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def records_of(path: str, file: BinaryIO,
-               read: Callable[[zipfile.ZipFile, str], Any]) -> dict[str, Any]:
-    """What `read(archive, member)` makes of each record, by name; any damage is a ValueError.
-
-    Args:
-      path: Named in errors.
-      file: The open archive.
-      read: Reads a member to its end, which compares its checksum.
-    """
+def _verified_records(path, file):
+    """Dict of name -> `Record`; each is read to its end, which compares its checksum."""
     records = {}
     where = 'not an .npz file, or a damaged one'
     # Damaged bytes make zipfile, zlib and NumPy raise a dozen types; all of them mean the same.
     try:
         with zipfile.ZipFile(file) as archive:
-            if len(archive.namelist()) != number_of_records(file, archive):
+            if len(archive.namelist()) != _number_of_records(file, archive):
                 raise ValueError('its directory is incomplete')
             for member in archive.namelist():
-                name = name_of(member)
+                name = member[:-len('.npy')] if member.endswith('.npy') else member
                 where = f'record {name!r} cannot be read'
                 if name in records:
                     raise ValueError('there are two of that name')
-                records[name] = read(archive, member)
+                records[name] = _verified(archive, member)
     except Exception as error:
-        raise damage(path, where, error) from error
+        raise _damage(path, where, error) from error
     return records
+
+
+def _number_of_records(file, archive):
+    """As the end of the archive states it; zipfile would lose records of a damaged directory."""
+    file.seek(-22 - len(archive.comment), os.SEEK_END)
+    return int.from_bytes(file.read(12)[10:], 'little')
+
+
+def _damage(path, where, error):
+    """The ValueError to raise for whatever zipfile, zlib or NumPy raised."""
+    words = ' '.join(str(error).split()) or type(error).__name__
+    return ValueError(f'{path}: {where}: {words.rstrip(".")}.')
 
 
 def _verified(archive, member):
@@ -161,7 +149,7 @@ def _by_rows(path, name, record, file):
         try:
             data = file.read(count * size)
         except (EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-            raise damage(path, f'record {name!r} cannot be read', error) from error
+            raise _damage(path, f'record {name!r} cannot be read', error) from error
         if len(data) != count * size:
             raise ValueError(f'{path}: record {name!r} ends early.')
         values = np.frombuffer(data, record.dtype) if size else np.zeros(0, record.dtype)

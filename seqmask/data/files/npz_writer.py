@@ -1,20 +1,67 @@
-"""How a stream gets into the zip archive behind an .npz file."""
+"""Sequences into one NumPy .npz file; a stream by way of temporary files."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 import numpy as np
 
+from seqmask.checks import PathLike
 from seqmask.data import chunk as chunking
-from seqmask.data.stream import Stream
+from seqmask.data.files.whole import whole_file
+from seqmask.data.sequences import Sequences
+from seqmask.data.stream import Stream, as_stream
+
+
+def write_npz(path: PathLike, sequences: Sequences | Stream) -> None:
+    """Writes a collection of sequences, so that `read_npz` and `open_npz` give it back.
+
+    The file appears whole or not at all: an earlier one of that name stays until the new one is
+    complete. A stream is read once, a chunk at a time, by way of temporary files beside the new
+    one, as large as its arrays.
+
+    Args:
+      path: Of the file; it is used as it is, no ending is added.
+      sequences: `Sequences` or `Stream`.
+
+    Raises:
+      TypeError: If sequences is neither, or a stream's dtype is none of NumPy's.
+      ValueError: If the stream's source is damaged; the message names it.
+      OSError: If the file cannot be written.
+    """
+    path = os.fsdecode(path)
+    in_memory = isinstance(sequences, Sequences)
+    with contextlib.ExitStack() as stack:
+        unfinished = stack.enter_context(whole_file(path))
+        if in_memory:
+            steps = list(sequences.steps)
+            arrays = {'frames': sequences.frames, 'lengths': sequences.lengths,
+                      **sequences.steps, **sequences.sequences}
+            records = {name: _writer(array) for name, array in arrays.items()}
+        else:
+            stream = as_stream(sequences)
+            steps = stream.schema.steps[1:]
+            folder = os.path.dirname(os.path.abspath(path))
+            records = stack.enter_context(_spooled(stream, folder))
+        records['step_fields'] = _writer(np.array(steps, dtype=str))
+        # Not np.savez: there, a field called 'file' would collide with an argument.
+        with zipfile.ZipFile(unfinished, 'w', zipfile.ZIP_DEFLATED) as archive:
+            for name, write in records.items():
+                with archive.open(f'{name}.npy', 'w', force_zip64=True) as record:
+                    write(record)
+
+
+def _writer(array):
+    return lambda record: np.lib.format.write_array(record, np.asarray(array), allow_pickle=False)
 
 
 @contextlib.contextmanager
-def spooled(stream: Stream, folder: str) -> Iterator[dict[str, Callable[[BinaryIO], None]]]:
+def _spooled(stream: Stream, folder: str) -> Iterator[dict[str, Callable[[BinaryIO], None]]]:
     """The records of a stream, read once.
 
     An .npy record begins with its shape, and a zip archive takes one record after the other; so
