@@ -33,6 +33,11 @@ def test_every_form_of_a_table_is_read(separator, fields, header, end, tmp_path)
     assert ratings.values.dtype == np.float32
 
 
+def test_rows_of_nothing_but_separators_are_passed_over(tmp_path):
+    assert by_name(data.read_ratings(write(tmp_path / 'own', [
+        ('', ' ', ''), LINES[0][:3], ('', '', ''), LINES[1][:3]]))) == BY_NAME[:2]
+
+
 def test_names_may_be_numbers_or_hold_commas_and_need_no_last_line_break(tmp_path):
     path = tmp_path / 'own'
     path.write_text('\ufeff7,"Heat, the film",4\n07,Ünal,3', encoding='utf-8')
@@ -69,6 +74,8 @@ BAD = {
     'ann,heat,4\nann,alien,1e39\n':
         r'line 2: the rating must be in the range of float32, got 1e\+39',
     'ann,heat,4\nbob,heat,inf\n': 'line 2: the rating must be finite, got inf',
+    'ann,heat,4\nbob,"heat"x,4\n': 'line 2 cannot be read as CSV: .* expected after',
+    'ann,heat,4\nbob,"heat,4\neve,heat,4\n': 'line 3 cannot be read as CSV: unexpected end of data',
     'ann,"he\nat",4\nbob,heat,good\n': "line 3: the rating must be a number, got 'good'",
 }
 

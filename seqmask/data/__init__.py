@@ -13,10 +13,11 @@ from seqmask.data.files.csv_rows import csv_columns
 from seqmask.data.files.long_csv import open_csv
 from seqmask.data.files.npz import open_npz, read_npz
 from seqmask.data.files.npz_writer import write_npz
+from seqmask.data.files.rating_table import read_ratings
 from seqmask.data.files.tfrecord import open_tfrecord, write_tfrecord
 from seqmask.data.lanes import Lanes
 from seqmask.data.rating_rows import rows_from_matrix, rows_from_sparse
-from seqmask.data.ratings import Ratings, rating_rows, read_ratings, split_ratings
+from seqmask.data.ratings import Ratings, rating_rows, split_ratings
 from seqmask.data.schema import Field, Schema
 from seqmask.data.sequences import Sequences
 from seqmask.data.sources import from_dataset, from_lists, from_ragged

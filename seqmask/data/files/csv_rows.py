@@ -1,11 +1,11 @@
-"""Lines of a CSV file as columns, some hundred at a time, and which line is wrong."""
+"""Separated text: lines, rows and columns, and which line is wrong."""
 
 from __future__ import annotations
 
 import csv
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -23,17 +23,18 @@ class Column(NamedTuple):
     dtype: tf.DType | None
 
 
-def blocks(path: str) -> Iterator[list[tuple[int, bytes]]]:
-    """The lines of a file.
+def blocks(path: str, *, cut: bool = False) -> Iterator[list[tuple[int, bytes]]]:
+    """The lines of a file, which may begin with the mark of UTF-8.
 
     Args:
       path: Of the file.
+      cut: Whether the last line may lack its line break.
 
     Yields:
       Lists of (number of the line, from 1 on; bytes without the line break), none of them blank.
 
     Raises:
-      ValueError: If the last line has no line break, or a line is not UTF-8.
+      ValueError: If the last line may not lack its line break and does, or a line is not UTF-8.
     """
     with open(path, 'rb') as file:
         rest, number = b'', 1
@@ -42,7 +43,13 @@ def blocks(path: str) -> Iterator[list[tuple[int, bytes]]]:
         while True:
             block = file.read(BLOCK)
             if not block:
-                break
+                if not rest:
+                    return
+                if not cut:
+                    raise ValueError(f'{path}: line {number} does not end in a line break, so the '
+                                     f'file may have been cut short. End it with one if it is '
+                                     f'whole.')
+                block = b'\n'
             *lines, rest = (rest + block).split(b'\n')
             rows = [(k, line.rstrip(b'\r')) for k, line in enumerate(lines, number)]
             try:
@@ -53,9 +60,6 @@ def blocks(path: str) -> Iterator[list[tuple[int, bytes]]]:
             rows = [row for row in rows if row[1].strip()]
             if rows:
                 yield rows
-        if rest:
-            raise ValueError(f'{path}: line {number} does not end in a line break, so the file may '
-                             f'have been cut short. End it with one if it is whole.')
 
 
 def csv_columns(path: PathLike) -> list[str]:
@@ -78,24 +82,57 @@ def csv_columns(path: PathLike) -> list[str]:
 
 def columns_of(path: str, rows: Iterator[tuple[int, bytes]]) -> list[str]:
     """As `csv_columns`, of the first of some rows of `blocks`, which is taken from them."""
-    number, line = next(rows, (1, b''))
-    header = fields_of(path, number, line)
+    first = next(rows, None)
+    if first is None:
+        return []
+    number, header = next(rows_of(path, [first]))
     if len(set(header)) != len(header):
         raise ValueError(f'{path}: line {number} must name each column once, got '
                          f'{", ".join(map(repr, header))}.')
     return header
 
 
-def fields_of(path: str, number: int, line: bytes, count: int | None = None) -> list[str]:
-    """The fields of one line, of which there must be `count`."""
+def rows_of(path: str, lines: Iterable[tuple[int, bytes]], *, separator: str = ',',
+            count: int | None = None) -> Iterator[tuple[int, list[str]]]:
+    """The rows that stand in some lines.
+
+    Args:
+      path: Named in errors.
+      lines: (number of the line, bytes), as `blocks` gives them.
+      separator: Between fields. A field in quotes may hold it, or a line break if its other lines
+        are among `lines`; of '::' there are no quotes.
+      count: Fields that a row must have; None for as many as the first one has.
+
+    Yields:
+      (number of the row's last line, list of its fields).
+
+    Raises:
+      ValueError: If a row has another number of fields, or quotes are wrong; the message names the
+        line.
+    """
+    number = 0
+
+    def texts():
+        nonlocal number
+        for number, line in lines:
+            yield line.decode() + '\n'
+
+    rows = ((text[:-1].split(separator) for text in texts()) if len(separator) > 1 else
+            csv.reader(texts(), delimiter=separator, strict=True))
     try:
-        fields = next(csv.reader([line.decode()], strict=True), [])
+        for fields in rows:
+            count = len(fields) if count is None else count
+            if len(fields) != count:
+                raise ValueError(f'{path}: line {number} must have {count} fields, as the first '
+                                 f'line has, got {len(fields)}.')
+            yield number, fields
     except csv.Error as error:
         raise ValueError(f'{path}: line {number} cannot be read as CSV: {error}.') from error
-    if count is not None and len(fields) != count:
-        raise ValueError(f'{path}: line {number} must have {count} fields, as the first line has, '
-                         f'got {len(fields)}.')
-    return fields
+
+
+def fields_of(path: str, number: int, line: bytes, count: int | None = None) -> list[str]:
+    """The fields of one line, of which there must be `count`."""
+    return next(rows_of(path, [(number, line)], count=count))[1]
 
 
 def decoded(path: str, rows: list[tuple[int, bytes]],
