@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import seqmask
-from seqmask import training
+from seqmask import runs, training
 from seqmask.training import checkpoints
 from seqmask.training import workdir as room
 from test_trainer import (a_collection, a_trainer, assert_identical, cosine, everything, weights,
@@ -68,6 +68,15 @@ def test_a_failed_write_leaves_the_earlier_file_alone(path, monkeypatch):
                 room.write_rows(path, [FIRST, SECOND])
     assert os.listdir(os.path.dirname(path)) == ['rows.csv']
     assert room.read_rows(path) == [FIRST]
+
+
+def test_a_file_that_cannot_be_made_is_named(tmp_path):
+    path = str(tmp_path / 'none' / 'rows.csv')
+    for write in (lambda: room.write_rows(path, [FIRST]),
+                  lambda: runs.write_arrays(path, {'a': [1]})):
+        with pytest.raises(FileNotFoundError) as caught:
+            write()
+        assert caught.value.filename == path
 
 
 @pytest.mark.parametrize('content', ['epoch,loss\n1,abc\n', 'epoch\n1,2\n', 'epoch\n\0\n'])
