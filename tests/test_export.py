@@ -95,6 +95,24 @@ def test_in_a_process_without_seqmask_the_numbers_are_the_same(inputs, tmp_path)
             assert 0 < detected.sum() < LENGTHS.sum()
 
 
+def loops(graph):
+    """The recurrences in a graph and in the functions that it calls."""
+    nodes = [*graph.node, *(node for function in graph.library.function
+                            for node in function.node_def)]
+    return sum(node.op in ('While', 'StatelessWhile') for node in nodes)
+
+
+@pytest.mark.parametrize('name', ['events', 'labeller', 'classifier', 'autoencoder'])
+def test_the_network_runs_once(name):
+    model = made(name)
+    functions = export._of_batches(model, None, None)
+    once = tf.function(lambda inputs, lengths: model(inputs, lengths), input_signature=[
+        tf.TensorSpec([None, None, 3]), tf.TensorSpec([None], tf.int32)])
+    wanted = loops(once.get_concrete_function().graph.as_graph_def())
+    for function in functions.values():
+        assert loops(function.get_concrete_function().graph.as_graph_def()) == wanted > 0
+
+
 def test_malformed_inputs_are_tensorflow_s_to_refuse(inputs, tmp_path):
     export.save(made('stream'), str(tmp_path / 'stream'))
     run = tf.saved_model.load(str(tmp_path / 'stream')).signatures['serving_default']

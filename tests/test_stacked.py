@@ -157,3 +157,13 @@ def test_refuses_layers_whose_widths_do_not_fit(rng):
     deep = seqmask.Stacked([seqmask.GRU(D, 2), seqmask.GRU(D, 2)])
     with pytest.raises(ValueError, match='inputs must have input_size = 3'):
         deep(inputs_of(rng), LENGTHS)
+
+
+@pytest.mark.parametrize('make', [
+    lambda layer: seqmask.Stacked([seqmask.GRU(2, 2), layer]),
+    lambda layer: seqmask.Bidirectional(seqmask.GRU(2, 2), layer)], ids=['Stacked', 'Bidirectional'])
+@pytest.mark.parametrize('layer', [seqmask.Dropout(0.5), seqmask.Dense(2, 2), 'gru'], ids=str)
+def test_layers_that_are_not_recurrent_are_refused(make, layer):
+    name = type(layer).__name__
+    with pytest.raises(TypeError, match=f'takes recurrent layers, .* got {name}. Put other layers'):
+        make(layer)
