@@ -161,7 +161,8 @@ def test_refuses_layers_whose_widths_do_not_fit(rng):
 
 @pytest.mark.parametrize('make', [
     lambda layer: seqmask.Stacked([seqmask.GRU(2, 2), layer]),
-    lambda layer: seqmask.Bidirectional(seqmask.GRU(2, 2), layer)], ids=['Stacked', 'Bidirectional'])
+    lambda layer: seqmask.Bidirectional(seqmask.GRU(2, 2), layer)],
+    ids=['Stacked', 'Bidirectional'])
 @pytest.mark.parametrize('layer', [seqmask.Dropout(0.5), seqmask.Dense(2, 2), 'gru'], ids=str)
 def test_layers_that_are_not_recurrent_are_refused(make, layer):
     name = type(layer).__name__
