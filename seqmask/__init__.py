@@ -23,8 +23,9 @@ Losses and metrics
 Data, models, training
   data          files, batches, scaling, ratings
   datasets      embedded and generated data
-  models        SequenceLabeller, SequenceClassifier, SequenceAutoencoder, EventDetector,
-                RatingAutoencoder
+  models        on an Encoder, ConvEncoder, DilatedEncoder or OwnEncoder: SequenceLabeller,
+                SequenceClassifier, SequenceAutoencoder, EventDetector; on a RatingEncoder:
+                RatingAutoencoder. Bases: SequenceEncoder, SequenceModel, StreamingModel
   training      train_step, Trainer, LazyAdam
   runs          what training scripts share: flags, files, the report
 In and out

@@ -1,5 +1,7 @@
 """The rating autoencoder: what is not observed is nowhere, not even in a gradient."""
 
+import operator
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,7 +14,7 @@ from seqmask.models import RatingAutoencoder, factorize_ratings, rating_biases
 
 RATINGS = np.array([[5, 0, 3, 0, 0], [0, 0, 0, 0, 0], [1, 4, 0, 0, 2]], np.float32)
 RATED = np.array([[1, 0, 1, 0, 0], [0, 0, 0, 0, 0], [1, 1, 0, 0, 1]], bool)     # nobody: column 3
-TABLES = ('encoder', 'rated', 'decoder')
+TABLES = ('encoder/table', 'encoder/rated', 'decoder')
 
 
 def a_model(**options):
@@ -28,15 +30,19 @@ def a_batch(ratings=RATINGS, rated=RATED):
     return data.rows_from_matrix(tf.constant(ratings), tf.constant(rated))
 
 
+def variable(model, name):
+    return operator.attrgetter(name.replace('/', '.'))(model)
+
+
 def weights_of(model):
-    return {name: getattr(model, name).numpy() for name in (*TABLES, 'bias')}
+    return {name: variable(model, name).numpy() for name in (*TABLES, 'encoder/bias')}
 
 
 def gradients(model, batch, training=True):
     with tf.GradientTape() as tape:
         tally = model.loss(batch, training=training)
     return tally, dict(zip(TABLES, tape.gradient(
-        tally.total, [getattr(model, name) for name in TABLES])))
+        tally.total, [variable(model, name) for name in TABLES])))
 
 
 def summed(gradient):
@@ -57,7 +63,7 @@ def test_columns_that_nobody_rated_do_not_occur_in_the_gradient():
     assert all(isinstance(g, tf.IndexedSlices) for g in found.values())
     rows = {name: set(summed(g)) for name, g in found.items()}
     # Given are 0 of the first list, 0 and 1 of the third; to be predicted are 2, and 4.
-    assert rows == {'encoder': {0, 1}, 'rated': {0, 1}, 'decoder': {2, 4}}
+    assert rows == {'encoder/table': {0, 1}, 'encoder/rated': {0, 1}, 'decoder': {2, 4}}
 
 
 @pytest.mark.parametrize('decay', [0.0, 0.5])
@@ -76,9 +82,9 @@ def test_it_is_the_dense_autoencoder_of_the_padded_matrix_with_its_mask(decay):
                                                                 transpose_b=True)
         loss = tf.reduce_sum(mask * tf.square(RATINGS - outputs))
         seen = tf.constant([[1.], [1.], [1.], [0.], [1.]])
-        loss += decay * tf.add_n([tf.reduce_sum(seen * getattr(model, name) ** 2)
+        loss += decay * tf.add_n([tf.reduce_sum(seen * variable(model, name) ** 2)
                                   for name in TABLES])
-    wanted = tape.gradient(loss, [getattr(model, name) for name in TABLES])
+    wanted = tape.gradient(loss, [variable(model, name) for name in TABLES])
     np.testing.assert_allclose(tally.total, loss, rtol=1e-5)
     assert float(tally.count) == 5
     for name, want in zip(TABLES, wanted):
@@ -148,7 +154,7 @@ def test_lazy_adam_leaves_columns_alone_that_keras_moves():
         before = weights_of(model)
         training.train_step(model, RatingAutoencoder.loss, optimizer, second)
         for name in TABLES:
-            moved = np.any(getattr(model, name).numpy() != before[name], axis=1)
+            moved = np.any(variable(model, name).numpy() != before[name], axis=1)
             assert moved[[0, 2]].all() and not moved[3]
             assert moved[[1, 4]].any() != still
 

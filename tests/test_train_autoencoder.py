@@ -109,7 +109,8 @@ def write(path, lengths, width=3, **fields):
 BAD = {
     '--data=missing.npz': r'.*No such file or directory.*missing\.npz.*',
     '--data=own.npz --autoregressive --bidirectional_decoder':
-        r'an autoregressive decoder .*: autoregressive or bidirectional_decoder must be False\.',
+        r"an autoregressive decoder .*: autoregressive or the decoder's bidirectional must be "
+        r'False\.',
     '--data=empty.npz': r'there is nothing to train on: 9 of the 11 sequences, 0 steps\.',
     '--data=few.npz': r'there is nothing to validate on: 0 of the 2 sequences, 0 steps\.',
     '--data=narrow.npz':
