@@ -76,6 +76,7 @@ def _of_person(environment):
 
 def serve(address):
     import seqmask.keras  # noqa: F401
+    import seqmask.runs  # noqa: F401
     import seqmask.training  # noqa: F401
     for name in ONE_THREAD:
         del os.environ[name]
