@@ -52,14 +52,15 @@ class Averages:
             take(batch)
 
     def _taken(self, batch):
-        self._strategy.run(lambda: self._take_in(own_rows(batch)))
+        # Around the replicas, not in each: these are traced in turns.
+        with _all_batches_alike(self._norms):
+            self._strategy.run(lambda: self._take_in(own_rows(batch)))
 
     def _take_in(self, batch):
         averages = [average for norm in self._norms
                     for average in (norm.moving_mean, norm.moving_variance, norm.averaged)]
         before = [tf.identity(average) for average in averages]
-        with _all_batches_alike(self._norms):
-            self._loss(self._model, batch, training=True)
+        self._loss(self._model, batch, training=True)
         finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(average)) for average in averages])
         for average, value in zip(averages, before):
             average.assign(tf.where(finite, average, value))
