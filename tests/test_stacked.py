@@ -163,7 +163,8 @@ def test_refuses_layers_whose_widths_do_not_fit(rng):
     lambda layer: seqmask.Stacked([seqmask.GRU(2, 2), layer]),
     lambda layer: seqmask.Bidirectional(seqmask.GRU(2, 2), layer)],
     ids=['Stacked', 'Bidirectional'])
-@pytest.mark.parametrize('layer', [seqmask.Dropout(0.5), seqmask.Dense(2, 2), 'gru'], ids=str)
+@pytest.mark.parametrize('layer', [seqmask.Dropout(0.5), seqmask.Dense(2, 2), 'gru'],
+                         ids=['Dropout', 'Dense', 'gru'])
 def test_layers_that_are_not_recurrent_are_refused(make, layer):
     name = type(layer).__name__
     with pytest.raises(TypeError, match=f'takes recurrent layers, .* got {name}. Put other layers'):
