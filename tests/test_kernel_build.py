@@ -110,9 +110,8 @@ def held(cache):
 
 # Found again
 
-def test_it_is_built_once_and_then_found(compiler, sources, cache, monkeypatch):
-    told = []
-    monkeypatch.setattr(build.logging, 'info', told.append)
+def test_it_is_built_once_and_then_found(compiler, sources, cache, caplog):
+    caplog.set_level('INFO', logger='seqmask')
     assert build.cached() is None
     assert not cache.exists()               # asking makes nothing
     path = build.build()
@@ -120,8 +119,8 @@ def test_it_is_built_once_and_then_found(compiler, sources, cache, monkeypatch):
     assert pathlib.Path(path).read_text() == 'made\n'
     assert held(cache) == [pathlib.Path(path).name]
     assert len(compiler.lines()) == CALLS
-    assert told == ["Compiling seqmask's CPU kernels, once for this TensorFlow; "
-                    'about 15 seconds.']
+    assert caplog.messages == [
+        "Compiling seqmask's CPU kernels, once for this TensorFlow; about 15 seconds."]
 
 
 def test_what_was_built_ahead_needs_no_compiler(compiler, sources, cache, monkeypatch, tmp_path):

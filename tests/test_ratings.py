@@ -111,18 +111,17 @@ def parts_of(batch, *rows):
 @pytest.mark.parametrize('given', [None, [[True, False, False], [False] * 3, [True, True, False]]],
                          ids=['all', 'some'])
 @pytest.mark.parametrize('how', ['micro-batches', 'one empty', 'replicas', 'both'])
-def test_a_row_decays_once_in_a_step_however_it_is_divided(how, given):
+def test_a_row_decays_once_in_a_step_however_it_is_divided(how, given, request):
     """Column 0 is in the first list and in the third."""
     batch = a_batch()
     if given is not None:
         batch['given'] = tf.constant(given)
     wanted, norm, loss = stepped([batch])
-    strategy = tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1']) if how in ('replicas', 'both') \
-        else None
+    replicas = request.getfixturevalue('strategy') if how in ('replicas', 'both') else None
     batches = {'micro-batches': parts_of(batch, slice(2), slice(2, 3)), 'replicas': [batch],
                'one empty': parts_of(batch, slice(1), slice(1, 2), slice(2, 3)),
                'both': parts_of(batch, slice(1), slice(1, 3))}[how]
-    found, found_norm, found_loss = stepped(batches, strategy)
+    found, found_norm, found_loss = stepped(batches, replicas)
     np.testing.assert_allclose([found_norm, found_loss], [norm, loss], rtol=1e-5)
     for name, value in found.items():
         np.testing.assert_allclose(value, wanted[name], rtol=1e-4, atol=1e-6)
