@@ -24,9 +24,10 @@ PathLike = typing.Union[str, os.PathLike]
 def require(condition: TensorLike, message: str, *values: TensorLike) -> tf.Operation | None:
     """Raises InvalidArgumentError unless `condition`, a bool scalar, holds; values are shown.
 
-    In a graph it returns the operation that raises, for `after`; eagerly it raises at once.
+    In a graph it returns the operation that raises, for `after`; eagerly it raises at once, and so
+    it does where the condition is known while the graph is traced.
     """
-    if tf.executing_eagerly():
+    if tf.executing_eagerly() or not tf.is_tensor(condition):
         if not bool(condition):
             shown = ', '.join(str(np.asarray(value).tolist()) for value in values)
             raise tf.errors.InvalidArgumentError(None, None, f'{message} {shown}.')
@@ -38,7 +39,7 @@ def after(requirements: list[tf.Operation | None], value: tf.Tensor) -> tf.Tenso
     """`value`, once all of `requirements` hold; else a graph may use it before it is checked."""
     if tf.executing_eagerly():
         return value
-    with tf.control_dependencies(requirements):
+    with tf.control_dependencies([r for r in requirements if r is not None]):
         return tf.identity(value)
 
 
@@ -98,7 +99,8 @@ def lengths(value: TensorLike, batch: TensorLike | None = None,
             maxlen: TensorLike | None = None) -> tf.Tensor:
     """`lengths` as int32 [B], checked: 0 <= lengths <= maxlen, one for each of `batch` rows.
 
-    While a graph is traced, lengths are checked once against sizes that are known to be the same.
+    Where a compiler drops the check of the values (XLA, TensorFlow Lite), they are clipped. While a
+    graph is traced, lengths are checked once against sizes that are known to be the same.
     """
     checked = known.checked_already(value, batch, maxlen)
     if checked is not None:
@@ -125,17 +127,31 @@ def lengths(value: TensorLike, batch: TensorLike | None = None,
                 tf.equal(tf.size(value), batch),
                 'lengths must have one entry for each sequence [B]; entries and sequences are',
                 tf.size(value), batch))
-    requirements.append(require(
-        tf.reduce_all(value >= 0), 'lengths must not be negative, got', value))
+    bound = None
     if maxlen is not None:
         maxlen = tf.convert_to_tensor(maxlen)
         if not maxlen.dtype.is_integer:
             raise TypeError(f'maxlen must be an int or an int scalar, got {maxlen.dtype.name}.')
+        bound = tf.cast(maxlen, value.dtype)
+    requirements += _in_range(value, bound)
+    checked = after(requirements, value)
+    if not tf.executing_eagerly():
+        checked = tf.maximum(checked if bound is None else tf.minimum(checked, bound), 0)
+    return known.checked(tf.cast(checked, tf.int32), batch, maxlen, raw=value)
+
+
+def _in_range(lengths, maxlen):
+    values = [tf.get_static_value(x) for x in (lengths, maxlen) if x is not None]
+    every = tf.reduce_all
+    if not any(value is None for value in values):      # also while a graph is traced
+        lengths, maxlen, every = values[0], None if maxlen is None else values[1], np.all
+    requirements = [require(every(lengths >= 0), 'lengths must not be negative, got', lengths)]
+    if maxlen is not None:
         requirements.append(require(
-            tf.reduce_all(value <= tf.cast(maxlen, value.dtype)),
+            every(lengths <= maxlen),
             'lengths must not exceed the number of time steps T; lengths and T are',
-            value, maxlen))
-    return known.checked(tf.cast(after(requirements, value), tf.int32), batch, maxlen, raw=value)
+            lengths, maxlen))
+    return requirements
 
 
 def mask(value: TensorLike, values: tf.Tensor, name: str = 'values') -> tf.Tensor:

@@ -111,7 +111,9 @@ def sequence_mask(lengths: TensorLike, maxlen: TensorLike,
     Raises:
       TypeError: If lengths is not int32 or int64, or maxlen is not an integer.
       ValueError: If lengths does not have rank 1.
-      tf.errors.InvalidArgumentError: If a length is negative or exceeds maxlen.
+      tf.errors.InvalidArgumentError: If a length is negative or exceeds maxlen. Under XLA
+        (`jit_compile=True`) and in TensorFlow Lite, which drop checks of values, it is clipped to
+        [0, maxlen] instead, here and in every operation that takes lengths.
 
     >>> seqmask.sequence_mask([1, 3], 3).numpy()
     array([[ True, False, False],

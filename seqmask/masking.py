@@ -81,7 +81,7 @@ def last_relevant(outputs: TensorLike, lengths: TensorLike) -> tf.Tensor:
     Raises:
       TypeError: If lengths is not int32 or int64.
       ValueError: If a rank or a static size does not fit.
-      tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
+      tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
 
     >>> seqmask.last_relevant(tf.constant([[[1.], [2.], [9.]]]), tf.constant([2])).numpy()
     array([[2.]], dtype=float32)
@@ -107,7 +107,7 @@ def reverse(inputs: TensorLike, lengths: TensorLike) -> tf.Tensor:
     Raises:
       TypeError: If lengths is not int32 or int64.
       ValueError: If a rank or a static size does not fit.
-      tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
+      tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
 
     >>> seqmask.reverse(tf.constant([[[1.], [2.], [9.]]]), tf.constant([2])).numpy().ravel()
     array([2., 1., 0.], dtype=float32)
@@ -130,7 +130,7 @@ def crop(outputs: TensorLike, lengths: TensorLike) -> list[np.ndarray]:
     Raises:
       TypeError: If lengths is not int32 or int64.
       ValueError: If a rank or a static size does not fit.
-      tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
+      tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
 
     >>> seqmask.crop(tf.constant([[[1.], [9.]], [[2.], [3.]]]), tf.constant([1, 2]))[0]
     array([[1.]], dtype=float32)
@@ -152,7 +152,7 @@ def to_ragged(inputs: TensorLike, lengths: TensorLike) -> tf.RaggedTensor:
     Raises:
       TypeError: If lengths is not int32 or int64.
       ValueError: If a rank or a static size does not fit.
-      tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
+      tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
 
     >>> seqmask.to_ragged(tf.constant([[1., 9.], [2., 3.]]), tf.constant([1, 2])).to_list()
     [[1.0], [2.0, 3.0]]

@@ -27,7 +27,7 @@ def real_only(inputs: TensorLike, lengths: TensorLike, input_size: int | None = 
     Raises:
       ValueError: If a rank or a static size does not fit.
       TypeError: If a dtype does not fit.
-      tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
+      tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
     """
     inputs = _operand(inputs, 'B, T, D', input_size, dtype)
     batch, maxlen = known.sizes(inputs)

@@ -47,7 +47,7 @@ def pack(inputs: TensorLike, lengths: TensorLike, *, reverse: bool = False) -> P
     Raises:
       TypeError: If lengths is not int32 or int64.
       ValueError: If a rank or a static size does not fit.
-      tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
+      tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
 
     >>> packed = seqmask.pack(tf.constant([[[1.], [0.]], [[2.], [3.]]]), tf.constant([1, 2]))
     >>> packed.values.numpy().ravel(), packed.batch_sizes.numpy()

@@ -17,6 +17,7 @@ import seqmask
 
 LENGTHS = [3, 0, 5, 1, 5]      # 0, 1 and T among them, not sorted
 MAXLEN = 5
+NOT_IN_XLA = ['data.rows_from_matrix']      # tf.where gives as many numbers as there are
 
 every = pytest.mark.parametrize('contract', contracts.CONTRACTS, ids=lambda c: c.name)
 every_differentiable = pytest.mark.parametrize(
@@ -272,6 +273,19 @@ def test_graph_equals_eager_with_one_trace(contract, rng):
                      tf.constant(lengths, tf.int32))
         assert_same([r.numpy() for r in graph], eager, rtol=1e-5, atol=1e-6)
     assert len(traces) == 1
+
+
+@pytest.mark.parametrize('contract', [c for c in contracts.CONTRACTS if c.name not in NOT_IN_XLA],
+                         ids=lambda c: c.name)
+def test_compiled_a_length_out_of_range_is_clipped(contract, rng):
+    module = contract.make('float32')
+    arrays = operands(contract, rng, LENGTHS, MAXLEN, 'float32')
+    compiled = tf.function(lambda arrays, lengths: list(contract.call(module, arrays, lengths)),
+                           jit_compile=True)
+    wanted = compiled(arrays, tf.constant(LENGTHS))
+    assert 0 in LENGTHS and MAXLEN in LENGTHS
+    wrong = [{0: -2, MAXLEN: MAXLEN + 4}.get(length, length) for length in LENGTHS]
+    assert_same(compiled(arrays, tf.constant(wrong)), wanted, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize('compiled', [False, True], ids=['graph', 'xla'])

@@ -147,7 +147,7 @@ CHANGES = {
     'a source in a folder': lambda sources, *_: shutil.copytree(sources, sources / 'more'),
     'TensorFlow': lambda _, __, monkeypatch: with_tensorflow(monkeypatch, version='2.99'),
     'its compile flags': lambda _, __, monkeypatch: with_tensorflow(
-        monkeypatch, compile_flags=['-I/elsewhere']),
+        monkeypatch, compile_flags=['-DABI=0']),
     'its link flags': lambda _, __, monkeypatch: with_tensorflow(monkeypatch, link_flags=['-lx']),
     'the version': lambda _, compiler, __: compiler.says_version('echo fake 1.1'),
     'an argument': lambda _, compiler, monkeypatch: monkeypatch.setenv(
@@ -168,6 +168,22 @@ def test_what_was_built_from_something_else_is_not_found(
     assert build.cached() is None
     assert build.build() != before
     assert len(held(cache)) == 2
+
+
+def test_what_was_built_for_another_installation_of_the_same_tensorflow_is_found(
+        compiler, sources, cache, monkeypatch, tmp_path):
+    def installed_in(folder):
+        with_tensorflow(monkeypatch, compile_flags=[f'-I{folder}/include', '-DABI=1'],
+                        link_flags=[f'-L{folder}', '-l:libtensorflow_framework.so.2'])
+    installed_in('/one')
+    path = build.build()
+    assert any('-I/one/include -DABI=1' in line for line in compiler.lines())
+    installed_in('/other')
+    assert build.cached() == build.library() == path
+    monkeypatch.setenv('PATH', str(tmp_path))
+    monkeypatch.delenv('CXX')
+    assert build.library() == path
+    assert len(compiler.lines()) == CALLS
 
 
 def test_the_time_of_a_source_changes_nothing(compiler, sources):

@@ -123,7 +123,7 @@ class Standardizer(tf.Module):
         Raises:
           ValueError: If a rank or a static size does not fit, or [B, T, D] come without lengths.
           TypeError: If a dtype does not fit.
-          tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
+          tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
         """
         inputs, mask = steps_or_vectors(inputs, lengths, self.input_size, self.dtype)
         x = tf.cast(inputs, self.mean.dtype)
@@ -199,7 +199,7 @@ def standardize_sequences(inputs: TensorLike, lengths: TensorLike) -> tf.Tensor:
     Raises:
       ValueError: If a rank or a static size does not fit.
       TypeError: If a dtype does not fit.
-      tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
+      tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
 
     >>> inputs = tf.constant([[[1.], [3.], [9.]]])
     >>> seqmask.data.standardize_sequences(inputs, tf.constant([2])).numpy().ravel()

@@ -40,7 +40,7 @@ def real_steps(inputs: TensorLike, mask: TensorLike | None,
 
     Raises:
       TypeError, ValueError: If a dtype or a rank does not fit.
-      tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
+      tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
     """
     if lengths is not None:
         batch, maxlen = tf.unstack(tf.shape(inputs)[:2])

@@ -7,8 +7,9 @@ compiles on first use. `python -m seqmask.kernels` does so ahead of time.
 
 from seqmask.kernels import native
 from seqmask.kernels.cells import GRU_RESET_AFTER, GRU_RESET_BEFORE, LSTM, Cell
-from seqmask.kernels.graph import (Packing, Padding, fixed_shapes, inside_export, inside_xla,
-                                   recur)
+from seqmask.kernels.graph import (Packing, Padding, fixed_shapes, inside_export,
+                                   inside_forward_mode, inside_pfor, inside_xla, recur)
 
 __all__ = ['Cell', 'GRU_RESET_AFTER', 'GRU_RESET_BEFORE', 'LSTM', 'Packing', 'Padding',
-           'fixed_shapes', 'inside_export', 'inside_xla', 'native', 'recur']
+           'fixed_shapes', 'inside_export', 'inside_forward_mode', 'inside_pfor', 'inside_xla',
+           'native', 'recur']

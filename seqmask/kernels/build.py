@@ -2,6 +2,7 @@
 
 A library's file name holds a hash of everything that goes into it: sources, TensorFlow, compiler,
 flags. So one that was built from anything else is never found, and nothing has to be thrown away.
+Where TensorFlow is installed does not go into it.
 """
 
 import concurrent.futures
@@ -149,8 +150,14 @@ def _key():
     """Of all that goes into a library but the compiler."""
     sources = [(path.relative_to(SOURCES).as_posix(), path.read_bytes())
                for path in sorted(SOURCES.rglob('*')) if path.is_file()]
-    return _hash(sources, tf.__version__, platform.machine(), [tuple(job) for job in _jobs()],
-                 _link_flags())
+    jobs = [(job.product, job.source, _without_folders(job.flags)) for job in _jobs()]
+    return _hash(sources, tf.__version__, platform.machine(), jobs,
+                 _without_folders(_link_flags()))
+
+
+def _without_folders(flags):
+    """But those that name the folders in which TensorFlow stands."""
+    return [flag for flag in flags if not flag.startswith(('-I', '-L'))]
 
 
 def _hash(*parts):

@@ -96,7 +96,7 @@ def _gru_after_forward(x, state, U, m):
     z, r = (tf.sigmoid(x_k + tf.matmul(d, U_k)) for x_k, U_k in zip(x[:2], U[:2]))
     u = tf.matmul(d, U[2]) + b
     g = tf.tanh(x[2] + r * u)
-    return (g + z * (h_tm1 - g),), (z, r, g, u, h_tm1, d)
+    return (z * h_tm1 + (1 - z) * g,), (z, r, g, u, h_tm1, d)
 
 
 def _gru_after_backward(saved, d_state, U, m):
@@ -125,7 +125,7 @@ def _gru_before_forward(x, state, U, m):
     z, r = (tf.sigmoid(x_k + tf.matmul(d, U_k)) for x_k, U_k in zip(x[:2], U[:2]))
     e = r * d
     g = tf.tanh(x[2] + tf.matmul(e, U[2]))
-    return (g + z * (h_tm1 - g),), (z, r, g, h_tm1, d, e)
+    return (z * h_tm1 + (1 - z) * g,), (z, r, g, h_tm1, d, e)
 
 
 def _gru_before_backward(saved, d_state, U, m):

@@ -11,6 +11,7 @@ import contextvars
 from collections.abc import Iterator
 
 import tensorflow as tf
+from tensorflow.python.eager import forwardprop_util
 from tensorflow.python.saved_model import save_context
 
 _FIXED = contextvars.ContextVar('fixed_shapes', default=False)
@@ -34,7 +35,8 @@ class Packing:
         return array.write(self.count, like[:0])
 
     def gather(self, array):
-        return array.concat()
+        # TensorFlow's own errors show the name where it vectorizes what was traced before.
+        return array.concat(name='set_implementation_kernel_to_vectorize')
 
     def enter(self, t, state):
         return state[:self._sizes[t]]
@@ -43,6 +45,22 @@ class Packing:
         # All rows, alive or not: TensorFlow's graph optimizer takes the rows of a loop's variable
         # to be as many at every step, and would spoil second derivatives if they were not.
         return tf.ensure_shape(tf.concat([new, state[self._sizes[t]:]], axis=0), state.shape)
+
+    def padded(self, batch):
+        """`Padding` of the same rows in the same order, and what takes values there and back."""
+        alive = tf.sequence_mask(self._sizes, batch)                    # [L, B]
+        places = tf.where(tf.reshape(alive, [-1]))[:, 0]                # [N]
+        number = tf.cumsum(tf.cast(tf.reshape(alive, [-1]), tf.int32), exclusive=True)
+        source = tf.where(alive, tf.reshape(number, tf.shape(alive)), 0)
+
+        def there(values):
+            # A row more, for no row may be there at all.
+            return tf.gather(tf.pad(values, [[0, 1], [0, 0]]), source)
+
+        def back(values):
+            return tf.gather(_rows_of_all_steps(values), places)
+
+        return Padding(alive), there, back
 
 
 class Padding:
@@ -92,7 +110,8 @@ def recur(cell, steps, x, U, initial_state, m=None):
         outputs, final, saved = _forward(cell, steps, x, U, initial, m)
 
         def gradient(d_outputs, *d_final):
-            d_gates, d_initial = _backward(cell, steps, saved, U, d_outputs, d_final, m)
+            d_gates, d_initial = _backward_anywhere(
+                cell, steps, saved, U, d_outputs, d_final, m)
             flat_rows = [_rows_of_all_steps(d) for d in d_gates]
             d_U = cell.weight_gradients(
                 lambda k: _rows_of_all_steps(saved[k]), flat_rows)
@@ -140,6 +159,16 @@ def _backward(cell, steps, saved, U, d_outputs, d_final, m):
     return [steps.gather(d) for d in d_gates], d_initial
 
 
+def _backward_anywhere(cell, steps, saved, U, d_outputs, d_final, m):
+    """`_backward`, over all steps where TensorFlow vectorizes it, as `tape.jacobian` does."""
+    if isinstance(steps, Padding) or not inside_pfor():
+        return _backward(cell, steps, saved, U, d_outputs, d_final, m)
+    padding, there, back = steps.padded(tf.shape(d_final[0])[0])
+    d_gates, d_initial = _backward(cell, padding, [there(k) for k in saved], U, there(d_outputs),
+                                   d_final, m)
+    return [back(d) for d in d_gates], d_initial
+
+
 def _rows_of_all_steps(values):
     return tf.reshape(values, [-1, values.shape[-1]])
 
@@ -158,15 +187,44 @@ def inside_xla() -> bool:
     """Whether the graph being traced is compiled by `tf.function(jit_compile=True)`, or alike."""
     if _FIXED.get():
         return True
-    graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
-    while graph is not None:
+    for graph in _graphs():
         context = graph._get_control_flow_context()
         while context is not None:
             if context.IsXLAContext():
                 return True
             context = context.outer_context
-        graph = getattr(graph, 'outer_graph', None)
     return False
+
+
+def inside_pfor() -> bool:
+    """Whether the graph being traced is vectorized: `tf.vectorized_map`, `tape.jacobian`.
+
+    TensorFlow traces what it vectorizes in a scope of this name. It vectorizes a loop, but not the
+    concatenation of a loop's results where they differ in size.
+    """
+    return any(scope.startswith('loop_body') for graph in _graphs()
+               for scope in graph.get_name_scope().split('/'))
+
+
+def inside_forward_mode(values) -> bool:
+    """Whether a `tf.autodiff.ForwardAccumulator` follows any of the tensors and variables."""
+    followed = forwardprop_util.pack_tangents(
+        [getattr(value, 'handle', value) for value in values]).tangents
+    if followed and not tf.executing_eagerly():
+        # Neither it nor Keras gets through a loop that keeps the results of its steps.
+        raise ValueError(
+            'TensorFlow has no forward mode for a recurrent layer where the ForwardAccumulator '
+            "stands inside a tf.function: put it around the function (implementation='graph'), or "
+            'run eagerly.')
+    return bool(followed)
+
+
+def _graphs():
+    """The graph being traced, and those around it."""
+    graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+    while graph is not None:
+        yield graph
+        graph = getattr(graph, 'outer_graph', None)
 
 
 def inside_export() -> bool:

@@ -122,7 +122,8 @@ def _gradient(op, d_outputs, *d_rest):
 def _second_gradient(op, *_):
     """An error where it is computed, not where it is only traced: TensorFlow traces it ahead."""
     refused = tf.debugging.Assert(False, [
-        "a gradient of a gradient needs the recurrent layer's implementation='graph': "
-        "implementation='kernel' has first derivatives only."])
+        'a gradient of a gradient, or a derivative in forward mode (ForwardAccumulator), needs the '
+        "recurrent layer's implementation='graph': implementation='kernel' has first derivatives "
+        'in reverse mode only.'])
     with tf.control_dependencies([] if refused is None else [refused]):
         return [None if x.dtype == tf.int32 else tf.zeros_like(x) for x in op.inputs]

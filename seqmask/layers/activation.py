@@ -47,7 +47,7 @@ class Activation(tf.Module):
         Raises:
           ValueError: If a rank or a static size does not fit, or [B, T, D] come without lengths.
           TypeError: If a dtype does not fit.
-          tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
+          tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
         """
         inputs, mask = steps_or_vectors(inputs, lengths)
         if mask is None:

@@ -93,7 +93,7 @@ class AttentionPool(tf.Module):
         Raises:
           ValueError: If a rank or a static size does not fit.
           TypeError: If a dtype does not fit.
-          tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
+          tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
         """
         inputs, _, mask = real_only(inputs, lengths, self.input_size, self.dtype)
         hidden = tf.tanh(tf.tensordot(inputs, self.kernel, 1) + self.bias)
@@ -167,7 +167,7 @@ class SelfAttention(tf.Module):
         Raises:
           ValueError: If a rank or a static size does not fit.
           TypeError: If a dtype does not fit.
-          tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
+          tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
         """
         inputs, _, mask = real_only(inputs, lengths, self.input_size, self.dtype)
         shape = tf.shape(inputs)

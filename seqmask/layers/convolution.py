@@ -89,7 +89,7 @@ class Conv1D(tf.Module):
         Raises:
           ValueError: If a rank or a static size does not fit.
           TypeError: If a dtype does not fit.
-          tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
+          tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
         """
         inputs, lengths, _ = real_only(inputs, lengths, self.input_size, self.dtype)
         batch, _ = known.sizes(inputs)

@@ -59,7 +59,7 @@ class SqueezeExcite(tf.Module):
         Raises:
           ValueError: If a rank or a static size does not fit.
           TypeError: If a dtype does not fit.
-          tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
+          tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
         """
         inputs, lengths, mask = real_only(inputs, lengths, self.input_size, self.dtype)
         mean = mean_over_time(inputs, lengths)

@@ -80,7 +80,7 @@ class BatchNorm(tf.Module):
         Raises:
           ValueError: If a rank or a static size does not fit.
           TypeError: If a dtype does not fit.
-          tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
+          tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
         """
         inputs, _, mask = real_only(inputs, lengths, self.input_size, self.dtype)
         x = tf.cast(inputs, self.gamma.dtype)

@@ -27,7 +27,7 @@ def mean_pool(inputs: TensorLike, lengths: TensorLike) -> tf.Tensor:
     Raises:
       ValueError: If a rank or a static size does not fit.
       TypeError: If a dtype does not fit.
-      tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
+      tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
 
     >>> seqmask.mean_pool(tf.constant([[[1.], [3.], [9.]]]), tf.constant([2])).numpy()
     array([[2.]], dtype=float32)
@@ -51,7 +51,7 @@ def max_pool(inputs: TensorLike, lengths: TensorLike) -> tf.Tensor:
     Raises:
       ValueError: If a rank or a static size does not fit.
       TypeError: If a dtype does not fit.
-      tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
+      tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
 
     >>> seqmask.max_pool(tf.constant([[[-1.], [-3.], [0.]]]), tf.constant([2])).numpy()
     array([[-1.]], dtype=float32)
@@ -83,7 +83,7 @@ def average_pool1d(inputs: TensorLike, lengths: TensorLike, pool_size: int, *,
     Raises:
       ValueError: If a rank, a static size or an option does not fit.
       TypeError: If a dtype does not fit.
-      tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
+      tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
 
     >>> outputs, lengths = seqmask.average_pool1d(
     ...     tf.constant([[[1.], [3.], [5.], [9.]]]), tf.constant([3]), 2, padding='same')
@@ -120,7 +120,7 @@ def max_pool1d(inputs: TensorLike, lengths: TensorLike, pool_size: int, *,
     Raises:
       ValueError: If a rank, a static size or an option does not fit.
       TypeError: If a dtype does not fit.
-      tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
+      tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
 
     >>> outputs, lengths = seqmask.max_pool1d(
     ...     tf.constant([[[-1.], [-3.], [-5.], [9.]]]), tf.constant([3]), 2, padding='same')

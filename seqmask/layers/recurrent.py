@@ -88,7 +88,7 @@ class Recurrent(tf.Module):
         Raises:
           ValueError: If a rank or a static size does not fit.
           TypeError: If inputs do not have the layer's dtype, or lengths are not integers.
-          tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
+          tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
         """
         inputs = self._checked('inputs', inputs, 'B, T, D')
         batch, maxlen = known.sizes(inputs)
@@ -98,11 +98,9 @@ class Recurrent(tf.Module):
             kept = noise.dropout_mask(self._noise, [batch, 1, self.input_size], self.dropout,
                                       self.dtype)
             inputs = known.with_sizes_of(inputs * kept, inputs)
-        m = None
-        if training and self.recurrent_dropout:
-            m = noise.dropout_mask(self._noise, [batch, self.hidden_size], self.recurrent_dropout,
-                                   self.dtype)
-        outputs, state = self._over_time()(inputs, lengths, state, m, reverse)
+        m = None if not (training and self.recurrent_dropout) else noise.dropout_mask(
+            self._noise, [batch, self.hidden_size], self.recurrent_dropout, self.dtype)
+        outputs, state = self._over_time(inputs, state)(inputs, lengths, state, m, reverse)
         outputs = tf.ensure_shape(outputs, [*inputs.shape[:2], self.hidden_size])
         state = [tf.ensure_shape(s, [inputs.shape[0], self.hidden_size]) for s in state]
         return known.with_sizes_of(outputs, inputs), self._structured(state)
@@ -128,21 +126,20 @@ class Recurrent(tf.Module):
         zeros = tf.zeros([batch, self.hidden_size], self.dtype)
         return self._structured([zeros] * self._cell.num_states)
 
-    def _over_time(self):
+    def _over_time(self, inputs, state):
         # What leaves this process, or is compiled, takes none of its operations along.
         if kernels.inside_xla():
             return self._over_padding
-        if self.implementation == 'graph' or kernels.inside_export():
-            return self._over_packing
-        if self.implementation == 'auto' and not (
-                self._cell.has_kernel and self.dtype == tf.float32 and kernels.native.usable()):
-            return self._over_packing
-        return self._over_kernel
+        forward_mode = kernels.inside_forward_mode([inputs, *state, *self._weights()])
+        on_kernel = self.implementation == 'kernel' or (
+            self.implementation == 'auto' and self._cell.has_kernel and self.dtype == tf.float32
+            and not forward_mode and kernels.native.usable())
+        if on_kernel and not kernels.inside_export():
+            return self._over_kernel
+        return self._over_padding if kernels.inside_pfor() else self._over_packing
 
     def _over_kernel(self, inputs, lengths, state, m, reverse):
-        return kernels.native.recur(
-            self._cell, inputs, lengths, (self.kernel, self.recurrent_kernel, self.bias), state, m,
-            reverse)
+        return kernels.native.recur(self._cell, inputs, lengths, self._weights(), state, m, reverse)
 
     def _over_packing(self, inputs, lengths, state, m, reverse):
         packed = pack(inputs, lengths, reverse=reverse)
@@ -170,6 +167,9 @@ class Recurrent(tf.Module):
 
     def _gates(self, weight):
         return tf.split(tf.convert_to_tensor(weight), self._cell.num_gates, axis=-1)
+
+    def _weights(self):
+        return self.kernel, self.recurrent_kernel, self.bias
 
     def _input_biases(self):
         return self._gates(self.bias)

@@ -40,7 +40,7 @@ def unroll(cell: Callable[..., tuple[typing.Any, typing.Any]], inputs: typing.An
     Raises:
       ValueError: If a rank or a static size does not fit.
       TypeError: If lengths is not int32 or int64.
-      tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
+      tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
 
     >>> add = lambda x_t, state: (state + x_t, state + x_t)
     >>> sums, final = seqmask.unroll(add, tf.constant([[[1.], [2.], [9.]]]), tf.constant([2]),

@@ -119,7 +119,7 @@ class SequenceAutoencoder(SequenceModel):
         Raises:
           ValueError: If a rank or a static size does not fit.
           TypeError: If a dtype does not fit.
-          tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
+          tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
         """
         return self._run(self.targets(inputs, lengths), lengths, training)
 

@@ -77,7 +77,7 @@ class SequenceClassifier(SequenceModel):
         Raises:
           ValueError: If a rank or a static size does not fit.
           TypeError: If a dtype does not fit.
-          tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
+          tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
         """
         outputs, state = self.encoder.run(inputs, lengths, training=training)
         pooled = [self._pool(outputs, lengths, state)]

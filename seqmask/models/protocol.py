@@ -55,7 +55,7 @@ class SequenceEncoder(tf.Module):
         Raises:
           ValueError: If a rank or a static size does not fit.
           TypeError: If a dtype does not fit.
-          tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
+          tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
         """
         return self.run(inputs, lengths, training=training)[0]
 
@@ -190,7 +190,7 @@ class StreamingModel(SequenceModel):
         Raises:
           ValueError: If a rank or a static size does not fit.
           TypeError: If a dtype does not fit.
-          tf.errors.InvalidArgumentError: If a length is negative or exceeds T.
+          tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
         """
         outputs, _ = self.encoder.run(inputs, lengths, training=training)
         return self.head(outputs, lengths, training=training)

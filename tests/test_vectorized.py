@@ -1,0 +1,123 @@
+"""GRU and LSTM under `tape.jacobian`, `tf.vectorized_map` and in forward mode."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import seqmask
+from seqmask.kernels import native
+
+B, T, D, H = 3, 4, 2, 3
+LENGTHS = [4, 0, 2]
+HOWS = ['graph', 'auto'] + ['kernel'] * native.usable()
+MAKERS = {'gru': seqmask.GRU, 'lstm': seqmask.LSTM,
+          'gru_reset_before': lambda *a, **k: seqmask.GRU(*a, reset_after=False, **k)}
+every = pytest.mark.parametrize('how', HOWS)
+every_cell = pytest.mark.parametrize('make', MAKERS.values(), ids=MAKERS)
+
+
+@pytest.fixture
+def inputs(rng):
+    return tf.constant(rng.normal(size=[B, T, D]), tf.float32)
+
+
+def jacobians(layer, inputs, reverse, **options):
+    watched = [inputs, *layer.trainable_variables]
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(inputs)
+        outputs, _ = layer(inputs, LENGTHS, reverse=reverse)
+    return tape.jacobian(outputs, watched, **options)
+
+
+def assert_close(found, wanted):
+    for f, w in zip(tf.nest.flatten(found), tf.nest.flatten(wanted), strict=True):
+        np.testing.assert_allclose(f, w, rtol=1e-5, atol=1e-6)
+
+
+@every
+@every_cell
+def test_a_jacobian_is_that_of_a_gradient_for_each_output(make, how, inputs):
+    layer = make(D, H, seed=0, implementation=how)
+    wanted = jacobians(layer, inputs, how == 'graph', experimental_use_pfor=False)
+    assert_close(jacobians(layer, inputs, how == 'graph'), wanted)
+    traced = tf.function(lambda x: jacobians(layer, x, how == 'graph'))
+    assert_close(traced(inputs), wanted)
+
+
+@pytest.mark.parametrize('lengths', [[0, 0, 0], [4, 4, 4], []], ids=str)
+def test_a_jacobian_at_the_edges(lengths, inputs):
+    layer = seqmask.GRU(D, H, seed=0, implementation='graph')
+    inputs = inputs[:len(lengths)]
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, D]), tf.TensorSpec([None], tf.int32)])
+    def jacobian(inputs, lengths):
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(inputs)
+            total = tf.reduce_sum(layer(inputs, lengths)[0], axis=[0, 1])
+        return (tape.jacobian(total, inputs),
+                tape.jacobian(total, inputs, experimental_use_pfor=False))
+
+    assert_close(*jacobian(inputs, tf.constant(lengths, tf.int32)))
+
+
+@every
+@every_cell
+@pytest.mark.parametrize('traced', [False, True], ids=['eager', 'traced'])
+def test_a_vectorized_map_equals_a_map(make, how, traced, inputs):
+    layer = make(D, H, seed=0, implementation=how)
+
+    def one(arguments):
+        inputs, lengths = arguments
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            outputs, state = layer(inputs, lengths, reverse=how == 'graph')
+            loss = tf.reduce_sum(outputs ** 2)
+        return outputs, tape.gradient(loss, [inputs, *layer.trainable_variables])
+
+    many = [inputs, -2 * inputs], [LENGTHS, [1, 4, 3]]
+    wanted = [one((x, tf.constant(n))) for x, n in zip(*many)]
+    run = tf.function(tf.vectorized_map) if traced else tf.vectorized_map
+    found = run(one, (tf.stack(many[0]), tf.constant(many[1])))
+    assert_close(found, tf.nest.map_structure(lambda *parts: tf.stack(parts), *wanted))
+
+
+def test_graph_traced_ahead_says_what_to_set_where_it_is_vectorized(inputs):
+    call = tf.function(seqmask.GRU(D, H, implementation='graph'))
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        outputs, _ = call(inputs, LENGTHS)
+    with pytest.raises(tf.errors.InvalidArgumentError, match='set_implementation_kernel'):
+        tape.jacobian(outputs, inputs)
+
+
+def slope(primal, call):
+    with tf.autodiff.ForwardAccumulator(primal, tf.ones_like(primal)) as accumulator:
+        outputs, _ = call()
+    return accumulator.jvp(outputs)
+
+
+@pytest.mark.parametrize('how', ['graph', 'auto'])
+@every_cell
+def test_forward_mode_is_a_jacobian_times_the_direction(make, how, inputs):
+    layer = make(D, H, seed=0, implementation=how)
+    primals = [inputs, *layer.trainable_variables]
+    wanted = jacobians(layer, inputs, False, experimental_use_pfor=False)
+    for primal, jacobian in zip(primals, wanted, strict=True):
+        assert_close(slope(primal, lambda: layer(inputs, LENGTHS)),
+                     np.sum(jacobian, axis=tuple(range(3, jacobian.shape.rank))))
+
+
+@pytest.mark.skipif(not native.usable(), reason='no C++ kernels here')
+def test_forward_mode_on_the_kernel_says_what_to_choose(inputs):
+    for how, wrap in ('kernel', lambda f: f), ('auto', tf.function):
+        call = wrap(seqmask.GRU(D, H, implementation=how))
+        with pytest.raises(tf.errors.InvalidArgumentError, match="ForwardAccumulator.*'graph"):
+            slope(inputs, lambda: call(inputs, LENGTHS))
+
+
+@every
+def test_forward_mode_inside_a_function_says_what_to_do(how, inputs):
+    layer = seqmask.GRU(D, H, implementation=how)
+    traced = tf.function(lambda x: slope(x, lambda: layer(x, LENGTHS)))
+    with pytest.raises(ValueError, match='stands inside a tf.function: put it around'):
+        traced(inputs)
