@@ -48,13 +48,14 @@ class Packing:
 
     def padded(self, batch):
         """`Padding` of the same rows in the same order, and what takes values there and back."""
-        alive = tf.sequence_mask(self._sizes, batch)                    # [L, B]
+        # A step and a row more, for there may be none, of which TensorFlow stacks nothing.
+        sizes = tf.concat([self._sizes, [0]], axis=0)
+        alive = tf.sequence_mask(sizes, batch)                          # [L + 1, B]
         places = tf.where(tf.reshape(alive, [-1]))[:, 0]                # [N]
         number = tf.cumsum(tf.cast(tf.reshape(alive, [-1]), tf.int32), exclusive=True)
         source = tf.where(alive, tf.reshape(number, tf.shape(alive)), 0)
 
         def there(values):
-            # A row more, for no row may be there at all.
             return tf.gather(tf.pad(values, [[0, 1], [0, 0]]), source)
 
         def back(values):

@@ -128,15 +128,13 @@ class Recurrent(tf.Module):
 
     def _over_time(self, inputs, state):
         # What leaves this process, or is compiled, takes none of its operations along.
-        if kernels.inside_xla():
+        if kernels.inside_xla() or kernels.inside_pfor():
             return self._over_padding
         forward_mode = kernels.inside_forward_mode([inputs, *state, *self._weights()])
         on_kernel = self.implementation == 'kernel' or (
             self.implementation == 'auto' and self._cell.has_kernel and self.dtype == tf.float32
             and not forward_mode and kernels.native.usable())
-        if on_kernel and not kernels.inside_export():
-            return self._over_kernel
-        return self._over_padding if kernels.inside_pfor() else self._over_packing
+        return self._over_packing if kernels.inside_export() or not on_kernel else self._over_kernel
 
     def _over_kernel(self, inputs, lengths, state, m, reverse):
         return kernels.native.recur(self._cell, inputs, lengths, self._weights(), state, m, reverse)
