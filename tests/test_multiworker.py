@@ -26,7 +26,6 @@ import tensorflow as tf
 from absl import flags
 import seqmask
 from seqmask import runs, training
-import some_models
 
 runs.define_flags(workdir='run', epochs=5)
 flags.DEFINE_string('results', '', '')
@@ -48,9 +47,10 @@ def main():
         steps={'labels': [rng.integers(0, 2, size=n) for n in LENGTHS]})
     batches = seqmask.data.Batches(collection, 3)       # 4 of them; a step each
     with strategy.scope():
-        model = some_models.labeller(
-            3, num_classes=2, cell='lstm', hidden_size=4, num_layers=1, bidirectional=False,
-            dropout=FLAGS.dropout, implementation='graph', seed=0)
+        encoder = seqmask.models.Encoder(3, cell='lstm', hidden_size=4, implementation='graph',
+                                         seed=0)
+        model = seqmask.models.SequenceLabeller(encoder, num_classes=2, dropout=FLAGS.dropout,
+                                                seed=0)
         model.norm = seqmask.BatchNorm(3, momentum=0.5)
         optimizer = tf.keras.optimizers.Adam(0.05)
     trainer = training.Trainer(model, loss, optimizer, clip_norm=1.0, strategy=strategy)
