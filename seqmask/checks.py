@@ -136,7 +136,9 @@ def lengths(value: TensorLike, batch: TensorLike | None = None,
     requirements += _in_range(value, bound)
     checked = after(requirements, value)
     if not tf.executing_eagerly():
-        checked = tf.maximum(checked if bound is None else tf.minimum(checked, bound), 0)
+        # Selected: TensorFlow Lite takes minimum and maximum with T = 6 for a relu6, of floats.
+        checked = tf.where(checked < 0, tf.zeros_like(checked), checked)
+        checked = checked if bound is None else tf.where(checked > bound, bound, checked)
     return known.checked(tf.cast(checked, tf.int32), batch, maxlen, raw=value)
 
 

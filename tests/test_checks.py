@@ -143,6 +143,23 @@ def test_lengths_in_a_graph_of_unknown_sizes(value, message):
         call(tf.constant(value), tf.zeros([2, 5]))
 
 
+@pytest.mark.parametrize('value', [[0, -1], [3, 6]])
+@pytest.mark.parametrize('compiled', [False, True], ids=['graph', 'xla'])
+def test_lengths_out_of_range_that_are_known_are_refused_while_a_graph_is_traced(value, compiled):
+    call = tf.function(lambda: checks.lengths(value, maxlen=5), jit_compile=compiled)
+    with pytest.raises(tf.errors.InvalidArgumentError, match='lengths must not '):
+        call.get_concrete_function()
+
+
+@pytest.mark.parametrize('dtype', ['int32', 'int64'])
+def test_lengths_out_of_range_are_clipped_where_xla_drops_the_check(dtype):
+    call = tf.function(lambda n: (checks.lengths(n), checks.lengths(n, maxlen=5)), jit_compile=True)
+    large = 2 ** 31 - 1 if dtype == 'int32' else 2 ** 32 + 1
+    free, clipped = call(tf.constant([-3, 0, 5, 6, large], dtype))
+    assert clipped.numpy().tolist() == [0, 0, 5, 5, 5]
+    assert free.numpy()[:4].tolist() == [0, 0, 5, 6]
+
+
 def test_static_errors_are_raised_while_a_graph_is_traced():
     with pytest.raises(TypeError, match='got float64'):
         graph(checks.lengths, tf.TensorSpec([None], tf.float64)).get_concrete_function()

@@ -137,8 +137,10 @@ def test_tensorflow_lite_runs_the_whole_call_and_the_step(name, inputs):
     assert set(signatures) == {'serving_default'} | ({'step'} if name in STREAMS else set())
     run = interpreter.get_signature_runner('serving_default')
     for lengths in (LENGTHS, LENGTHS[::-1].copy()):
-        np.testing.assert_allclose(run(inputs=inputs, lengths=lengths)['outputs'],
-                                   model(inputs, lengths), atol=1e-5)
+        wanted = run(inputs=inputs, lengths=lengths)['outputs']
+        np.testing.assert_allclose(wanted, model(inputs, lengths), atol=1e-5)
+        wrong = np.select([lengths == 0, lengths == 5], [-3, 9], lengths).astype(np.int32)
+        np.testing.assert_array_equal(run(inputs=inputs, lengths=wrong)['outputs'], wanted)
     if name in STREAMS:
         step, state = interpreter.get_signature_runner('step'), model.initial_state(4)
         given = {f'state_{k}': np.array(part) for k, part in enumerate(tf.nest.flatten(state))}
@@ -191,3 +193,10 @@ def test_bad_input_is_told_in_one_line(flags, error, tmp_path):
     done = start(tmp_path, '--workdir=none', flags, script='export.py')
     assert own_lines(done.stderr) == [f'error: {error}']
     assert done.returncode == 1
+
+
+@pytest.mark.parametrize('maxlen', [1, 6])
+def test_tensorflow_lite_takes_no_bound_of_lengths_for_an_activation(maxlen):
+    """It has relu6 and the like for floats, and none for the whole numbers of lengths."""
+    model = made('stream')
+    assert seqmask.export.to_tflite(model, maxlen=maxlen)
