@@ -60,10 +60,10 @@ def test_they_are_the_plain_averages_of_the_epoch_s_batches():
     real = [seqmask.crop(batch['inputs'], batch['lengths']) for batch in batches.at_epoch(0)]
     means = [np.concatenate(frames).mean(axis=0) for frames in real]
     variances = [np.concatenate(frames).var(axis=0) for frames in real]
-    np.testing.assert_allclose(model.normalize.moving_mean, np.mean(means, axis=0), rtol=1e-4)
-    np.testing.assert_allclose(model.normalize.moving_variance, np.mean(variances, axis=0),
-                               rtol=1e-4)
-    assert model.normalize.averaged.numpy() == len(real) and model.normalize.momentum == 0.9
+    norm = model.encoder.normalize
+    np.testing.assert_allclose(norm.moving_mean, np.mean(means, axis=0), rtol=1e-4)
+    np.testing.assert_allclose(norm.moving_variance, np.mean(variances, axis=0), rtol=1e-4)
+    assert norm.averaged.numpy() == len(real) and norm.momentum == 0.9
 
 
 def test_replicas_find_those_of_one_device(strategy):
@@ -75,10 +75,10 @@ def test_replicas_find_those_of_one_device(strategy):
     trainer = training.Trainer(model, type(model).loss, optimizer, strategy=strategy,
                                progress=False)
     trainer.fit(batches, epochs=1)
-    assert model.normalize.momentum == 0.9
+    assert model.encoder.normalize.momentum == 0.9
     for name in ('moving_mean', 'moving_variance', 'averaged'):
-        for part in strategy.experimental_local_results(getattr(model.normalize, name)):
-            np.testing.assert_allclose(part.numpy(), getattr(alone.normalize, name).numpy(),
+        for part in strategy.experimental_local_results(getattr(model.encoder.normalize, name)):
+            np.testing.assert_allclose(part.numpy(), getattr(alone.encoder.normalize, name).numpy(),
                                        rtol=1e-4)
 
 
@@ -98,10 +98,11 @@ def test_what_is_not_finite_does_not_count():
     batches[1] = {**batches[1], 'inputs': batches[1]['inputs'] * float('nan')}
     trainer_of(model).fit(batches, epochs=1)
     assert all(np.isfinite(variable).all() for variable in model.variables)
-    assert model.normalize.averaged.numpy() == 3
+    assert model.encoder.normalize.averaged.numpy() == 3
 
 
 def test_an_iterator_leaves_the_moving_averages():
     model = made()
     trainer_of(model).fit(iter(list(data.Batches(sequences(32), 8))), epochs=1)
-    np.testing.assert_allclose(model.normalize.averaged, 1 + 0.9 + 0.9 ** 2 + 0.9 ** 3, rtol=1e-6)
+    averaged = model.encoder.normalize.averaged
+    np.testing.assert_allclose(averaged, 1 + 0.9 + 0.9 ** 2 + 0.9 ** 3, rtol=1e-6)
