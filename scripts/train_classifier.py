@@ -68,7 +68,7 @@ def main():
         filters = widths(FLAGS.filters)
 
     if not filters and not FLAGS.num_layers:
-        raise runs.UserError('a classifier needs --num_layers above 0 or --filters, got neither.')
+        raise runs.UserError('a classifier needs num_layers > 0 or filters, got neither.')
     front = dict(input_size=parts[0].frames.shape[1], step_dropout=FLAGS.step_dropout,
                  dtype=FLAGS.precision)
     branches = []
