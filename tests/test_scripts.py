@@ -22,7 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SMALL = ['--hidden_size=4', '--num_layers=1', '--nobidirectional', '--epochs=2']
 FILES = ['.lock', 'best', 'checkpoints', 'flags.json', 'held_out.npz', 'history.csv', 'model.json',
          'predictions.csv']
-TIMEOUT = 600       # seconds; for a machine that does much else
+TIMEOUT = 240       # seconds; for a machine that does much else
 
 # TensorFlow's own lines, which no setting silences in some of its versions.
 NOISE = re.compile(r'WARNING: All log messages|[IWE]\d{4} |\d{4}-\d\d-\d\d .*: [IWE] |$')
