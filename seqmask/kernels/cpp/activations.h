@@ -2,13 +2,11 @@
 // numbers; monotone; in [0, 1] and [-1, 1], whose ends they reach; tanh is odd; NaN stays NaN.
 // recurrence_test.cc goes through all numbers.
 
-#ifndef SEQMASK_ACTIVATIONS_H_
-#define SEQMASK_ACTIVATIONS_H_
+#pragma once
 
 #include "vector.h"
 
-namespace seqmask {
-namespace SEQMASK_TARGET {
+namespace seqmask::SEQMASK_TARGET {
 
 // exp(x) = scale (1 + rest). `scale` is a power of 2, infinite from x = 88.4 on.
 struct Exponential {
@@ -50,7 +48,4 @@ inline Vector Tanh(Vector x) {
   return AsVector(AsIntegers(u / (2.0f - u)) | sign);
 }
 
-}  // namespace SEQMASK_TARGET
-}  // namespace seqmask
-
-#endif  // SEQMASK_ACTIVATIONS_H_
+}  // namespace seqmask::SEQMASK_TARGET

@@ -1,7 +1,6 @@
 // Plain arrays: scratch in pieces, clearing and copying, and where a step of a sequence stands.
 
-#ifndef SEQMASK_ARRAYS_H_
-#define SEQMASK_ARRAYS_H_
+#pragma once
 
 #include <cstdint>
 #include <cstring>
@@ -9,8 +8,7 @@
 #include "target.h"
 #include "vector.h"
 
-namespace seqmask {
-namespace SEQMASK_TARGET {
+namespace seqmask::SEQMASK_TARGET {
 
 static_assert(kWidth <= kLine, "scratch is counted in lines");
 
@@ -44,7 +42,4 @@ inline int64_t At(const Call& call, int64_t sequence, int64_t step) {
   return sequence * call.maxlen + Time(call, sequence, step);
 }
 
-}  // namespace SEQMASK_TARGET
-}  // namespace seqmask
-
-#endif  // SEQMASK_ARRAYS_H_
+}  // namespace seqmask::SEQMASK_TARGET

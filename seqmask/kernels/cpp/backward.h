@@ -1,7 +1,6 @@
 // A group of sequences back through time: the gradients to gates, inputs and initial states.
 
-#ifndef SEQMASK_BACKWARD_H_
-#define SEQMASK_BACKWARD_H_
+#pragma once
 
 #include "arrays.h"
 #include "cells.h"
@@ -9,8 +8,7 @@
 #include "target.h"
 #include "vector.h"
 
-namespace seqmask {
-namespace SEQMASK_TARGET {
+namespace seqmask::SEQMASK_TARGET {
 
 void BackwardGroup(const Job& job, const Group& group, float* scratch) {
   const Call& call = job.call;
@@ -108,7 +106,4 @@ void BackwardGroup(const Job& job, const Group& group, float* scratch) {
   }
 }
 
-}  // namespace SEQMASK_TARGET
-}  // namespace seqmask
-
-#endif  // SEQMASK_BACKWARD_H_
+}  // namespace seqmask::SEQMASK_TARGET

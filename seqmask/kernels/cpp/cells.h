@@ -1,15 +1,13 @@
 // One step of each cell for the rows of a group, forward and backward; the equations are those of
 // cells.py. `first` and `last` bound the numbers of a plane that are worked on, whole vectors.
 
-#ifndef SEQMASK_CELLS_H_
-#define SEQMASK_CELLS_H_
+#pragma once
 
 #include "activations.h"
 #include "target.h"
 #include "vector.h"
 
-namespace seqmask {
-namespace SEQMASK_TARGET {
+namespace seqmask::SEQMASK_TARGET {
 
 inline Vector DSigmoid(Vector y, Vector dy) { return dy * y * (1.0f - y); }
 inline Vector DTanh(Vector y, Vector dy) { return dy * (1.0f - y * y); }
@@ -142,7 +140,4 @@ inline void ResetBackward(const float* gates, float* d_gates, const float* d, fl
   }
 }
 
-}  // namespace SEQMASK_TARGET
-}  // namespace seqmask
-
-#endif  // SEQMASK_CELLS_H_
+}  // namespace seqmask::SEQMASK_TARGET

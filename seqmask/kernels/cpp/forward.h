@@ -1,7 +1,6 @@
 // A group of sequences through time.
 
-#ifndef SEQMASK_FORWARD_H_
-#define SEQMASK_FORWARD_H_
+#pragma once
 
 #include "arrays.h"
 #include "cells.h"
@@ -9,8 +8,7 @@
 #include "target.h"
 #include "vector.h"
 
-namespace seqmask {
-namespace SEQMASK_TARGET {
+namespace seqmask::SEQMASK_TARGET {
 
 // What a group carries from step to step, a plane for each of its sequences.
 struct State {
@@ -142,7 +140,4 @@ void ForwardGroup(const Job& job, const Group& group, float* scratch) {
   }
 }
 
-}  // namespace SEQMASK_TARGET
-}  // namespace seqmask
-
-#endif  // SEQMASK_FORWARD_H_
+}  // namespace seqmask::SEQMASK_TARGET

@@ -1,15 +1,13 @@
 // Weights packed into panels, once a call.
 
-#ifndef SEQMASK_PACK_H_
-#define SEQMASK_PACK_H_
+#pragma once
 
 #include "arrays.h"
 #include "product.h"
 #include "target.h"
 #include "vector.h"
 
-namespace seqmask {
-namespace SEQMASK_TARGET {
+namespace seqmask::SEQMASK_TARGET {
 
 // Weights [depth, G H] for the forward pass: the panel of a block of units holds that block of
 // every gate of the window.
@@ -67,7 +65,4 @@ void Pack(const Job& job, bool backward, int64_t task, int64_t tasks) {
   }
 }
 
-}  // namespace SEQMASK_TARGET
-}  // namespace seqmask
-
-#endif  // SEQMASK_PACK_H_
+}  // namespace seqmask::SEQMASK_TARGET

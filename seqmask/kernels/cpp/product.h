@@ -4,13 +4,11 @@
 // a tile of rows x panel stays in registers while k runs. Each number is summed in the order of k,
 // whatever the tile, so a row's result depends neither on its neighbours nor on the threads.
 
-#ifndef SEQMASK_PRODUCT_H_
-#define SEQMASK_PRODUCT_H_
+#pragma once
 
 #include "vector.h"
 
-namespace seqmask {
-namespace SEQMASK_TARGET {
+namespace seqmask::SEQMASK_TARGET {
 
 // Where a matrix stands: number k of row r is at[r * row + k * step].
 struct Matrix {
@@ -104,7 +102,4 @@ inline void MultiplyPanels(int64_t rows, Matrix a, int64_t depth, const float* p
   }
 }
 
-}  // namespace SEQMASK_TARGET
-}  // namespace seqmask
-
-#endif  // SEQMASK_PRODUCT_H_
+}  // namespace seqmask::SEQMASK_TARGET

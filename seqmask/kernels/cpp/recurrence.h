@@ -4,8 +4,7 @@
 // row-major, float32. B sequences, T padded steps, D features, H hidden units, G gates. What stands
 // at padded steps is never read.
 
-#ifndef SEQMASK_RECURRENCE_H_
-#define SEQMASK_RECURRENCE_H_
+#pragma once
 
 #include <cstdint>
 #include <functional>
@@ -84,5 +83,3 @@ std::string TargetInUse();
 bool UseTarget(const std::string& name);
 
 }  // namespace seqmask
-
-#endif  // SEQMASK_RECURRENCE_H_

@@ -12,8 +12,7 @@
 #include "backward.h"
 #include "weights.h"
 
-namespace seqmask {
-namespace SEQMASK_TARGET {
+namespace seqmask::SEQMASK_TARGET {
 
 void Activate(Activation activation, int64_t count, float* numbers) {
   for (int64_t k = 0; k < count; k += kWidth) {
@@ -28,5 +27,4 @@ extern const Target kTarget;
 const Target kTarget = {SEQMASK_NAME(SEQMASK_TARGET), kWidth, Pack, ForwardGroup, BackwardGroup,
                         WeightGradients, Activate};
 
-}  // namespace SEQMASK_TARGET
-}  // namespace seqmask
+}  // namespace seqmask::SEQMASK_TARGET

@@ -3,8 +3,7 @@
 // A gate fills a plane of `padded` numbers, H rounded up to whole vectors, so that no vector holds
 // two gates. A row of sums, or of saved gates, is the planes of a cell one after the other.
 
-#ifndef SEQMASK_TARGET_H_
-#define SEQMASK_TARGET_H_
+#pragma once
 
 #include "recurrence.h"
 
@@ -89,5 +88,3 @@ inline int64_t WeightsFloats(const Job& job, int64_t features) {
 }
 
 }  // namespace seqmask
-
-#endif  // SEQMASK_TARGET_H_

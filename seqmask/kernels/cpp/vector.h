@@ -3,14 +3,12 @@
 // Written with the vector types of GCC and clang: the same lines compile to AVX-512, AVX2, SSE2 or
 // NEON, whichever the compiler was told to use.
 
-#ifndef SEQMASK_VECTOR_H_
-#define SEQMASK_VECTOR_H_
+#pragma once
 
 #include <cstdint>
 #include <cstring>
 
-namespace seqmask {
-namespace SEQMASK_TARGET {
+namespace seqmask::SEQMASK_TARGET {
 
 #if defined(__AVX512F__)
 constexpr int kWidth = 16, kRegisters = 32;
@@ -41,7 +39,4 @@ inline Vector LoadPart(const float* from, int64_t count) {
   return Load(part);
 }
 
-}  // namespace SEQMASK_TARGET
-}  // namespace seqmask
-
-#endif  // SEQMASK_VECTOR_H_
+}  // namespace seqmask::SEQMASK_TARGET

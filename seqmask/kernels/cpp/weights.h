@@ -1,15 +1,13 @@
 // Gradients to weights and biases: sums over all steps of what backward.h left of the gates.
 
-#ifndef SEQMASK_WEIGHTS_H_
-#define SEQMASK_WEIGHTS_H_
+#pragma once
 
 #include "arrays.h"
 #include "product.h"
 #include "target.h"
 #include "vector.h"
 
-namespace seqmask {
-namespace SEQMASK_TARGET {
+namespace seqmask::SEQMASK_TARGET {
 
 // What a weight is multiplied with: x, d (the state that the gates see) or e.
 enum class Factor { kInput, kState, kReset };
@@ -109,7 +107,4 @@ void WeightGradients(const Job& job, int64_t task, int64_t tasks, float* scratch
   BiasGradient(job, task, tasks, scratch);
 }
 
-}  // namespace SEQMASK_TARGET
-}  // namespace seqmask
-
-#endif  // SEQMASK_WEIGHTS_H_
+}  // namespace seqmask::SEQMASK_TARGET
