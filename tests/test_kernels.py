@@ -211,7 +211,7 @@ MALFORMED = {
     'short bias': ({'bias': [H]}, 'bias must have shape'),
     'scalar bias': ({'bias': []}, 'bias must have shape'),
     'dropout of another batch': ({'dropout': [[B + 1, H]]}, 'dropout must have shape'),
-    'two dropout masks': ({'dropout': [[B, H]] * 2}, 'one dropout mask or none'),
+    'two dropout masks': ({'dropout': [[B, H]] * 2}, 'at most one dropout mask'),
     'no state': ({'initial_state': []}, 'num_states'),
     'three states': ({'initial_state': [[B, H]] * 3}, 'a cell .* has . states, got 3'),
 }

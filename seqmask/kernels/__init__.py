@@ -1,8 +1,8 @@
 """Recurrences that visit real steps only.
 
-`cells` holds one step of each cell, forward and backward, in the letters of its equations; `graph`
+`cells` holds one step of each cell, forward and backward, in the notation of its equations; `graph`
 runs a cell over time in TensorFlow operations; `native` runs it in C++ (`cpp/`), which `build`
-compiles on first use. `python -m seqmask.kernels` does so ahead of time.
+compiles on first use, or `python -m seqmask.kernels` ahead of time.
 """
 
 from seqmask.kernels import native

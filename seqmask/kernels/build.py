@@ -1,8 +1,8 @@
 """Compiles the C++ kernels with the machine's own compiler, once, into a cache.
 
-A library's file name holds a hash of everything that goes into it: sources, TensorFlow, compiler,
-flags. So one that was built from anything else is never found, and nothing has to be thrown away.
-Where TensorFlow is installed does not go into it.
+The file name of a library holds a hash of everything that it is built from: sources, TensorFlow,
+compiler, flags. So a library built from anything else is never found, and nothing has to be
+invalidated. The folder where TensorFlow is installed is not hashed.
 """
 
 import concurrent.futures
@@ -31,23 +31,23 @@ TARGETS = {'portable': [],
            'avx2': ['-mavx2', '-mfma'],
            'avx512': ['-mavx512f', '-mavx512vl', '-mavx512bw', '-mavx512dq', '-mavx2', '-mfma',
                       '-mprefer-vector-width=512']}
-TIME_LIMIT = 300            # seconds that the compiler may take for one file
-LAST_WORDS = 10             # lines of the compiler's that an error repeats
+TIME_LIMIT = 300            # seconds for one call of the compiler
+SHOWN_LINES = 10            # the last lines of compiler output that an error shows
 
 
 class BuildError(Exception):
-    """Why there are no C++ kernels: one reason, with the compiler's own words below it."""
+    """Why there are no C++ kernels: the reason in one line, then the compiler's output."""
 
 
 class Job(NamedTuple):
-    """One call of the compiler: what it makes, from what, with which flags."""
+    """One call of the compiler."""
     product: str
     source: str
     flags: list
 
 
 def disabled():
-    """Whether the environment variable SEQMASK_KERNELS says to do without."""
+    """Whether the environment variable SEQMASK_KERNELS disables the kernels."""
     value = os.environ.get('SEQMASK_KERNELS', 'on')
     if value.lower() in ('', 'on'):
         return False
@@ -57,28 +57,28 @@ def disabled():
 
 
 def cache_folder():
-    """Where built libraries stand: SEQMASK_CACHE, or seqmask's part of the user's cache."""
+    """The folder of built libraries: SEQMASK_CACHE, else `seqmask` in the user's cache."""
     own, users = os.environ.get('SEQMASK_CACHE'), os.environ.get('XDG_CACHE_HOME')
     try:
         return pathlib.Path(own or pathlib.Path(users or '~/.cache', 'seqmask')
                             ).expanduser().absolute()
-    except RuntimeError as error:       # a user without a home
+    except RuntimeError as error:       # the user has no home folder
         raise BuildError(f'no cache folder was found ({error}): set SEQMASK_CACHE') from None
 
 
 def compiler():
-    """The compiler's command as a list, and the first line of what it says of its version."""
+    """The compiler's command as a list, and the first line of its version."""
     command = _command()
-    said = _call([*command, '--version'], f'{command[0]} --version')
-    return command, said.partition('\n')[0]
+    output = _call([*command, '--version'], f'{command[0]} --version')
+    return command, output.partition('\n')[0]
 
 
 def cached():
-    """The path of the library if it was built already, else None. BuildError if none can be."""
+    """The path of the library if it is in the cache, else None; BuildError if none can be built."""
     try:
         path = _path(*compiler())
     except BuildError:
-        # Built ahead, for a machine without a compiler: then any compiler's will do.
+        # A library built ahead, for a machine without a compiler, may come from any compiler.
         found = sorted(cache_folder().glob(f'libseqmask-{_key()}-*.so'))
         if not found:
             raise
@@ -87,12 +87,12 @@ def cached():
 
 
 def library():
-    """The path of the library, which is built first if it is not in the cache."""
+    """The path of the library, built first if it is not in the cache."""
     return cached() or build()
 
 
 def build(force=False):
-    """Builds the library and returns its path. Only `force` replaces one in the cache."""
+    """Builds the library and returns its path; `force` replaces one in the cache."""
     command, version = compiler()
     path = _path(command, version)
     before = _identity(path)
@@ -101,7 +101,7 @@ def build(force=False):
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _lock(path.parent):
-            # Another process may have built it while this one waited.
+            # Another process may have built it while this one waited for the lock.
             if _identity(path) == before:
                 _build(command, path)
     except OSError as error:
@@ -111,7 +111,7 @@ def build(force=False):
 
 
 def _command():
-    """The compiler's command; CXX may hold arguments, too."""
+    """The compiler's command; CXX may include arguments."""
     chosen = os.environ.get('CXX', '')
     if chosen.strip():
         try:
@@ -125,9 +125,11 @@ def _command():
 
 
 def _jobs():
-    """What has to be compiled. Objects for fewer instructions stand first, because of a function
-    that several hold (a template, an inline one) the linker takes the first: the machine that runs
-    it may not have the others' instructions."""
+    """The calls that compile the sources, in the order of linking.
+
+    Of a template or an inline function in more than one object the linker keeps the first copy, so
+    the objects for fewer instruction sets come first: those run on every machine.
+    """
     x86 = platform.machine().lower() in ('x86_64', 'amd64')
     jobs = [Job('ops.o', 'ops.cc', [*FLAGS, *tf.sysconfig.get_compile_flags()]),
             Job('recurrence.o', 'recurrence.cc', FLAGS + ['-DSEQMASK_X86_TARGETS'] * x86)]
@@ -147,7 +149,7 @@ def _path(command, version):
 
 
 def _key():
-    """Of all that goes into a library but the compiler."""
+    """The hash of everything that a library is built from except the compiler."""
     sources = [(path.relative_to(SOURCES).as_posix(), path.read_bytes())
                for path in sorted(SOURCES.rglob('*')) if path.is_file()]
     jobs = [(job.product, job.source, _without_folders(job.flags)) for job in _jobs()]
@@ -156,7 +158,7 @@ def _key():
 
 
 def _without_folders(flags):
-    """But those that name the folders in which TensorFlow stands."""
+    """The flags except those that name TensorFlow's folders."""
     return [flag for flag in flags if not flag.startswith(('-I', '-L'))]
 
 
@@ -165,7 +167,7 @@ def _hash(*parts):
 
 
 def _identity(path):
-    """Tells one file from another that takes its place; None where there is none."""
+    """Differs between a file and its replacement; None if there is no file."""
     with contextlib.suppress(OSError):
         found = os.stat(path)
         return found.st_ino, found.st_mtime_ns
@@ -173,47 +175,47 @@ def _identity(path):
 
 @contextlib.contextmanager
 def _lock(folder):
-    """One process at a time. The system unlocks when a process ends, in whichever way."""
+    """Admits one process at a time. The system unlocks when a process ends, even if killed."""
     with open(folder / 'lock', 'a') as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
         except (OSError, AttributeError):
-            # No locks here. Several may build at once: each has its own folder, and a rename is
-            # atomic. But then nobody knows which folder's builder has died.
+            # Without locks, processes may build at the same time: each has its own folder, and a
+            # rename is atomic. But nothing tells which folders have been abandoned.
             pass
         else:
-            for left_over in folder.glob('building-*'):
-                shutil.rmtree(left_over, ignore_errors=True)
+            for abandoned in folder.glob('building-*'):
+                shutil.rmtree(abandoned, ignore_errors=True)
         yield
 
 
 def _build(command, path):
     logging.getLogger('seqmask').info(
         "Compiling seqmask's CPU kernels, once for this TensorFlow; about 15 seconds.")
-    # Inside the cache, because a rename is atomic on one file system only.
+    # Inside the cache, because a rename is atomic only within one file system.
     folder = tempfile.mkdtemp(prefix='building-', dir=path.parent)
     try:
         jobs = _jobs()
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             objects = list(pool.map(lambda job: _compile(command, job, folder), jobs))
-        made = os.path.join(folder, path.name)
-        _call([*command, *objects, *_link_flags(), '-o', made], f'{command[0]} on the library')
-        if not os.path.isfile(made):
+        built = os.path.join(folder, path.name)
+        _call([*command, *objects, *_link_flags(), '-o', built], f'{command[0]} on the library')
+        if not os.path.isfile(built):
             raise BuildError(f'{command[0]} wrote no library')
-        os.replace(made, path)
+        os.replace(built, path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _compile(command, job, folder):
-    made = os.path.join(folder, job.product)
-    _call([*command, *job.flags, '-c', str(SOURCES / job.source), '-o', made],
+    product = os.path.join(folder, job.product)
+    _call([*command, *job.flags, '-c', str(SOURCES / job.source), '-o', product],
           f'{command[0]} on {job.source}')
-    return made
+    return product
 
 
 def _call(arguments, what):
-    """Runs the compiler and returns what it said; `what` names the call in an error."""
+    """Runs the compiler and returns its output; `what` names the call in an error."""
     try:
         done = subprocess.run(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, timeout=TIME_LIMIT,
@@ -222,8 +224,8 @@ def _call(arguments, what):
         raise BuildError(f'{arguments[0]} cannot be run: {error.strerror}') from None
     except subprocess.TimeoutExpired:
         raise BuildError(f'{what} took more than {TIME_LIMIT} s') from None
-    said = done.stdout.decode(errors='replace').strip()
+    output = done.stdout.decode(errors='replace').strip()
     if done.returncode:
         raise BuildError('\n'.join([f'{what} failed with exit status {done.returncode}',
-                                    *said.splitlines()[-LAST_WORDS:]]))
-    return said
+                                    *output.splitlines()[-SHOWN_LINES:]]))
+    return output

@@ -1,13 +1,13 @@
-"""One step of each recurrent cell, forward and backward, in the letters of its equations.
+"""One step of each recurrent cell, forward and backward, in the notation of its equations.
 
-A gate is a tensor of its own, [n, H]: the products [n, H] x [H, H] run side by side, and no time
-goes into splitting and concatenating gates. `x` is a step's share of the input, x_t W + b, gate by
-gate; `U` the recurrent weights, gate by gate; `m` the dropout mask of the state, or None.
+Each gate is a separate tensor [n, H]: the products [n, H] x [H, H] run in parallel, and no time
+goes into splitting and concatenating gates. `x` is a step's input projection x_t W + b and `U` the
+recurrent weights, one tensor per gate; `m` is the dropout mask of the state, or None.
 
-`forward(x, state, U, m)` returns the new state and what the backward step needs. `backward(saved,
-d_state, U, m)` returns the gradients to the gates' sums and to the old state.
-`weight_gradients(saved, d_gates)` takes both over all real steps at once, [N, H], and forms each
-gradient with one product. The output of a step is the first part of its state.
+`forward(x, state, U, m)` returns the new state and the tensors that the backward step needs.
+`backward(saved, d_state, U, m)` returns the gradients to the gates' sums and to the old state.
+`weight_gradients(saved, d_gates)` takes both for all real steps at once, [N, H], and computes each
+gradient with one product. The output of a step is the first tensor of its state.
 """
 
 import typing
@@ -22,13 +22,13 @@ class Cell(typing.NamedTuple):
     """One step of a recurrence; see the module's docstring.
 
     Attributes:
-      name: As the C++ kernels call it.
-      num_gates: Gates that the input has a share of: parts of the weights.
-      num_states: Tensors of the state.
-      num_saved: Tensors that `forward` keeps for `backward`.
-      num_d_gates: Gradients that `backward` returns: one a gate, in their order, then any that only
-        `weight_gradients` needs.
-      has_kernel: Whether the C++ kernels know it.
+      name: The cell's name in the C++ kernels.
+      num_gates: Number of gates, into which the weights split.
+      num_states: Number of tensors in the state.
+      num_saved: Number of tensors that `forward` saves for `backward`.
+      num_d_gates: Number of gradients that `backward` returns: one per gate, in order, then any
+        that only `weight_gradients` needs.
+      has_kernel: Whether the C++ kernels implement the cell.
     """
     name: str
     num_gates: int
@@ -42,17 +42,17 @@ class Cell(typing.NamedTuple):
 
 
 def dropped(h, m):
-    """The state that the gates see."""
+    """The state after dropout, which the gates see."""
     return h if m is None else h * m
 
 
 def d_left(d_product, b):
-    """The gradient to a of a product a b."""
+    """The gradient to a of the product a b."""
     return tf.matmul(d_product, b, transpose_b=True)
 
 
 def d_right(a, d_product):
-    """The gradient to b of a product a b."""
+    """The gradient to b of the product a b."""
     return tf.matmul(a, d_product, transpose_a=True)
 
 

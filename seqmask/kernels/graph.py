@@ -1,7 +1,7 @@
 """A cell over time, in TensorFlow operations.
 
-The loop is written once; where the rows of a step stand is a question of its own. `Packing` visits
-real steps only. `Padding` visits all and selects: XLA wants every shape fixed and takes no other.
+One loop serves two layouts of the steps. `Packing` visits real steps only. `Padding` visits all
+steps and selects, for XLA, which needs fixed shapes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _FIXED = contextvars.ContextVar('fixed_shapes', default=False)
 
 
 class Packing:
-    """Values [N, ...]: step t holds the rows that are still alive, longest sequence first."""
+    """Values [N, ...]: step t holds the sequences still alive, longest first."""
 
     def __init__(self, batch_sizes):
         self.count = tf.size(batch_sizes)
@@ -31,41 +31,41 @@ class Packing:
     def array(self, like):
         array = tf.TensorArray(like.dtype, self.count + 1, element_shape=[None, *like.shape[1:]],
                                infer_shape=False, clear_after_read=False)
-        # No rows, but something to concatenate where no step is real.
+        # An element without rows, so that there is something to concatenate if no step is real.
         return array.write(self.count, like[:0])
 
     def gather(self, array):
-        # TensorFlow's own errors show the name where it vectorizes what was traced before.
+        # TensorFlow shows this name in its error when it vectorizes a function traced before.
         return array.concat(name='set_implementation_kernel_to_vectorize')
 
     def enter(self, t, state):
         return state[:self._sizes[t]]
 
     def leave(self, t, new, state):
-        # All rows, alive or not: TensorFlow's graph optimizer takes the rows of a loop's variable
-        # to be as many at every step, and would spoil second derivatives if they were not.
+        # All rows, alive or not: TensorFlow's graph optimizer assumes that a loop variable keeps
+        # its number of rows, and otherwise gets second derivatives wrong.
         return tf.ensure_shape(tf.concat([new, state[self._sizes[t]:]], axis=0), state.shape)
 
     def padded(self, batch):
-        """`Padding` of the same rows in the same order, and what takes values there and back."""
-        # A step and a row more, for there may be none, of which TensorFlow stacks nothing.
+        """(`Padding` of the same rows in the same order, a function to it, a function back)."""
+        # One extra step and row, because TensorFlow cannot stack an empty array.
         sizes = tf.concat([self._sizes, [0]], axis=0)
         alive = tf.sequence_mask(sizes, batch)                          # [L + 1, B]
         places = tf.where(tf.reshape(alive, [-1]))[:, 0]                # [N]
         number = tf.cumsum(tf.cast(tf.reshape(alive, [-1]), tf.int32), exclusive=True)
         source = tf.where(alive, tf.reshape(number, tf.shape(alive)), 0)
 
-        def there(values):
+        def to_padding(values):
             return tf.gather(tf.pad(values, [[0, 1], [0, 0]]), source)
 
-        def back(values):
-            return tf.gather(_rows_of_all_steps(values), places)
+        def from_padding(values):
+            return tf.gather(_merge_steps(values), places)
 
-        return Padding(alive), there, back
+        return Padding(alive), to_padding, from_padding
 
 
 class Padding:
-    """Values [T, B, ...]: every step holds every row; those that have ended keep their state."""
+    """Values [T, B, ...]: every step holds every sequence; one that has ended keeps its state."""
 
     def __init__(self, alive):
         self.count = tf.shape(alive)[0] if alive.shape[0] is None else alive.shape[0]
@@ -90,14 +90,14 @@ class Padding:
 
 
 def recur(cell, steps, x, U, initial_state, m=None):
-    """Runs a cell over time; the gradient to each weight is one product over all real steps.
+    """Runs a cell over time. The gradient to each weight is one product over all real steps.
 
     Args:
       cell: `Cell`.
       steps: `Packing` or `Padding`.
-      x: The inputs' share of each gate, list of [N, H] (or [T, B, H]).
+      x: The input projection of each gate, list of [N, H] (or [T, B, H]).
       U: The recurrent weights, as the cell takes them.
-      initial_state: Tuple of [B, H], in the order of the rows of `steps`.
+      initial_state: Tuple of [B, H], in the row order of `steps`.
       m: Dropout mask of the state [B, H], without a gradient; or None.
 
     Returns:
@@ -111,11 +111,9 @@ def recur(cell, steps, x, U, initial_state, m=None):
         outputs, final, saved = _forward(cell, steps, x, U, initial, m)
 
         def gradient(d_outputs, *d_final):
-            d_gates, d_initial = _backward_anywhere(
-                cell, steps, saved, U, d_outputs, d_final, m)
-            flat_rows = [_rows_of_all_steps(d) for d in d_gates]
-            d_U = cell.weight_gradients(
-                lambda k: _rows_of_all_steps(saved[k]), flat_rows)
+            d_gates, d_initial = _backward(cell, steps, saved, U, d_outputs, d_final, m)
+            d_U = cell.weight_gradients(lambda k: _merge_steps(saved[k]),
+                                        [_merge_steps(d) for d in d_gates])
             return (*d_gates[:num_x], *d_U, *d_initial)
 
         return (outputs, *final), gradient
@@ -128,9 +126,9 @@ def _forward(cell, steps, x, U, initial, m):
     def body(t, state, outputs, saved):
         x_t = [steps.rows(t, x_k) for x_k in x]
         m_t = None if m is None else steps.enter(t, m)
-        new, keep = cell.forward(x_t, tuple(steps.enter(t, s) for s in state), U, m_t)
+        new, kept = cell.forward(x_t, tuple(steps.enter(t, s) for s in state), U, m_t)
         state = tuple(steps.leave(t, n, s) for n, s in zip(new, state))
-        saved = tuple(array.write(t, k) for array, k in zip(saved, keep))
+        saved = tuple(array.write(t, k) for array, k in zip(saved, kept))
         return t + 1, state, outputs.write(t, new[0]), saved
 
     like = initial[0]
@@ -139,11 +137,18 @@ def _forward(cell, steps, x, U, initial, m):
         (tf.constant(0), tuple(initial), steps.array(like),
          tuple(steps.array(like) for _ in range(cell.num_saved))),
         maximum_iterations=steps.count)
-    # As tensors: neither XLA nor a SavedModel hands arrays from forward to backward.
+    # As tensors: neither XLA nor a SavedModel passes TensorArrays from forward to backward.
     return steps.gather(outputs), final, [steps.gather(array) for array in saved]
 
 
 def _backward(cell, steps, saved, U, d_outputs, d_final, m):
+    if isinstance(steps, Packing) and inside_pfor():
+        # `tape.jacobian` vectorizes this loop, which has to run over all steps for that.
+        padding, to_padding, from_padding = steps.padded(tf.shape(d_final[0])[0])
+        d_gates, d_initial = _backward(cell, padding, [to_padding(k) for k in saved], U,
+                                       to_padding(d_outputs), d_final, m)
+        return [from_padding(d) for d in d_gates], d_initial
+
     def body(t, d_state, d_gates):
         d_h, *d_rest = (steps.enter(t, d) for d in d_state)
         d_h += steps.rows(t, d_outputs)
@@ -160,23 +165,13 @@ def _backward(cell, steps, saved, U, d_outputs, d_final, m):
     return [steps.gather(d) for d in d_gates], d_initial
 
 
-def _backward_anywhere(cell, steps, saved, U, d_outputs, d_final, m):
-    """`_backward`, over all steps where TensorFlow vectorizes it, as `tape.jacobian` does."""
-    if isinstance(steps, Padding) or not inside_pfor():
-        return _backward(cell, steps, saved, U, d_outputs, d_final, m)
-    padding, there, back = steps.padded(tf.shape(d_final[0])[0])
-    d_gates, d_initial = _backward(cell, padding, [there(k) for k in saved], U, there(d_outputs),
-                                   d_final, m)
-    return [back(d) for d in d_gates], d_initial
-
-
-def _rows_of_all_steps(values):
+def _merge_steps(values):
     return tf.reshape(values, [-1, values.shape[-1]])
 
 
 @contextlib.contextmanager
 def fixed_shapes() -> Iterator[None]:
-    """Around the tracing of a graph for a converter that, as XLA does, wants fixed shapes."""
+    """A context in which graphs are traced for a converter that needs fixed shapes, as XLA does."""
     token = _FIXED.set(True)
     try:
         yield
@@ -185,7 +180,7 @@ def fixed_shapes() -> Iterator[None]:
 
 
 def inside_xla() -> bool:
-    """Whether the graph being traced is compiled by `tf.function(jit_compile=True)`, or alike."""
+    """Whether the graph being traced needs fixed shapes: `jit_compile=True`, `fixed_shapes()`."""
     if _FIXED.get():
         return True
     for graph in _graphs():
@@ -200,28 +195,28 @@ def inside_xla() -> bool:
 def inside_pfor() -> bool:
     """Whether the graph being traced is vectorized: `tf.vectorized_map`, `tape.jacobian`.
 
-    TensorFlow traces what it vectorizes in a scope of this name. It vectorizes a loop, but not the
-    concatenation of a loop's results where they differ in size.
+    TensorFlow traces in a scope named `loop_body` for that. It can vectorize a loop, but not the
+    concatenation of step results that differ in size.
     """
     return any(scope.startswith('loop_body') for graph in _graphs()
                for scope in graph.get_name_scope().split('/'))
 
 
 def inside_forward_mode(values) -> bool:
-    """Whether a `tf.autodiff.ForwardAccumulator` follows any of the tensors and variables."""
-    followed = forwardprop_util.pack_tangents(
+    """Whether a `tf.autodiff.ForwardAccumulator` watches any of the tensors and variables."""
+    watched = forwardprop_util.pack_tangents(
         [getattr(value, 'handle', value) for value in values]).tangents
-    if followed and not tf.executing_eagerly():
-        # Neither it nor Keras gets through a loop that keeps the results of its steps.
+    if watched and not tf.executing_eagerly():
+        # Forward mode cannot differentiate a loop that collects step results; Keras's fails, too.
         raise ValueError(
             'TensorFlow has no forward mode for a recurrent layer where the ForwardAccumulator '
             "stands inside a tf.function: put it around the function (implementation='graph'), or "
             'run eagerly.')
-    return bool(followed)
+    return bool(watched)
 
 
 def _graphs():
-    """The graph being traced, and those around it."""
+    """The graph being traced, then the graphs around it."""
     graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
     while graph is not None:
         yield graph

@@ -17,7 +17,7 @@ class Unusable(RuntimeError):
 
 
 def load() -> types.ModuleType:
-    """The compiled operations, built first if they must be. `Unusable` says why not."""
+    """The compiled operations, built first if necessary. Raises `Unusable` with the reason."""
     operations, _, reason = _loaded()
     if operations is None:
         raise Unusable(f"implementation='kernel' cannot run here; choose 'graph'. {reason}")
@@ -25,24 +25,24 @@ def load() -> types.ModuleType:
 
 
 def usable() -> bool:
-    """Whether a layer that may choose should run on the kernels; warns once if they fail."""
+    """Whether implementation='auto' takes the kernels; warns once if they cannot be loaded."""
     try:
         if build.disabled():
             return False
     except build.BuildError as error:
         raise ValueError(str(error)) from None
-    # Where there is a GPU, TensorFlow's own operations run on it, and these would not.
+    # With a GPU, TensorFlow's own operations run on it; these would run on the CPU.
     return not tf.config.list_logical_devices('GPU') and _works()
 
 
 def targets() -> list[str]:
-    """The instruction sets that this processor can run, best first; the first is in use."""
+    """The instruction sets that this processor can run: the one in use, then the others."""
     *names, in_use = _library().seqmask_targets().decode().split()
     return sorted(names, key=lambda name: name != in_use)
 
 
 def use_target(name: str) -> None:
-    """Takes another instruction set, for tests and comparisons. Not while a recurrence runs."""
+    """Switches to another instruction set, for tests. Never call it while a recurrence runs."""
     if not _library().seqmask_use_target(name.encode()):
         raise ValueError(f'this processor runs {", ".join(targets())}, not {name}.')
 
@@ -57,12 +57,12 @@ def recur(cell, inputs, lengths, weights, initial_state, m=None, reverse=False):
       weights: kernel, recurrent_kernel and bias, laid out as in Keras.
       initial_state: Tuple of float32 [B, H].
       m: Dropout mask of the state [B, H], without a gradient; or None.
-      reverse: If True, from each sequence's own last step to its first.
+      reverse: Whether each sequence runs from its own last step to its first.
 
     Returns:
       (outputs [B, T, H], final state: tuple of [B, H]).
     """
-    # TensorFlow's own errors show the name where it meets an operation that it cannot take along.
+    # TensorFlow shows this name in its error when it cannot compile or export the operation.
     results = load().seqmask_recurrence(
         inputs, lengths, *weights, initial_state, [] if m is None else [m], cell=cell.name,
         reverse=reverse, name='set_implementation_graph_to_compile_or_export')
@@ -71,7 +71,7 @@ def recur(cell, inputs, lengths, weights, initial_state, m=None, reverse=False):
 
 @functools.cache
 def _loaded():
-    """(operations, path, reason why there are none): nothing is tried twice in a process."""
+    """(operations, path, reason why there are none); cached, so tried once per process."""
     try:
         if build.disabled():
             return None, None, 'SEQMASK_KERNELS=off'
@@ -79,7 +79,7 @@ def _loaded():
         try:
             return tf.load_op_library(path), path, None
         except (tf.errors.OpError, OSError):
-            # A file that a crash of the machine, say, left damaged.
+            # The file is damaged, for instance by a crash of the machine.
             path = build.build(force=True)
             return tf.load_op_library(path), path, None
     except (build.BuildError, tf.errors.OpError, OSError) as error:
@@ -90,9 +90,9 @@ def _loaded():
 def _works():
     operations, _, reason = _loaded()
     if operations is None:
-        warnings.warn("seqmask's CPU kernels cannot be used, and recurrent layers run on "
+        warnings.warn("seqmask's CPU kernels cannot be used, so recurrent layers use "
                       f"implementation='graph', which is slower: {reason}\n"
-                      'SEQMASK_KERNELS=off chooses that and says nothing.', stacklevel=2)
+                      'Set SEQMASK_KERNELS=off to choose that without this warning.', stacklevel=2)
     return operations is not None
 
 
@@ -120,7 +120,7 @@ def _gradient(op, d_outputs, *d_rest):
 
 @tf.RegisterGradient('Seqmask>RecurrenceGrad')
 def _second_gradient(op, *_):
-    """An error where it is computed, not where it is only traced: TensorFlow traces it ahead."""
+    """Fails when it is computed, not when it is traced: TensorFlow traces it ahead of need."""
     refused = tf.debugging.Assert(False, [
         'a gradient of a gradient, or a derivative in forward mode (ForwardAccumulator), needs the '
         "recurrent layer's implementation='graph': implementation='kernel' has first derivatives "

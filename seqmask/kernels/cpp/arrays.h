@@ -1,4 +1,4 @@
-// Plain arrays: scratch in pieces, clearing and copying, and where a step of a sequence stands.
+// Plain arrays: an arena for scratch, clearing and copying, and where a step lies in its array.
 
 #pragma once
 
@@ -10,9 +10,9 @@
 
 namespace seqmask::SEQMASK_TARGET {
 
-static_assert(kWidth <= kLine, "scratch is counted in lines");
+static_assert(kWidth <= kLine, "scratch is counted in cache lines");
 
-// Takes pieces of scratch, each on a cache line of its own.
+// Hands out pieces of scratch, each starting on a cache line of its own.
 class Arena {
  public:
   explicit Arena(float* from) : next_(from) {}
@@ -34,12 +34,10 @@ inline void Copy(float* to, const float* from, int64_t count) {
   if (count > 0) std::memcpy(to, from, count * sizeof(float));
 }
 
-// Step `step` of a sequence stands at this time.
-inline int64_t Time(const Call& call, int64_t sequence, int64_t step) {
-  return call.reverse ? call.lengths[sequence] - 1 - step : step;
-}
+// The row of a [B, T, ...] array that holds step `step` of a sequence, in the order of the call.
 inline int64_t At(const Call& call, int64_t sequence, int64_t step) {
-  return sequence * call.maxlen + Time(call, sequence, step);
+  const int64_t time = call.reverse ? call.lengths[sequence] - 1 - step : step;
+  return sequence * call.maxlen + time;
 }
 
 }  // namespace seqmask::SEQMASK_TARGET

@@ -1,12 +1,10 @@
-// A group of sequences back through time: the gradients to gates, inputs and initial states.
+// Runs a group of sequences backward in time: gradients to gates, inputs and initial states.
 
 #pragma once
 
 #include "arrays.h"
 #include "cells.h"
 #include "product.h"
-#include "target.h"
-#include "vector.h"
 
 namespace seqmask::SEQMASK_TARGET {
 

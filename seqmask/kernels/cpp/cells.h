@@ -1,5 +1,6 @@
-// One step of each cell for the rows of a group, forward and backward; the equations are those of
-// cells.py. `first` and `last` bound the numbers of a plane that are worked on, whole vectors.
+// One step of each cell for one row of a group, forward and backward; the equations are those of
+// cells.py. Gates and states are planes (target.h); `first` and `last` bound the units, in whole
+// vectors.
 
 #pragma once
 
@@ -12,12 +13,12 @@ namespace seqmask::SEQMASK_TARGET {
 inline Vector DSigmoid(Vector y, Vector dy) { return dy * y * (1.0f - y); }
 inline Vector DTanh(Vector y, Vector dy) { return dy * (1.0f - y * y); }
 
-// One row: `gates` are its sums and become its gates; states are planes.
+// One row, forward. `gates` holds the gates' sums and is overwritten with the gates.
 struct ForwardRow {
   float* gates;
   const float* h_tm1;
   float* h;
-  float* c;                  // LSTM: c_tm1, becomes c
+  float* c;                  // LSTM: c_tm1, overwritten with c
 };
 
 inline void LstmForward(const ForwardRow& row, int64_t plane, int64_t first, int64_t last) {
@@ -73,15 +74,15 @@ inline void GruResetBeforeForward(const ForwardRow& row, int64_t plane, int64_t 
   }
 }
 
-// One row: `gates` become their gradients. `d_h` is the gradient to h, and becomes what goes to
-// h_tm1 past the gates; `d_c` likewise. h_tm1 and c_tm1 are rows of H numbers.
+// One row, backward. `d_h` holds the gradient to h and is overwritten with the part that reaches
+// h_tm1 past the gates; `d_c` likewise. h_tm1 and d_output are rows of H numbers.
 struct BackwardRow {
   const float* gates;
   float* d_gates;
   const float* h_tm1;
   const float* c;
   const float* c_tm1;
-  int64_t c_tm1_size;        // a saved state is a whole plane, an initial one is not
+  int64_t c_tm1_size;        // a saved state is a whole plane, an initial one is H numbers
   const float* d_output;
   float* d_h;
   float* d_c;
@@ -118,7 +119,7 @@ inline void GruBackward(const BackwardRow& row, int64_t plane, int64_t hidden_si
   }
 }
 
-// As far as the way back through the product with U_g; the gradient to r follows it.
+// Up to the product with U_g; ResetBackward computes the gradient to r after that product.
 inline void GruResetBeforeBackward(const BackwardRow& row, int64_t plane, int64_t hidden_size) {
   for (int64_t k = 0; k < plane; k += kWidth) {
     const Vector z = Load(row.gates + k), g = Load(row.gates + 2 * plane + k);
@@ -130,7 +131,7 @@ inline void GruResetBeforeBackward(const BackwardRow& row, int64_t plane, int64_
   }
 }
 
-// d_e becomes d_e r, what goes to d.
+// d_e is overwritten with d_e r, its part of the gradient to d.
 inline void ResetBackward(const float* gates, float* d_gates, const float* d, float* d_e,
                           int64_t plane, int64_t hidden_size) {
   for (int64_t k = 0; k < plane; k += kWidth) {

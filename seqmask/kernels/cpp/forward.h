@@ -1,26 +1,25 @@
-// A group of sequences through time.
+// Runs a group of sequences forward in time.
 
 #pragma once
 
 #include "arrays.h"
 #include "cells.h"
 #include "product.h"
-#include "target.h"
-#include "vector.h"
 
 namespace seqmask::SEQMASK_TARGET {
 
-// What a group carries from step to step, a plane for each of its sequences.
+// What a group carries from step to step: one plane per sequence.
 struct State {
   float* h;
   float* h_tm1;
   float* c;                  // LSTM
-  float* dropout;            // of the state that the gates see, or null
-  float* d;                  // that state; h_tm1 itself without dropout
-  float* e;                  // GRU that resets before the product
+  float* dropout;            // the mask of h_tm1, or null
+  float* d;                  // h_tm1 after dropout; h_tm1 itself without
+  float* e;                  // r d, of a GRU that resets before the product
 };
 
-// Runs the rows of one step: `sums` hold the inputs' share of the gates, and become the gates.
+// Runs one step of `rows` sequences. `sums` holds the input projections of the gates and is
+// overwritten with the gates.
 inline void ForwardStep(const Job& job, int64_t rows, float* sums, const State& state) {
   const int64_t P = job.padded, H = job.call.hidden_size;
   const Planes& planes = PlanesOf(job.call.cell);
@@ -50,7 +49,7 @@ inline void ForwardStep(const Job& job, int64_t rows, float* sums, const State& 
   }
 }
 
-// The inputs' share of all gates, biases added.
+// Projects the inputs of all gates and adds the biases.
 inline void Project(const Job& job, int64_t rows, const float* x, float* sums) {
   const int64_t P = job.padded, D = job.call.input_size;
   const Planes& planes = PlanesOf(job.call.cell);
@@ -73,9 +72,9 @@ void ForwardGroup(const Job& job, const Group& group, float* scratch) {
   const int64_t gate_floats = PlanesOf(call.cell).all * P;
   const int64_t states = NumStates(call.cell);
   Arena arena(scratch);
-  const int64_t chunk = size > kChunkRows ? size : kChunkRows;
-  float* sums = arena.Take(chunk * gate_floats);
-  float* x = arena.Take(chunk * D);
+  const int64_t block = size > kBlockRows ? size : kBlockRows;
+  float* sums = arena.Take(block * gate_floats);
+  float* x = arena.Take(block * D);
   State state{};
   state.h = arena.Take(size * P);
   state.h_tm1 = arena.Take(size * P);
@@ -96,7 +95,7 @@ void ForwardGroup(const Job& job, const Group& group, float* scratch) {
           (call.maxlen - call.lengths[b]) * H);
   }
 
-  int64_t alive = size;      // rows whose sequence has a step `step`
+  int64_t alive = size;      // sequences that have a step `step`
   auto leave = [&](int64_t step) {
     for (; alive > 0 && call.lengths[group.sequences[alive - 1]] == step; --alive) {
       const int64_t b = group.sequences[alive - 1];
@@ -106,8 +105,8 @@ void ForwardGroup(const Job& job, const Group& group, float* scratch) {
   };
   leave(0);
   for (int64_t step = 0; alive > 0;) {
-    int64_t rows = 0, end = step;    // a chunk of steps
-    for (int64_t n = alive; n > 0 && (end == step || rows + n <= kChunkRows); ++end) {
+    int64_t rows = 0, end = step;    // a block of steps
+    for (int64_t n = alive; n > 0 && (end == step || rows + n <= kBlockRows); ++end) {
       for (int64_t r = 0; r < n; ++r, ++rows)
         Copy(x + rows * D, call.inputs + At(call, group.sequences[r], end) * D, D);
       while (n > 0 && call.lengths[group.sequences[n - 1]] == end + 1) --n;

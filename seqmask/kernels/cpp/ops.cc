@@ -1,4 +1,4 @@
-// The recurrence as TensorFlow operations. Every argument that can reach them is checked here.
+// The recurrence as TensorFlow operations, which check every argument.
 
 #include <new>
 #include <string>
@@ -22,17 +22,17 @@ using tensorflow::errors::ResourceExhausted;
 using tensorflow::shape_inference::InferenceContext;
 using tensorflow::shape_inference::ShapeHandle;
 
-#define SEQMASK_ARGUMENTS(op)        \
+#define SEQMASK_ARGUMENTS(op)                          \
   op.Attr("cell: {'lstm', 'gru', 'gru_reset_before'}") \
-      .Attr("reverse: bool")         \
-      .Attr("num_states: int >= 1")  \
-      .Attr("num_dropout: int >= 0") \
-      .Input("inputs: float")        \
-      .Input("lengths: int32")       \
-      .Input("kernel: float")        \
-      .Input("recurrent_kernel: float") \
-      .Input("bias: float")          \
-      .Input("initial_state: num_states * float") \
+      .Attr("reverse: bool")                           \
+      .Attr("num_states: int >= 1")                    \
+      .Attr("num_dropout: int >= 0")                   \
+      .Input("inputs: float")                          \
+      .Input("lengths: int32")                         \
+      .Input("kernel: float")                          \
+      .Input("recurrent_kernel: float")                \
+      .Input("bias: float")                            \
+      .Input("initial_state: num_states * float")      \
       .Input("dropout: num_dropout * float")
 
 absl::Status ForwardShapes(InferenceContext* c) {
@@ -48,12 +48,12 @@ absl::Status ForwardShapes(InferenceContext* c) {
   int output = 0;
   c->set_output(output++, c->MakeShape({batch, c->Dim(inputs, 1), hidden}));
   for (int k = 0; k < num_states; ++k) c->set_output(output++, c->Matrix(batch, hidden));
-  c->set_output(output++, c->Matrix(c->UnknownDim(), c->UnknownDim()));
-  c->set_output(output++, c->Matrix(c->UnknownDim(), c->UnknownDim()));
+  for (int k = 0; k < 2; ++k)     // gates and extra
+    c->set_output(output++, c->Matrix(c->UnknownDim(), c->UnknownDim()));
   return absl::OkStatus();
 }
 
-// Every gradient has the shape of what it belongs to.
+// Every gradient has the shape of its argument.
 absl::Status BackwardShapes(InferenceContext* c) {
   int num_states;
   TF_RETURN_IF_ERROR(c->GetAttr("num_states", &num_states));
@@ -83,15 +83,10 @@ SEQMASK_ARGUMENTS(REGISTER_OP("Seqmask>RecurrenceGrad"))
     .Output("d_initial_state: num_states * float")
     .SetShapeFn(BackwardShapes);
 
-template <typename T>
-T* Data(const Tensor& tensor) {
-  return const_cast<T*>(tensor.flat<T>().data());
-}
-
 // What both operations share: their arguments, and how they run on TensorFlow's threads.
-class Recurrence : public OpKernel {
+class RecurrenceOp : public OpKernel {
  public:
-  explicit Recurrence(OpKernelConstruction* context) : OpKernel(context) {
+  explicit RecurrenceOp(OpKernelConstruction* context) : OpKernel(context) {
     std::string cell;
     int num_states, num_dropout;
     OP_REQUIRES_OK(context, context->GetAttr("cell", &cell));
@@ -103,14 +98,14 @@ class Recurrence : public OpKernel {
                 InvalidArgument("a cell '", cell, "' has ", NumStates(cell_), " states, got ",
                                 num_states));
     OP_REQUIRES(context, num_dropout <= 1,
-                InvalidArgument("there is one dropout mask or none, got ", num_dropout));
+                InvalidArgument("there must be at most one dropout mask, got ", num_dropout));
     has_dropout_ = num_dropout == 1;
   }
 
  protected:
   int NumArguments() const { return 5 + NumStates(cell_) + has_dropout_; }
 
-  // Checks the arguments that both operations take, and points at them.
+  // Checks the arguments that both operations take, and points `call` at them.
   absl::Status Read(OpKernelContext* context, Call* call) const {
     const Tensor& inputs = context->input(0);
     const Tensor& recurrent_kernel = context->input(3);
@@ -125,46 +120,54 @@ class Recurrence : public OpKernel {
     if (B > tensorflow::kint32max || T > tensorflow::kint32max)
       return InvalidArgument("inputs have more sequences or steps than an int32 can count: ",
                              Shape(inputs));
-    const TensorShape state({B, H});
+    *call = Call{};
+    call->cell = cell_, call->reverse = reverse_;
+    call->batch = B, call->maxlen = T, call->input_size = D, call->hidden_size = H;
+    call->inputs = inputs.flat<float>().data();
     TF_RETURN_IF_ERROR(Check(context, 1, "lengths", TensorShape({B})));
-    TF_RETURN_IF_ERROR(Check(context, 2, "kernel", TensorShape({D, GH})));
-    TF_RETURN_IF_ERROR(Check(context, 3, "recurrent_kernel", TensorShape({H, GH})));
-    TF_RETURN_IF_ERROR(Check(context, 4, "bias", BiasRows(cell_) == 2 ? TensorShape({2, GH})
-                                                                      : TensorShape({GH})));
-    int at = 5;
+    TF_RETURN_IF_ERROR(Input(context, 2, "kernel", {D, GH}, &call->kernel));
+    TF_RETURN_IF_ERROR(Input(context, 3, "recurrent_kernel", {H, GH}, &call->recurrent_kernel));
+    TF_RETURN_IF_ERROR(Input(context, 4, "bias", BiasRows(cell_) == 2 ? TensorShape({2, GH})
+                                                                      : TensorShape({GH}),
+                             &call->bias));
+    const TensorShape state({B, H});
     for (int k = 0; k < NumStates(cell_); ++k)
-      TF_RETURN_IF_ERROR(Check(context, at++, "a state", state));
-    if (has_dropout_) TF_RETURN_IF_ERROR(Check(context, at, "dropout", state));
-    const auto lengths = context->input(1).vec<int32_t>();
+      TF_RETURN_IF_ERROR(Input(context, 5 + k, "a state", state, &call->initial_state[k]));
+    if (has_dropout_)
+      TF_RETURN_IF_ERROR(Input(context, NumArguments() - 1, "dropout", state, &call->dropout));
+    call->lengths = context->input(1).flat<int32_t>().data();
     for (int64_t b = 0; b < B; ++b)
-      if (lengths(b) < 0 || lengths(b) > T)
-        return InvalidArgument("lengths must be from 0 to maxlen = ", T, ", got ", lengths(b),
-                               " for sequence ", b);
-    *call = Call{cell_,
-                 reverse_,
-                 B,
-                 T,
-                 D,
-                 H,
-                 lengths.data(),
-                 Data<float>(inputs),
-                 Data<float>(context->input(2)),
-                 Data<float>(recurrent_kernel),
-                 Data<float>(context->input(4)),
-                 {Data<float>(context->input(5)),
-                  NumStates(cell_) == 2 ? Data<float>(context->input(6)) : nullptr},
-                 has_dropout_ ? Data<float>(context->input(at)) : nullptr};
+      if (call->lengths[b] < 0 || call->lengths[b] > T)
+        return InvalidArgument("lengths must be from 0 to maxlen = ", T, ", got ",
+                               call->lengths[b], " for sequence ", b);
     return absl::OkStatus();
   }
 
   static std::string Shape(const Tensor& tensor) { return tensor.shape().DebugString(); }
 
   static absl::Status Check(OpKernelContext* context, int input, const char* name,
-                                  const TensorShape& shape) {
+                            const TensorShape& shape) {
     const Tensor& tensor = context->input(input);
     if (tensor.shape() == shape) return absl::OkStatus();
     return InvalidArgument(name, " must have shape ", shape.DebugString(), ", got ",
                            Shape(tensor));
+  }
+
+  // Checks the shape of an input, and points at its numbers.
+  static absl::Status Input(OpKernelContext* context, int input, const char* name,
+                            const TensorShape& shape, const float** numbers) {
+    TF_RETURN_IF_ERROR(Check(context, input, name, shape));
+    *numbers = context->input(input).flat<float>().data();
+    return absl::OkStatus();
+  }
+
+  // Allocates an output, and points at its numbers.
+  static absl::Status Output(OpKernelContext* context, int output, const TensorShape& shape,
+                             float** numbers) {
+    Tensor* tensor = nullptr;
+    TF_RETURN_IF_ERROR(context->allocate_output(output, shape, &tensor));
+    *numbers = tensor->flat<float>().data();
+    return absl::OkStatus();
   }
 
   // Runs `pass(threads, parallel)` on TensorFlow's own threads.
@@ -189,40 +192,37 @@ class Recurrence : public OpKernel {
   bool has_dropout_;
 };
 
-class Forwards : public Recurrence {
+class ForwardOp : public RecurrenceOp {
  public:
-  using Recurrence::Recurrence;
+  using RecurrenceOp::RecurrenceOp;
 
   void Compute(OpKernelContext* context) override {
     Call call;
     OP_REQUIRES_OK(context, Read(context, &call));
+    const TensorShape outputs({call.batch, call.maxlen, call.hidden_size});
+    const TensorShape state({call.batch, call.hidden_size});
     Results results{};
-    Tensor* to = nullptr;
     int output = 0;
-    OP_REQUIRES_OK(context, context->allocate_output(
-        output++, {call.batch, call.maxlen, call.hidden_size}, &to));
-    results.outputs = Data<float>(*to);
-    for (int k = 0; k < NumStates(cell_); ++k) {
-      OP_REQUIRES_OK(context, context->allocate_output(output++, {call.batch, call.hidden_size},
-                                                       &to));
-      results.final_state[k] = Data<float>(*to);
-    }
-    // Where nothing takes these, nothing will go backward, and they are not kept.
+    OP_REQUIRES_OK(context, Output(context, output++, outputs, &results.outputs));
+    for (int k = 0; k < NumStates(cell_); ++k)
+      OP_REQUIRES_OK(context, Output(context, output++, state, &results.final_state[k]));
+    // If nothing takes these, there will be no backward pass.
     const bool keep = context->output_required(output) || context->output_required(output + 1);
     const int64_t steps = keep ? CountSteps(call) : 0;
-    OP_REQUIRES_OK(context, context->allocate_output(output++, {steps, GateFloats(call)}, &to));
-    if (keep) results.saved.gates = Data<float>(*to);
-    OP_REQUIRES_OK(context, context->allocate_output(output++, {steps, ExtraFloats(call)}, &to));
-    if (keep) results.saved.extra = Data<float>(*to);
+    OP_REQUIRES_OK(context, Output(context, output++, {steps, GateFloats(call)},
+                                   &results.saved.gates));
+    OP_REQUIRES_OK(context, Output(context, output++, {steps, ExtraFloats(call)},
+                                   &results.saved.extra));
+    if (!keep) results.saved = {};
     OnThreads(context, [&](int threads, const Parallel& parallel) {
       Forward(call, results, threads, parallel);
     });
   }
 };
 
-class Backwards : public Recurrence {
+class BackwardOp : public RecurrenceOp {
  public:
-  using Recurrence::Recurrence;
+  using RecurrenceOp::RecurrenceOp;
 
   void Compute(OpKernelContext* context) override {
     Call call;
@@ -230,50 +230,41 @@ class Backwards : public Recurrence {
     const int64_t steps = CountSteps(call);
     const TensorShape outputs({call.batch, call.maxlen, call.hidden_size});
     const TensorShape state({call.batch, call.hidden_size});
+    const TensorShape gates({steps, GateFloats(call)}), extra({steps, ExtraFloats(call)});
+    Gradients to{};
     int input = NumArguments();
-    Gradients gradients{};
-    OP_REQUIRES_OK(context, Check(context, input, "outputs", outputs));
-    gradients.outputs = Data<float>(context->input(input++));
-    const TensorShape gates({steps, GateFloats(call)});
-    OP_REQUIRES_OK(context, Check(context, input, "gates", gates));
+    OP_REQUIRES_OK(context, Input(context, input++, "outputs", outputs, &to.outputs));
     const int gates_at = input++;
-    OP_REQUIRES_OK(context, Check(context, input, "extra", {steps, ExtraFloats(call)}));
-    gradients.extra = Data<float>(context->input(input++));
-    OP_REQUIRES_OK(context, Check(context, input, "d_outputs", outputs));
-    gradients.d_outputs = Data<float>(context->input(input++));
-    for (int k = 0; k < NumStates(cell_); ++k) {
-      OP_REQUIRES_OK(context, Check(context, input, "d_final_state", state));
-      gradients.d_final_state[k] = Data<float>(context->input(input++));
-    }
+    OP_REQUIRES_OK(context, Input(context, gates_at, "gates", gates, &to.gates));
+    OP_REQUIRES_OK(context, Input(context, input++, "extra", extra, &to.extra));
+    OP_REQUIRES_OK(context, Input(context, input++, "d_outputs", outputs, &to.d_outputs));
+    for (int k = 0; k < NumStates(cell_); ++k)
+      OP_REQUIRES_OK(context, Input(context, input++, "d_final_state", state,
+                                    &to.d_final_state[k]));
 
-    // The gradients to the gates take the place of the gates if nobody else holds those.
+    // The gates' gradients overwrite the gates if nothing else holds those.
     Tensor d_gates;
     OP_REQUIRES_OK(context, context->forward_input_or_allocate_temp(
         {gates_at}, tensorflow::DT_FLOAT, gates, &d_gates));
-    gradients.gates = Data<float>(context->input(gates_at));
-    gradients.d_gates = Data<float>(d_gates);
+    to.d_gates = d_gates.flat<float>().data();
 
-    int output = 0;
-    float** const places[] = {&gradients.d_inputs, &gradients.d_kernel,
-                              &gradients.d_recurrent_kernel, &gradients.d_bias,
-                              &gradients.d_initial_state[0], &gradients.d_initial_state[1]};
-    for (const int like : {0, 2, 3, 4, 5, 6}) {
-      if (like == 6 && NumStates(cell_) == 1) break;
-      Tensor* to = nullptr;
-      const bool wanted = like != 0 || context->output_required(output);
-      OP_REQUIRES_OK(context, context->allocate_output(
-          output, wanted ? context->input(like).shape() : TensorShape({0, 0, 0}), &to));
-      if (wanted) *places[output] = Data<float>(*to);
-      ++output;
-    }
+    // Each gradient has the shape of its argument; lengths, argument 1, have none.
+    float** const results[] = {&to.d_inputs, &to.d_kernel, &to.d_recurrent_kernel, &to.d_bias,
+                               &to.d_initial_state[0], &to.d_initial_state[1]};
+    const bool d_inputs_required = context->output_required(0);
+    for (int k = 0; k < 4 + NumStates(cell_); ++k)
+      OP_REQUIRES_OK(context, Output(context, k, k > 0 ? context->input(k + 1).shape()
+                                     : d_inputs_required ? context->input(0).shape()
+                                                         : TensorShape({0, 0, 0}), results[k]));
+    if (!d_inputs_required) to.d_inputs = nullptr;
     OnThreads(context, [&](int threads, const Parallel& parallel) {
-      Backward(call, gradients, threads, parallel);
+      Backward(call, to, threads, parallel);
     });
   }
 };
 
-REGISTER_KERNEL_BUILDER(Name("Seqmask>Recurrence").Device(tensorflow::DEVICE_CPU), Forwards);
-REGISTER_KERNEL_BUILDER(Name("Seqmask>RecurrenceGrad").Device(tensorflow::DEVICE_CPU), Backwards);
+REGISTER_KERNEL_BUILDER(Name("Seqmask>Recurrence").Device(tensorflow::DEVICE_CPU), ForwardOp);
+REGISTER_KERNEL_BUILDER(Name("Seqmask>RecurrenceGrad").Device(tensorflow::DEVICE_CPU), BackwardOp);
 
 }  // namespace
 }  // namespace seqmask

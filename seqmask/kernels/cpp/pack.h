@@ -1,16 +1,14 @@
-// Weights packed into panels, once a call.
+// Packs weights into panels, once per call.
 
 #pragma once
 
 #include "arrays.h"
 #include "product.h"
-#include "target.h"
-#include "vector.h"
 
 namespace seqmask::SEQMASK_TARGET {
 
-// Weights [depth, G H] for the forward pass: the panel of a block of units holds that block of
-// every gate of the window.
+// Weights [depth, G H] for the forward pass: the panel of one vector of units holds that vector of
+// every gate in the window.
 inline void PackForward(const Job& job, const float* weights, int64_t depth, Window window,
                         int64_t unit, float* panels) {
   const Planes& planes = PlanesOf(job.call.cell);
@@ -21,8 +19,8 @@ inline void PackForward(const Job& job, const float* weights, int64_t depth, Win
       Store(to, LoadPart(weights + k * GH + planes.gate[window.first + v] * H + unit, H - unit));
 }
 
-// The transposed weights for the backward pass, [window planes, rows]: a panel of columns from
-// `first_column` on, which are rows of `weights`.
+// Transposed weights [window planes, rows] for the backward pass: the panel of the columns from
+// `first_column` on. They are rows of `weights`.
 inline void PackBackward(const Job& job, const float* weights, int64_t rows, Window window,
                          int64_t first_column, float* panels) {
   const Planes& planes = PlanesOf(job.call.cell);

@@ -1,8 +1,8 @@
-// Matrix products of a few rows with panels of weights.
+// Products of a few matrix rows with panels of weights.
 //
-// A panel holds `vectors` neighbouring vectors of columns for every k, one after the other, so that
-// a tile of rows x panel stays in registers while k runs. Each number is summed in the order of k,
-// whatever the tile, so a row's result depends neither on its neighbours nor on the threads.
+// For each k in turn, a panel holds a few adjacent vectors of columns, so that a tile of rows x
+// panel stays in registers while k runs. Each number is summed in the order of k, whatever the
+// tile, so a row's result depends neither on its neighbours nor on the number of threads.
 
 #pragma once
 
@@ -10,21 +10,21 @@
 
 namespace seqmask::SEQMASK_TARGET {
 
-// Where a matrix stands: number k of row r is at[r * row + k * step].
+// A strided matrix: element k of row r is at[r * row + k * step].
 struct Matrix {
   const float* at;
   int64_t row, step;
 };
 
-// Where the results stand: vector v of row r starts at at[r * row + v * step].
+// Strided results: vector v of row r starts at at[r * row + v * step].
 struct Sums {
   float* at;
   int64_t row, step;
 };
 
-constexpr int kPanelVectors = 4;     // of a panel whose columns are not tied to gates
+constexpr int kPanelVectors = 4;     // in a panel whose columns are not tied to gates
 
-// Rows of a tile: as many as leave registers for the panel and one number of a row.
+// Rows of a tile: as many as leave registers for the panel and one element of a row.
 constexpr int TileRows(int vectors) {
   const int rows = (kRegisters == 32 ? 24 : 12) / vectors;
   return rows < 12 ? rows : 12;
@@ -55,7 +55,7 @@ inline void TileOf(int64_t rows, Matrix a, int64_t depth, const float* panel, in
                    Sums sums) {
   if constexpr (kRows > 0) {
     if (rows == kRows) {
-      // One of the two strides is 1; as a constant, it saves the addresses a register.
+      // One of the two strides is 1; as a constant it saves a register for addresses.
       if (a.step == 1)
         return Tile<kRows, kVectors>({a.at, a.row, 1}, depth, panel, panel_step, sums);
       return Tile<kRows, kVectors>({a.at, 1, a.step}, depth, panel, panel_step, sums);
@@ -64,10 +64,10 @@ inline void TileOf(int64_t rows, Matrix a, int64_t depth, const float* panel, in
   }
 }
 
-// The product of any number of rows, in tiles as equal as can be: a tile of one row is slow.
+// The product of any number of rows, in tiles of nearly equal size: a tile of one row is slow.
 template <int kVectors>
 inline void Product(int64_t rows, Matrix a, int64_t depth, const float* panel, int64_t panel_step,
-             Sums sums) {
+                    Sums sums) {
   constexpr int kMost = TileRows(kVectors);
   for (int64_t tiles = (rows + kMost - 1) / kMost; tiles > 0; --tiles) {
     const int64_t here = rows / tiles;
@@ -78,7 +78,7 @@ inline void Product(int64_t rows, Matrix a, int64_t depth, const float* panel, i
   }
 }
 
-// The same for a number of vectors, 1 to 4, that is known at run time only.
+// The same for 1 to 4 vectors, a number known only at run time.
 inline void Multiply(int64_t vectors, int64_t rows, Matrix a, int64_t depth, const float* panel,
                      int64_t panel_step, Sums sums) {
   if (vectors == 1) return Product<1>(rows, a, depth, panel, panel_step, sums);
@@ -91,7 +91,7 @@ inline void Multiply(int64_t vectors, int64_t rows, Matrix a, int64_t depth, con
                {sums.at + 2 * sums.step, sums.row, sums.step});
 }
 
-// sums += a b, b a packed matrix of `columns` numbers, whole vectors, in panels of kPanelVectors.
+// sums += a b, where b has `columns` columns, whole vectors, packed into panels of kPanelVectors.
 inline void MultiplyPanels(int64_t rows, Matrix a, int64_t depth, const float* panels,
                            int64_t columns, float* sums, int64_t sums_row) {
   for (int64_t k = 0; k < columns; k += kPanelVectors * kWidth) {

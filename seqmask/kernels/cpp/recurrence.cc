@@ -1,4 +1,4 @@
-// Shares the sequences out among threads, prepares the scratch, and picks the target.
+// Divides the sequences among threads, prepares scratch, and chooses the target.
 
 #include "recurrence.h"
 
@@ -34,34 +34,24 @@ std::vector<const Target*> Runnable() {
   return found;
 }
 
-const Target* Find(const std::string& name) {
-  for (const Target* target : Runnable())
-    if (target->name == name) return target;
-  return nullptr;
-}
-
 const Target*& InUse() {
   static const Target* in_use = Runnable().front();
   return in_use;
 }
 
-// Floats on a cache line of their own.
-class Floats {
- public:
-  explicit Floats(int64_t size)
-      : at_(static_cast<float*>(std::aligned_alloc(64, RoundUp(size * sizeof(float), 64)))) {
-    if (at_ == nullptr) throw std::bad_alloc();
-  }
-  ~Floats() { std::free(at_); }
-  Floats(const Floats&) = delete;
-  Floats& operator=(const Floats&) = delete;
-  float* get() const { return at_; }
-
- private:
-  float* at_;
+struct Free {
+  void operator()(float* at) const { std::free(at); }
 };
+using Floats = std::unique_ptr<float, Free>;
 
-// Multiplications that are worth a thread of their own: starting one takes some microseconds.
+// Uninitialized floats, aligned to a cache line.
+Floats Allocate(int64_t size) {
+  Floats floats(static_cast<float*>(std::aligned_alloc(64, RoundUp(size * sizeof(float), 64))));
+  if (floats == nullptr) throw std::bad_alloc();
+  return floats;
+}
+
+// The multiplications that justify another thread: starting one takes some microseconds.
 constexpr int64_t kWorthAThread = 1 << 20;
 
 int64_t Width(const Call& call) { return RoundUp(call.hidden_size, InUse()->width); }
@@ -72,7 +62,7 @@ int64_t NumTasks(const Call& call, int threads) {
   return std::max<int64_t>(1, std::min<int64_t>(threads, work / kWorthAThread));
 }
 
-// Splits the sequences into groups of about as many steps, each longest first.
+// Splits the sequences into groups of nearly equal total length, each sorted longest first.
 std::vector<std::vector<int32_t>> Split(const Call& call, int64_t tasks) {
   std::vector<int32_t> order(call.batch);
   std::iota(order.begin(), order.end(), 0);
@@ -90,13 +80,7 @@ std::vector<std::vector<int32_t>> Split(const Call& call, int64_t tasks) {
   return groups;
 }
 
-std::vector<int64_t> FirstRows(const Call& call) {
-  std::vector<int64_t> first(call.batch + 1, 0);
-  for (int64_t b = 0; b < call.batch; ++b) first[b + 1] = first[b] + call.lengths[b];
-  return first;
-}
-
-// The biases of each plane: a plane of sums starts with the inputs' and the state's.
+// Adds up the biases of each plane, those of the inputs and of the state.
 void FillBias(const Call& call, int64_t padded, float* to) {
   const Planes& planes = PlanesOf(call.cell);
   const int64_t H = call.hidden_size;
@@ -114,7 +98,7 @@ void FillBias(const Call& call, int64_t padded, float* to) {
   }
 }
 
-// Packs the weights, then takes every group through time.
+// Packs the weights, then runs every group through time.
 void Run(Job* job, bool backward, int threads, const Parallel& parallel) {
   const Call& call = job->call;
   const Target& target = *InUse();
@@ -122,13 +106,14 @@ void Run(Job* job, bool backward, int threads, const Parallel& parallel) {
   job->padded = RoundUp(call.hidden_size, target.width);
   const int64_t P = job->padded;
   const int64_t inputs = RoundUp(call.input_size, target.width) * P;
-  const std::vector<int64_t> first_row = FirstRows(call);
+  std::vector<int64_t> first_row(call.batch + 1, 0);
+  for (int64_t b = 0; b < call.batch; ++b) first_row[b + 1] = first_row[b] + call.lengths[b];
   job->first_row = first_row.data();
-  const Floats bias(planes.all * P);
+  const Floats bias = Allocate(planes.all * P);
   FillBias(call, P, bias.get());
   job->bias = bias.get();
-  const Floats panels(inputs * planes.input.count +
-                      P * P * (planes.recurrent.count + planes.reset.count));
+  const Floats panels = Allocate(inputs * planes.input.count +
+                                 P * P * (planes.recurrent.count + planes.reset.count));
   job->panels.input = panels.get();
   job->panels.recurrent = job->panels.input + inputs * planes.input.count;
   job->panels.reset = job->panels.recurrent + P * P * planes.recurrent.count;
@@ -136,20 +121,19 @@ void Run(Job* job, bool backward, int threads, const Parallel& parallel) {
   const int64_t tasks = NumTasks(call, threads);
   parallel(tasks, [&](int64_t task) { target.pack(*job, backward, task, tasks); });
   const auto groups = Split(call, tasks);
-  std::vector<std::unique_ptr<Floats>> scratch;
-  for (const auto& group : groups)
-    scratch.push_back(std::make_unique<Floats>(GroupFloats(*job, group.size())));
+  std::vector<Floats> scratch;
+  for (const auto& group : groups) scratch.push_back(Allocate(GroupFloats(*job, group.size())));
   parallel(groups.size(), [&](int64_t task) {
     const Group group{groups[task].data(), static_cast<int64_t>(groups[task].size())};
-    (backward ? target.backward : target.forward)(*job, group, scratch[task]->get());
+    (backward ? target.backward : target.forward)(*job, group, scratch[task].get());
   });
   if (!backward) return;
   const int64_t features = std::max(call.input_size, call.hidden_size) / tasks + 1;
   scratch.clear();
   for (int64_t task = 0; task < tasks; ++task)
-    scratch.push_back(std::make_unique<Floats>(WeightsFloats(*job, features)));
+    scratch.push_back(Allocate(WeightsFloats(*job, features)));
   parallel(tasks, [&](int64_t task) {
-    target.weight_gradients(*job, task, tasks, scratch[task]->get());
+    target.weight_gradients(*job, task, tasks, scratch[task].get());
   });
 }
 
@@ -166,16 +150,12 @@ int64_t GateFloats(const Call& call) { return PlanesOf(call.cell).all * Width(ca
 int64_t ExtraFloats(const Call& call) { return PlanesOf(call.cell).extra * Width(call); }
 
 void Forward(const Call& call, const Results& results, int threads, const Parallel& parallel) {
-  Job job{};
-  job.call = call;
-  job.results = results;
+  Job job{call, results, {}, 0, nullptr, nullptr, {}};
   Run(&job, false, threads, parallel);
 }
 
 void Backward(const Call& call, const Gradients& gradients, int threads, const Parallel& parallel) {
-  Job job{};
-  job.call = call;
-  job.gradients = gradients;
+  Job job{call, {}, gradients, 0, nullptr, nullptr, {}};
   Run(&job, true, threads, parallel);
 }
 
@@ -192,9 +172,12 @@ std::vector<std::string> Targets() {
 std::string TargetInUse() { return InUse()->name; }
 
 bool UseTarget(const std::string& name) {
-  const Target* found = Find(name);
-  if (found != nullptr) InUse() = found;
-  return found != nullptr;
+  for (const Target* target : Runnable()) {
+    if (target->name != name) continue;
+    InUse() = target;
+    return true;
+  }
+  return false;
 }
 
 }  // namespace seqmask

@@ -1,8 +1,8 @@
 // LSTM and GRU over sequences of unequal length, forward and backward, real steps only.
 //
-// Plain C++17 that knows nothing of TensorFlow; ops.cc puts it into TensorFlow. Arrays are dense,
-// row-major, float32. B sequences, T padded steps, D features, H hidden units, G gates. What stands
-// at padded steps is never read.
+// Plain C++17 without TensorFlow, which ops.cc connects it to. Arrays are dense, row-major,
+// float32. B sequences, T padded steps, D features, H hidden units, G gates. Values at padded steps
+// are never read.
 
 #pragma once
 
@@ -19,7 +19,7 @@ int NumGates(Cell cell);    // 4 for an LSTM, 3 for a GRU
 int NumStates(Cell cell);   // 2 for an LSTM (hidden, cell), 1 for a GRU
 int BiasRows(Cell cell);    // 2 for a GRU that resets after the product, else 1
 
-// The arguments of a call; the caller has checked them. H is at least 1; other sizes may be 0.
+// The arguments of a call, which the caller has checked. H is at least 1; other sizes may be 0.
 struct Call {
   Cell cell;
   bool reverse;                    // each sequence from its own last step to its first
@@ -30,11 +30,11 @@ struct Call {
   const float* recurrent_kernel;   // [H, G H]
   const float* bias;               // [BiasRows, G H]
   const float* initial_state[2];   // [B, H] each
-  const float* dropout;            // [B, H], multiplies the state that the gates see; or null
+  const float* dropout;            // [B, H], multiplies h_tm1 before the gates; or null
 };
 
-// What the backward pass takes from the forward pass: one row for each real step, in an order and
-// a layout of their own.
+// What the forward pass keeps for the backward pass: one row for each real step, in a private order
+// and layout.
 struct Saved {
   float* gates;                    // [steps, GateFloats]
   float* extra;                    // [steps, ExtraFloats]
@@ -46,14 +46,14 @@ int64_t ExtraFloats(const Call& call);
 struct Results {
   float* outputs;                  // [B, T, H], 0 at padded steps
   float* final_state[2];           // [B, H] each
-  Saved saved;                     // null where nothing will go backward
+  Saved saved;                     // null if there will be no backward pass
 };
 
 struct Gradients {
-  const float* outputs;            // [B, T, H], as results of the forward pass
+  const float* outputs;            // [B, T, H], from the forward pass
   const float* gates;              // as saved
   const float* extra;
-  float* d_gates;                  // like gates, scratch; may be gates
+  float* d_gates;                  // scratch of the shape of gates; may be gates itself
   const float* d_outputs;          // [B, T, H]
   const float* d_final_state[2];   // [B, H] each
   float* d_inputs;                 // [B, T, D], 0 at padded steps; or null
@@ -63,21 +63,20 @@ struct Gradients {
   float* d_initial_state[2];       // [B, H] each
 };
 
-// Runs task(0) to task(count - 1), side by side if it can, and returns when all are done.
+// Runs task(0) to task(count - 1), in parallel where possible, and returns when all are done.
 using Parallel = std::function<void(int64_t count, const std::function<void(int64_t)>& task)>;
 
 // Both throw std::bad_alloc and nothing else. The results do not depend on `threads`.
 void Forward(const Call& call, const Results& results, int threads, const Parallel& parallel);
 void Backward(const Call& call, const Gradients& gradients, int threads, const Parallel& parallel);
 
-// What the gates go through, in place; for tests. `count` is a multiple of 16.
+// Applies a gate's activation in place; for tests. `count` is a multiple of 16.
 enum class Activation { kSigmoid, kTanh };
 void Activate(Activation activation, int64_t count, float* numbers);
 
 // The instruction sets that this processor can run, best first, and the one in use: the best, until
-// UseTarget is called, which is false for a name that is not among them. It must not be called
-// while anything runs, nor between a forward pass and its way back: what was saved has the old
-// layout.
+// UseTarget chooses another. UseTarget returns false for any other name. Never call it while a pass
+// runs, or between a forward pass and its backward pass: the saved gates have the old layout.
 std::vector<std::string> Targets();
 std::string TargetInUse();
 bool UseTarget(const std::string& name);

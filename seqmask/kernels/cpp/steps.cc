@@ -1,11 +1,11 @@
-// Everything that works with vectors, compiled once for each target. It is one unit because all
-// passes share the tiles of product.h, which take most of the compiler's time.
+// All vector code, compiled once for each target. It is one translation unit because all passes
+// share the tiles of product.h, which take most of the compile time.
 //
-// None of these headers uses a function of the standard library that might be inlined: the linker
-// keeps one copy of such a function, and it must not be one that only the newest processors can
-// run.
+// None of these headers uses an inline function of the standard library: the linker keeps one copy
+// of such a function, and older processors could not run a copy compiled for the newest ones.
 //
-// In the order of a call: GCC's choice of what to inline follows it, and the speed follows that.
+// The headers stand in the order of a call, because it decides what GCC inlines, and so the speed.
+// After a change here compare the instructions (objdump -d), not only the results.
 
 #include "pack.h"
 #include "forward.h"

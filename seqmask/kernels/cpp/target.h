@@ -1,6 +1,6 @@
-// What recurrence.cc prepares and hands to one of the targets that steps.cc is compiled for.
+// What recurrence.cc passes to a target, one instruction set that steps.cc is compiled for.
 //
-// A gate fills a plane of `padded` numbers, H rounded up to whole vectors, so that no vector holds
+// A gate fills a plane of `padded` numbers: H rounded up to whole vectors, so that no vector holds
 // two gates. A row of sums, or of saved gates, is the planes of a cell one after the other.
 
 #pragma once
@@ -9,19 +9,19 @@
 
 namespace seqmask {
 
-// Which planes a product fills, or is taken over: `count` of them, from `first` on.
+// The `count` planes, from `first` on, that a product writes or sums over.
 struct Window {
   int first, count;
 };
 
-// The planes of a cell. A GRU that resets after the product keeps u = d U_g + b' apart from the
-// inputs' share of g; d is the state that the gates see, h_tm1 after dropout. One that resets
-// before the product multiplies e = r d with U_g in a product of its own.
+// The planes of a cell; d is h_tm1 after dropout. A GRU that resets after the product keeps
+// u = d U_g + b' in a plane separate from the input projection of g. One that resets before the
+// product multiplies e = r d with U_g in a separate product.
 struct Planes {
   int all;
   Window input, recurrent, reset;
-  int gate[4];               // of each plane, in Keras's order
-  int extra;                 // planes saved apart: an LSTM's cell states; e
+  int gate[4];               // the gate of each plane, in Keras's order
+  int extra;                 // planes saved besides the gates: an LSTM's cell state; e
 };
 constexpr Planes kPlanes[] = {
     {4, {0, 4}, {0, 4}, {0, 0}, {0, 1, 2, 3}, 1},    // i f g o
@@ -30,7 +30,7 @@ constexpr Planes kPlanes[] = {
 };
 constexpr const Planes& PlanesOf(Cell cell) { return kPlanes[static_cast<int>(cell)]; }
 
-// A weight matrix [rows, G H] packed into panels.
+// The weight matrices, packed into panels.
 struct Panels {
   float* input;              // kernel
   float* recurrent;          // recurrent_kernel, the gates of Planes::recurrent
@@ -41,50 +41,47 @@ struct Job {
   Call call;
   Results results;           // of the forward pass
   Gradients gradients;       // of the backward pass
-  int64_t padded;            // numbers of a plane
+  int64_t padded;            // numbers in a plane
   const int64_t* first_row;  // [B], the saved row of each sequence's first step
   float* bias;               // [planes, padded]
   Panels panels;
 };
 
-// Sequences that one thread takes through all their steps, longest first.
+// Sequences that one thread runs through all their steps, longest first.
 struct Group {
   const int32_t* sequences;  // [size], rows of the batch
   int64_t size;
 };
 
-// Inputs are multiplied for this many rows at a time: a few sequences alone make thin products.
-constexpr int64_t kChunkRows = 48;
-// Weight gradients are added up over this many steps at a time.
-constexpr int64_t kChunkSteps = 128;
+// Inputs are projected this many rows at a time, because products of a few rows are slow.
+constexpr int64_t kBlockRows = 48;
+// Weight gradients are summed over this many steps at a time.
+constexpr int64_t kBlockSteps = 128;
 
 inline int64_t RoundUp(int64_t size, int64_t width) { return (size + width - 1) / width * width; }
 
 struct Target {
   const char* name;
-  int64_t width;             // numbers of a vector
-  // Task `task` of `tasks`.
+  int64_t width;             // numbers in a vector
   void (*pack)(const Job&, bool backward, int64_t task, int64_t tasks);
   void (*forward)(const Job&, const Group&, float* scratch);
   void (*backward)(const Job&, const Group&, float* scratch);
   void (*weight_gradients)(const Job&, int64_t task, int64_t tasks, float* scratch);
-  // Of `count` numbers, whole vectors.
-  void (*activate)(Activation, int64_t count, float* numbers);
+  void (*activate)(Activation, int64_t count, float* numbers);    // in place, whole vectors
 };
 
-// Numbers of scratch that a group, and a task of the weight gradients, need; their pieces start on
-// cache lines of their own.
-constexpr int64_t kLine = 16, kMostPieces = 8;
+// Scratch floats of a group, and of a weight-gradient task. Each piece starts on a cache line.
+constexpr int64_t kLine = 16, kMaxPieces = 8;
 inline int64_t GroupFloats(const Job& job, int64_t rows) {
   const int64_t planes = PlanesOf(job.call.cell).all;
-  const int64_t chunk = rows > kChunkRows ? rows : kChunkRows;
-  return chunk * (planes * job.padded + RoundUp(job.call.input_size, kLine)) +
-         6 * rows * job.padded + kMostPieces * kLine;
+  const int64_t block = rows > kBlockRows ? rows : kBlockRows;
+  return block * (planes * job.padded + RoundUp(job.call.input_size, kLine)) +
+         6 * rows * job.padded + kMaxPieces * kLine;
 }
 inline int64_t WeightsFloats(const Job& job, int64_t features) {
   const int64_t planes = PlanesOf(job.call.cell).all;
-  return features * planes * job.padded + kChunkSteps * (features + 4 * kLine) +
-         planes * job.padded + kMostPieces * kLine;
+  return features * planes * job.padded + kBlockSteps * (features + 4 * kLine) +
+         planes * job.padded + kMaxPieces * kLine;
 }
 
 }  // namespace seqmask

@@ -1,4 +1,4 @@
-// Vectors of the width that a target has.
+// Vectors as wide as the target's registers.
 //
 // Written with the vector types of GCC and clang: the same lines compile to AVX-512, AVX2, SSE2 or
 // NEON, whichever the compiler was told to use.
@@ -6,7 +6,6 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 
 namespace seqmask::SEQMASK_TARGET {
 
@@ -27,11 +26,11 @@ typedef int32_t Integers __attribute__((vector_size(4 * kWidth)));
 inline Vector Load(const float* from) { return *reinterpret_cast<const Unaligned*>(from); }
 inline void Store(float* to, Vector v) { *reinterpret_cast<Unaligned*>(to) = v; }
 inline Vector Fill(float value) { return value - Vector{}; }
-// The same bits.
+// Reinterpret the bits.
 inline Integers AsIntegers(Vector v) { return (Integers)v; }
 inline Vector AsVector(Integers v) { return (Vector)v; }
 
-// The first `count` numbers of a row that ends there, then zeros.
+// A vector from a row that ends after `count` numbers; zeros from there on.
 inline Vector LoadPart(const float* from, int64_t count) {
   if (count >= kWidth) return Load(from);
   float part[kWidth] = {};

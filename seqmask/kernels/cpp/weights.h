@@ -1,18 +1,16 @@
-// Gradients to weights and biases: sums over all steps of what backward.h left of the gates.
+// Weight and bias gradients: sums over all steps, from the gate gradients that backward.h leaves.
 
 #pragma once
 
 #include "arrays.h"
 #include "product.h"
-#include "target.h"
-#include "vector.h"
 
 namespace seqmask::SEQMASK_TARGET {
 
-// What a weight is multiplied with: x, d (the state that the gates see) or e.
+// What a weight matrix multiplies: x, d (h_tm1 after dropout) or e (r d).
 enum class Factor { kInput, kState, kReset };
 
-// The factor's features [first, first + count) at the steps from (sequence, step) on.
+// Copies features [first, first + count) of the factor at one step of sequence b.
 inline void GatherFactor(const Job& job, Factor factor, int64_t first, int64_t count, int64_t b,
                          int64_t step, float* to) {
   const Call& call = job.call;
@@ -30,7 +28,7 @@ inline void GatherFactor(const Job& job, Factor factor, int64_t first, int64_t c
   }
 }
 
-// Adds up d_weights[first : first + count] over all steps, and writes the gates of `window`.
+// Computes this task's rows of d_weights, for the gates of `window`.
 inline void ProductGradient(const Job& job, Factor factor, int64_t size, Window window,
                             int64_t task, int64_t tasks, float* d_weights, float* scratch) {
   const Call& call = job.call;
@@ -41,8 +39,8 @@ inline void ProductGradient(const Job& job, Factor factor, int64_t size, Window 
   const int64_t columns = window.count * P, panel = kPanelVectors * kWidth;
   Arena arena(scratch);
   float* sums = arena.Take(count * columns);
-  float* a = arena.Take(kChunkSteps * count);
-  float* packed = arena.Take(kChunkSteps * panel);
+  float* a = arena.Take(kBlockSteps * count);
+  float* packed = arena.Take(kBlockSteps * panel);
   Clear(sums, count * columns);
   int64_t steps = 0, done = 0;
   auto add = [&]() {
@@ -61,7 +59,7 @@ inline void ProductGradient(const Job& job, Factor factor, int64_t size, Window 
   for (int64_t b = 0; b < call.batch; ++b) {
     for (int64_t step = 0; step < call.lengths[b]; ++step) {
       GatherFactor(job, factor, first, count, b, step, a + steps * count);
-      if (++steps == kChunkSteps) add();
+      if (++steps == kBlockSteps) add();
     }
   }
   add();
@@ -71,7 +69,7 @@ inline void ProductGradient(const Job& job, Factor factor, int64_t size, Window 
            sums + k * columns + v * P, H);
 }
 
-// Bias gradients are sums over all steps; a task has some of the planes' vectors.
+// Computes bias gradients, sums over all steps; each task takes a range of the planes' vectors.
 inline void BiasGradient(const Job& job, int64_t task, int64_t tasks, float* sums) {
   const Call& call = job.call;
   const Planes& planes = PlanesOf(call.cell);
