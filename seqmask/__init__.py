@@ -9,16 +9,16 @@ Which steps are real?
   lengths_from_features, lengths_from_mask, count_used_frames, sequence_mask, move_padding_right
 What stands at a padded step?
   apply_mask, mask_gradient, last_relevant, reverse, repeat, concat_time, crop, to_ragged,
-  from_ragged; pack, unpack, Packed: real steps alone
+  from_ragged; pack, unpack, Packed: only real steps
 Layers
   recurrent     GRU, LSTM, LSTMState, MGU, Bidirectional, Stacked, unroll, reset_rows
-  step by step  Dense, Activation, Dropout, LayerNorm (these of vectors [B, D], too), BatchNorm
+  step by step  Dense, Activation, Dropout, LayerNorm (all four also for vectors [B, D]), BatchNorm
   over time     Conv1D, average_pool1d, max_pool1d, mean_pool, max_pool, SqueezeExcite
   attention     masked_softmax, AttentionPool, SelfAttention
   together      Sequential, Residual
 Losses and metrics
   Tally         a sum and its number of terms, divided last
-  losses        cross-entropies, squared and absolute errors; as Keras divided
+  losses        cross-entropies, squared and absolute errors; Keras's averages
   metrics       averages, accuracy, confusion; precision and recall of rare events
 Data, models, training
   data          files, batches, scaling, ratings
@@ -33,8 +33,8 @@ In and out
   export        SavedModel and TensorFlow Lite, without seqmask
   kernels       the C++ recurrence: `python -m seqmask.kernels`
 
-`help(seqmask.GRU)` and the like give the equation, the shapes, the errors and an example. The
-version is `__version__`.
+`help(seqmask.GRU)` and so on give the equation, the shapes, the errors and an example. The version
+is `__version__`.
 """
 
 from seqmask import (data, datasets, export, keras, losses, metrics, models, runs, tracing,
@@ -51,7 +51,7 @@ from seqmask.packing import Packed, pack, unpack
 from seqmask.tally import Tally
 from seqmask.version import __version__
 
-tracing.pass_by()
+tracing.skip_seqmask()
 
 __all__ = [
     'Activation', 'AttentionPool', 'BatchNorm', 'Bidirectional', 'Conv1D', 'Dense', 'Dropout',

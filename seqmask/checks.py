@@ -1,8 +1,8 @@
-"""Is this argument legal? One voice for every error.
+"""Is this argument legal? One style for every error.
 
-What a shape or a dtype shows raises `ValueError` or `TypeError` at once, also while a graph is
-traced; what only the values show raises `tf.errors.InvalidArgumentError` when they are known.
-A legend such as 'B, T, D' names the axes; one that ends in '...' allows any number of further axes.
+A wrong shape or dtype raises `ValueError` or `TypeError` at once, also while a graph is traced;
+wrong values raise `tf.errors.InvalidArgumentError` when they are known. A legend such as 'B, T, D'
+names the axes; one that ends in '...' allows any number of further axes.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import tensorflow as tf
 
 from seqmask import known
 
-# What an operation takes for a tensor (tensors, arrays, numbers, lists of these), and for a path.
+# What an operation accepts as a tensor (tensors, arrays, numbers, lists of these), and as a path.
 TensorLike = tf.types.experimental.TensorLike
 PathLike = typing.Union[str, os.PathLike]
 
 
 def require(condition: TensorLike, message: str, *values: TensorLike) -> tf.Operation | None:
-    """Raises InvalidArgumentError unless `condition`, a bool scalar, holds; values are shown.
+    """Raises InvalidArgumentError, showing values, unless `condition`, a bool scalar, holds.
 
-    In a graph it returns the operation that raises, for `after`; eagerly it raises at once, and so
-    it does where the condition is known while the graph is traced.
+    Eagerly, or if the condition is known while a graph is traced, it raises at once. Otherwise it
+    returns the operation that raises, for `after`.
     """
     if tf.executing_eagerly() or not tf.is_tensor(condition):
         if not bool(condition):
@@ -36,7 +36,7 @@ def require(condition: TensorLike, message: str, *values: TensorLike) -> tf.Oper
 
 
 def after(requirements: list[tf.Operation | None], value: tf.Tensor) -> tf.Tensor:
-    """`value`, once all of `requirements` hold; else a graph may use it before it is checked."""
+    """`value`, with a control dependency on `requirements`: a graph checks before it uses it."""
     if tf.executing_eagerly():
         return value
     with tf.control_dependencies([r for r in requirements if r is not None]):
@@ -44,13 +44,13 @@ def after(requirements: list[tf.Operation | None], value: tf.Tensor) -> tf.Tenso
 
 
 def dense(name: str, value: TensorLike, dtype: str | tf.DType | None = None) -> tf.Tensor:
-    """`value` as a tensor; a ragged one has to be padded first."""
+    """`value` as a dense tensor; ragged ones are refused."""
     not_ragged(name, value)
     return tf.convert_to_tensor(value, dtype=dtype)
 
 
 def not_ragged(name: str, value: TensorLike) -> None:
-    """Refuses a `tf.RaggedTensor`, and says how it is padded."""
+    """Refuses a `tf.RaggedTensor`, with the call that pads it."""
     if isinstance(value, tf.RaggedTensor):
         raise TypeError(f'{name} must be a padded tensor, got a tf.RaggedTensor. Pad it with '
                         f'padded, lengths = seqmask.from_ragged(ragged).')
@@ -58,7 +58,7 @@ def not_ragged(name: str, value: TensorLike) -> None:
 
 def tensor(name: str, value: TensorLike, legend: str,
            dtype: str | tf.DType | None = None) -> tf.Tensor:
-    """`value` as a tensor of the rank that `legend` spells, e.g. 'B, T, D' or 'B, T, ...'."""
+    """`value` as a tensor of the rank of `legend`, e.g. 'B, T, D' or 'B, T, ...'."""
     value = dense(name, value, dtype)
     axes = [axis for axis in legend.split(', ') if axis != '...']
     open_ended = legend.endswith('...')
@@ -75,7 +75,7 @@ def tensor(name: str, value: TensorLike, legend: str,
 
 def floating(name: str, value: TensorLike, legend: str,
              dtype: tf.DType | None = None) -> tf.Tensor:
-    """`value` as a floating-point tensor of that rank, and of `dtype` if given; never cast."""
+    """`value` as a floating-point tensor of the rank of `legend`; of `dtype`, if given, uncast."""
     value = tensor(name, value, legend)
     if not value.dtype.is_floating:
         raise TypeError(f'{name} must be floating-point [{legend}], got {value.dtype.name}. '
@@ -99,8 +99,8 @@ def lengths(value: TensorLike, batch: TensorLike | None = None,
             maxlen: TensorLike | None = None) -> tf.Tensor:
     """`lengths` as int32 [B], checked: 0 <= lengths <= maxlen, one for each of `batch` rows.
 
-    Where a compiler drops the check of the values (XLA, TensorFlow Lite), they are clipped. While a
-    graph is traced, lengths are checked once against sizes that are known to be the same.
+    They are clipped, too, because XLA and TensorFlow Lite drop checks of values. While a graph is
+    traced, lengths are not checked again against sizes that are known to be the same.
     """
     checked = known.checked_already(value, batch, maxlen)
     if checked is not None:
@@ -136,7 +136,7 @@ def lengths(value: TensorLike, batch: TensorLike | None = None,
     requirements += _in_range(value, bound)
     checked = after(requirements, value)
     if not tf.executing_eagerly():
-        # Selected: TensorFlow Lite takes minimum and maximum with T = 6 for a relu6, of floats.
+        # Not with minimum and maximum, which TensorFlow Lite fuses to a float relu6 where T = 6.
         checked = tf.where(checked < 0, tf.zeros_like(checked), checked)
         checked = checked if bound is None else tf.where(checked > bound, bound, checked)
     return known.checked(tf.cast(checked, tf.int32), batch, maxlen, raw=value)
@@ -144,20 +144,20 @@ def lengths(value: TensorLike, batch: TensorLike | None = None,
 
 def _in_range(lengths, maxlen):
     values = [tf.get_static_value(x) for x in (lengths, maxlen) if x is not None]
-    every = tf.reduce_all
+    reduce_all = tf.reduce_all
     if not any(value is None for value in values):      # also while a graph is traced
-        lengths, maxlen, every = values[0], None if maxlen is None else values[1], np.all
-    requirements = [require(every(lengths >= 0), 'lengths must not be negative, got', lengths)]
+        lengths, maxlen, reduce_all = values[0], None if maxlen is None else values[1], np.all
+    requirements = [require(reduce_all(lengths >= 0), 'lengths must not be negative, got', lengths)]
     if maxlen is not None:
         requirements.append(require(
-            every(lengths <= maxlen),
+            reduce_all(lengths <= maxlen),
             'lengths must not exceed the number of time steps T; lengths and T are',
             lengths, maxlen))
     return requirements
 
 
 def mask(value: TensorLike, values: tf.Tensor, name: str = 'values') -> tf.Tensor:
-    """`mask` as bool whose shape is that of the leading axes of `values`."""
+    """`mask` as bool, of the shape of the leading axes of `values`."""
     return prefix('mask', mask_tensor(value), name, values)
 
 
@@ -173,7 +173,7 @@ def mask_tensor(value: TensorLike) -> tf.Tensor:
 
 
 def broadcast_mask(value: TensorLike, values: tf.Tensor, name: str) -> tf.Tensor:
-    """`mask` as bool of the rank of `values`; an axis of size 1 applies to all."""
+    """`mask` as bool, broadcastable to `values` and of the same rank."""
     value = mask_tensor(value)
     known_rank('mask', value)
     known_rank(name, values)
@@ -190,7 +190,7 @@ def broadcast_mask(value: TensorLike, values: tf.Tensor, name: str) -> tf.Tensor
 
 
 def prefix(name: str, value: tf.Tensor, of_name: str, of: tf.Tensor) -> tf.Tensor:
-    """`value`, whose shape must be that of the leading axes of `of`."""
+    """`value`, which must have the shape of the leading axes of `of`."""
     known_rank(name, value)
     known_rank(of_name, of)
     rank = value.shape.rank
@@ -207,14 +207,14 @@ def prefix(name: str, value: tf.Tensor, of_name: str, of: tf.Tensor) -> tf.Tenso
 
 
 def known_rank(name: str, value: tf.Tensor) -> None:
-    """Sizes may be unknown while a graph is traced, the number of axes may not."""
+    """Refuses an unknown rank. Sizes may be unknown while a graph is traced."""
     if value.shape.rank is None:
         raise ValueError(f'{name} must have a known rank, got shape {shown(value.shape)}. '
                          f'Set it with tf.ensure_shape({name}, [None, None, ...]).')
 
 
 def same_shape(name: str, value: tf.Tensor, of_name: str, of: tf.Tensor) -> tf.Tensor:
-    """`value`, whose shape must be that of `of`."""
+    """`value`, which must have the shape of `of`."""
     if value.shape.rank != of.shape.rank:
         raise ValueError(f'{name} must have the shape of {of_name}, got {name} '
                          f'{shown(value.shape)} for {of_name} {shown(of.shape)}.')
@@ -222,14 +222,14 @@ def same_shape(name: str, value: tf.Tensor, of_name: str, of: tf.Tensor) -> tf.T
 
 
 def class_labels(value: TensorLike, logits: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
-    """`value` as int64 of the shape of `logits` but its last axis, 0 where `real` is False.
+    """`value` as int64, of the shape of `logits` without its last axis, 0 where `real` is False.
 
-    At real steps it must be in [0, K), K the size of that last axis.
+    At real steps it must be in [0, K), where K is the size of that last axis.
     """
     value = tensor('labels', value, 'B, ...')
     if not value.dtype.is_integer:
-        raise TypeError(f'labels must be integers in [0, K), got {value.dtype.name}. Distributions '
-                        f'over the classes go to losses.softmax_cross_entropy.')
+        raise TypeError(f'labels must be integers in [0, K), got {value.dtype.name}. For '
+                        f'distributions over the classes use losses.softmax_cross_entropy.')
     if value.shape.rank + 1 != logits.shape.rank:
         raise ValueError(f'labels must have the shape of logits without its last axis, got labels '
                          f'{shown(value.shape)} for logits {shown(logits.shape)}.')
@@ -243,7 +243,7 @@ def class_labels(value: TensorLike, logits: tf.Tensor, real: tf.Tensor) -> tf.Te
 
 
 def axis_size(name: str, value: tf.Tensor, axis: int, expected: int, meaning: str) -> None:
-    """The static size of one axis must be `expected`."""
+    """Refuses a static size of one axis that is not `expected`."""
     size = value.shape[axis]
     if size is not None and size != expected:
         raise ValueError(f'{name} must have {meaning} = {expected} on axis {axis}, '
@@ -261,30 +261,33 @@ def size(name: str, value: int, minimum: int = 1) -> int:
 
 def fraction(name: str, value: float) -> float:
     """`value` as a Python float in [0, 1)."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-        raise TypeError(f'{name} must be a number, got {value!r}.')
+    _require_number(name, value)
     if not 0 <= value < 1:
         raise ValueError(f'{name} must be in [0, 1), got {value}.')
     return float(value)
 
 
 def positive(name: str, value: float, or_zero: bool = False) -> float:
-    """`value` as a finite Python float above 0, or of at least 0."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-        raise TypeError(f'{name} must be a number, got {value!r}.')
+    """`value` as a finite Python float above 0, or at least 0 with `or_zero`."""
+    _require_number(name, value)
     if not (np.isfinite(value) and (value > 0 or or_zero and value == 0)):
         raise ValueError(f'{name} must be finite and {"not negative" if or_zero else "positive"}, '
                          f'got {value}.')
     return float(value)
 
 
+def _require_number(name, value):
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        raise TypeError(f'{name} must be a number, got {value!r}.')
+
+
 def choice(name: str, value: str, options: Collection[str]) -> str:
-    """`value` must be one of `options`."""
+    """`value`, which must be one of `options`."""
     if value not in options:
         raise ValueError(f'{name} must be one of {", ".join(map(repr, options))}, got {value!r}.')
     return value
 
 
 def shown(shape: tf.TensorShape) -> str:
-    """A shape as people write it: (4, None, 7)."""
+    """A shape for a message: (4, None, 7)."""
     return 'of unknown rank' if shape.rank is None else str(tuple(shape.as_list()))

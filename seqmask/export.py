@@ -1,4 +1,4 @@
-"""How a model leaves: as a SavedModel or for TensorFlow Lite, to run where there is no seqmask."""
+"""Exports a model as a SavedModel or for TensorFlow Lite, to run without seqmask."""
 
 from __future__ import annotations
 
@@ -17,31 +17,30 @@ __all__ = ['save', 'to_tflite']
 def save(model: tf.Module, path: checks.PathLike) -> list[str]:
     """Writes a model, its standardizer and threshold included, as a SavedModel.
 
-    It consists of TensorFlow's own operations: `tf.saved_model.load`, TensorFlow Serving and the
-    like need no seqmask. B and T are free. Its signatures, all of whose arguments go by keyword:
+    It consists of TensorFlow's own operations, so `tf.saved_model.load` and TensorFlow Serving need
+    no seqmask. B and T may vary. Its signatures take keyword arguments only:
 
-      serving_default    inputs float [B, T, D], lengths int32 [B] -> outputs, as a call gives them
-      without_lengths    inputs [B, T, D], zero-padded -> outputs, and the `lengths` taken from the
-                         features: the last frame that is not all zero, so a real frame of zeros at
-                         the end is lost
+      serving_default    inputs float [B, T, D], lengths int32 [B] -> outputs, as of a call
+      without_lengths    inputs [B, T, D], zero-padded -> outputs, and the `lengths` found in the
+                         features: they end at the last frame that is not all zero, so a real frame
+                         of zeros at the end is lost
       step               x_t [B, D], state_0, state_1, ... -> outputs [B, ...], state_0, ...
       initial_state      batch int32, a scalar -> state_0, state_1, ...
 
-    The last two are there for a model that sees no steps to come. An `EventDetector` gives
-    `detected`, bool, beside its outputs; a model that returns (outputs, lengths) gives
-    `output_lengths`.
+    The last two exist for a causal model. An `EventDetector` also returns `detected`, bool; a model
+    that returns (outputs, lengths) also returns `output_lengths`.
 
     Args:
       model: `tf.Module`, or Keras layer or model, called as (inputs, lengths), with `input_size`,
-        D; those of `seqmask.models` but the `RatingAutoencoder` are such. A `models.SequenceModel`
-        that `streams()` is exported for streams, too, and says what it gives by its `results`.
+        D, as all of `seqmask.models` except `RatingAutoencoder`. A `models.SequenceModel` that
+        `streams()` also gets the signatures for streams; its `results` defines what is returned.
       path: Folder to write; it must not exist.
 
     Returns:
       list of the names of the signatures.
 
     Raises:
-      TypeError: If the model is not called so.
+      TypeError: If the model has no `input_size` or is no module.
       ValueError: If a Keras layer in it has no variables yet.
       FileExistsError: If the folder exists.
 
@@ -53,32 +52,31 @@ def save(model: tf.Module, path: checks.PathLike) -> list[str]:
     >>> run(inputs=tf.ones([1, 5, 2]), lengths=tf.constant([4]))['outputs'].shape
     TensorShape([1, 5, 3])
     """
-    _input_size(model)
+    _require_exportable(model)
     if os.path.exists(path):
         raise FileExistsError(f'{os.fspath(path)!r} exists. Choose another path.')
-    exported = tf.Module()
-    exported.held = _held(model)
-    exported.functions = {**_of_batches(model, None, None), **_of_steps(model, None)}
+    exported = _holder(model)
+    exported.functions = {**_batch_functions(model, None, None), **_step_functions(model, None)}
     tf.saved_model.save(exported, os.fspath(path), signatures=exported.functions)
     return list(exported.functions)
 
 
 def to_tflite(model: tf.Module, *, maxlen: int, batch: int = 1) -> bytes:
-    """A model for TensorFlow Lite, of its built-in operations alone.
+    """Converts a model for TensorFlow Lite, to its built-in operations only.
 
-    Sizes are fixed there: T is maxlen and B is batch; lengths still say where each sequence ends.
-    Its signatures are 'serving_default' and 'step' of `save`, the latter where the model has it.
+    Sizes are fixed: T is maxlen and B is batch; lengths still tell where each sequence ends. The
+    signatures are 'serving_default' and, for a causal model, 'step', as of `save`.
 
     Args:
-      model: As `save` takes it.
-      maxlen: int. T; shorter sequences are padded with anything.
+      model: As of `save`.
+      maxlen: int. T; shorter sequences may be padded with any values.
       batch: int. B.
 
     Returns:
-      bytes, what `tf.lite.Interpreter(model_content=...)` or a file with the ending .tflite takes.
+      bytes, for `tf.lite.Interpreter(model_content=...)` or a .tflite file.
 
     Raises:
-      TypeError: If the model is not called so.
+      TypeError: If the model has no `input_size` or is no module.
       ValueError: If a size does not fit.
 
     >>> model = seqmask.models.SequenceLabeller(seqmask.models.Encoder(2, hidden_size=4), 3)
@@ -86,44 +84,38 @@ def to_tflite(model: tf.Module, *, maxlen: int, batch: int = 1) -> bytes:
     >>> type(content)
     <class 'bytes'>
     """
-    _input_size(model)
+    _require_exportable(model)
     checks.size('maxlen', maxlen), checks.size('batch', batch)
     with kernels.fixed_shapes():
-        functions = {**_of_batches(model, batch, maxlen), **_of_steps(model, batch)}
-        kept = [functions[name].get_concrete_function()
-                for name in ('serving_default', 'step') if name in functions]
-    exported = tf.Module()
-    exported.held = _held(model)
-    return tf.lite.TFLiteConverter.from_concrete_functions(kept, exported).convert()
+        functions = {**_batch_functions(model, batch, maxlen), **_step_functions(model, batch)}
+        concrete = [functions[name].get_concrete_function()
+                    for name in ('serving_default', 'step') if name in functions]
+    return tf.lite.TFLiteConverter.from_concrete_functions(concrete, _holder(model)).convert()
 
 
-def _input_size(model):
-    size = getattr(model, 'input_size', None)
-    if not isinstance(model, (tf.Module, tf.keras.layers.Layer)) or size is None:
+def _require_exportable(model):
+    if (not isinstance(model, (tf.Module, tf.keras.layers.Layer))
+            or getattr(model, 'input_size', None) is None):
         raise TypeError(f'model must be a tf.Module with input_size that is called as '
                         f'(inputs, lengths), got {type(model).__name__}.')
-    return size
 
 
-def _results(model, outputs, lengths):
-    if isinstance(model, models.SequenceModel):
-        return model.results(outputs, lengths)
-    return {'outputs': outputs}
+def _holder(model):
+    """A module that holds the model; of a Keras model only variables, not calls without lengths."""
+    holder = tf.Module()
+    holder.held = untracked(model) or {'model': model}
+    return holder
 
 
-def _held(model):
-    """What the functions need: Keras's models would bring calls without lengths along."""
-    return untracked(model) or {'model': model}
-
-
-def _of_batches(model, batch, maxlen):
+def _batch_functions(model, batch, maxlen):
     inputs = tf.TensorSpec([batch, maxlen, model.input_size], tf.float32, 'inputs')
 
     def run(inputs, lengths):
-        outputs, of_outputs = outputs_and_lengths(model(inputs, lengths), lengths)
-        results = _results(model, outputs, of_outputs)
-        if of_outputs is not lengths:
-            results['output_lengths'] = of_outputs
+        outputs, output_lengths = outputs_and_lengths(model(inputs, lengths), lengths)
+        results = (model.results(outputs, output_lengths)
+                   if isinstance(model, models.SequenceModel) else {'outputs': outputs})
+        if output_lengths is not lengths:
+            results['output_lengths'] = output_lengths
         return results
 
     @tf.function(input_signature=[inputs, tf.TensorSpec([batch], tf.int32, 'lengths')])
@@ -138,7 +130,7 @@ def _of_batches(model, batch, maxlen):
     return {'serving_default': serving_default, 'without_lengths': without_lengths}
 
 
-def _of_steps(model, batch):
+def _step_functions(model, batch):
     if not isinstance(model, models.SequenceModel) or not model.streams():
         return {}
     empty = model.initial_state(0)

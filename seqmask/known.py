@@ -1,9 +1,9 @@
-"""What is known of a tensor already, so that it is not checked again?
+"""What is already known about a tensor, and need not be checked again?
 
-While a graph is traced, a tensor carries the facts that were found out about it: the two scalars
-(B, T) that are its sizes, and what lengths were checked against. Neither values nor sizes of a
-tensor ever change, so a fact holds wherever the tensor is used. What the caller makes of tensors
-carries nothing, and is checked.
+While a graph is traced, a tensor carries the facts established about it: the two scalars (B, T)
+that are its sizes, and the sizes that lengths were checked against. Values and sizes of a tensor
+never change, so a fact holds wherever the tensor is used. Tensors that the caller derives carry no
+facts, and are checked.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def sizes(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def with_sizes_of(values: tf.Tensor, of: tf.Tensor) -> tf.Tensor:
-    """`values`, which were made in such a way that they have the batch and the time steps of `of`.
+    """`values`, recorded to have the batch and the time steps of `of`.
 
     Args:
       values: [B, T, ...].
@@ -44,13 +44,13 @@ def have_same_sizes(first: tf.Tensor, second: tf.Tensor) -> bool:
 
 def checked(lengths: tf.Tensor, batch: typing.Any, maxlen: typing.Any,
             raw: tf.Tensor | None = None) -> tf.Tensor:
-    """`lengths`, one for each of `batch` rows, none negative or above `maxlen`.
+    """`lengths`, recorded as checked: one for each of `batch` rows, 0 <= lengths <= maxlen.
 
     Args:
       lengths: int32 [B].
-      batch: B; None if that is not known.
-      maxlen: T; None if that is not known.
-      raw: What `lengths` were before they were checked; whoever asks of it is handed these.
+      batch: B, or None if unknown.
+      maxlen: T, or None if unknown.
+      raw: The lengths before the check; `checked_already(raw, ...)` will return the checked ones.
     """
     for tensor in (lengths,) if raw is None else (lengths, raw):
         remember(tensor, 'checked', (lengths, batch, maxlen))
@@ -61,9 +61,9 @@ def checked(lengths: tf.Tensor, batch: typing.Any, maxlen: typing.Any,
 
 def checked_already(lengths: typing.Any, batch: typing.Any,
                     maxlen: typing.Any) -> tf.Tensor | None:
-    """The checked lengths, if these were checked against the sizes that are given; or None."""
-    found, *of = recall(lengths, 'checked') or (None, None, None)
-    fits = all(size is None or are_same(size, s) for size, s in zip((batch, maxlen), of))
+    """The checked lengths, if `lengths` were checked against the given sizes; else None."""
+    found, *sizes = recall(lengths, 'checked') or (None, None, None)
+    fits = all(size is None or are_same(size, s) for size, s in zip((batch, maxlen), sizes))
     return found if fits else None
 
 
@@ -76,15 +76,15 @@ def are_same(first: typing.Any, second: typing.Any) -> bool:
 
 
 def recall(value: typing.Any, fact: str) -> typing.Any:
-    """What was remembered, or None."""
+    """A fact that `remember` recorded, or None."""
     return getattr(value, f'_seqmask_{fact}', None)
 
 
 def remember(value: tf.Tensor, fact: str, known: typing.Any) -> None:
-    """Keeps a fact on a tensor.
+    """Records a fact on a tensor.
 
-    Only in the tensor's own graph, for what a branch or a loop makes is not to be had outside of
-    it. Eagerly nothing is kept: there a tensor may share its memory with an array of the caller's.
+    Only in the tensor's own graph, because a tensor made in a branch or a loop is not accessible
+    outside. Eagerly nothing is recorded: there a tensor may share memory with the caller's array.
     """
     if not tf.executing_eagerly() and (
             getattr(value, 'graph', None) is tf.compat.v1.get_default_graph()):

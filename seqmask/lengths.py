@@ -16,8 +16,8 @@ def lengths_from_features(features: TensorLike, padding_value: float = 0.0) -> t
     lengths[b] = 1 + the last t at which any of features[b, t] differs from padding_value;
                  0 where none does
 
-    A frame equal to the padding inside a sequence is real. A real one at the very end of a sequence
-    cannot be told from padding: where that happens, keep the lengths that the data came with.
+    A frame equal to the padding inside a sequence is real. A real one at the very end cannot be
+    told from padding: if that occurs, use lengths that come with the data.
 
     Args:
       features: number [B, T, D], or ids [B, T].
@@ -35,16 +35,16 @@ def lengths_from_features(features: TensorLike, padding_value: float = 0.0) -> t
     used = _used_frames(features, padding_value)
     steps = tf.range(1, tf.shape(used)[1] + 1)
     last = tf.reduce_max(tf.where(used, steps, 0), axis=1)
-    return tf.maximum(last, 0)      # of no steps at all (T = 0) the maximum is the lowest int
+    return tf.maximum(last, 0)      # for T = 0 the maximum of nothing is the lowest int
 
 
 def count_used_frames(features: TensorLike, padding_value: float = 0.0) -> tf.Tensor:
-    """Number of frames of each sequence that hold anything but padding.
+    """Number of frames of each sequence that are not all padding.
 
     count[b] = number of t at which any of features[b, t] differs from padding_value
 
-    The well-known recipe for lengths. It equals `lengths_from_features` only where no real frame is
-    all padding; it is here for comparison.
+    The well-known recipe for lengths, here for comparison. It equals `lengths_from_features` only
+    where no real frame is all padding.
 
     Args:
       features: number [B, T, D], or ids [B, T].
@@ -103,7 +103,7 @@ def sequence_mask(lengths: TensorLike, maxlen: TensorLike,
     Args:
       lengths: int32 [B]. Time steps, 0 <= lengths <= maxlen.
       maxlen: int or int scalar. T, the padded width.
-      dtype: Of the result; bool is what every operation here takes.
+      dtype: Of the result; every operation here takes bool.
 
     Returns:
       dtype [B, T].
@@ -112,8 +112,8 @@ def sequence_mask(lengths: TensorLike, maxlen: TensorLike,
       TypeError: If lengths is not int32 or int64, or maxlen is not an integer.
       ValueError: If lengths does not have rank 1.
       tf.errors.InvalidArgumentError: If a length is negative or exceeds maxlen. Under XLA
-        (`jit_compile=True`) and in TensorFlow Lite, which drop checks of values, it is clipped to
-        [0, maxlen] instead, here and in every operation that takes lengths.
+        (`jit_compile=True`) and in TensorFlow Lite, which drop checks of values, every operation
+        clips lengths to [0, maxlen] instead.
 
     >>> seqmask.sequence_mask([1, 3], 3).numpy()
     array([[ True, False, False],
@@ -124,11 +124,11 @@ def sequence_mask(lengths: TensorLike, maxlen: TensorLike,
 
 
 def move_padding_right(inputs: TensorLike, mask: TensorLike) -> tuple[tf.Tensor, tf.Tensor]:
-    """Moves each sequence's real steps to the front, in their order; the rest is zero.
+    """Moves each sequence's real steps to the front, in order; the rest is zero.
 
     outputs[b, k] = inputs[b, the k-th t at which mask[b, t] is True]
 
-    Takes left padding, and masks with holes: a step left out of the mask is dropped.
+    The mask may be padded on the left, or have holes: steps where it is False are dropped.
 
     Args:
       inputs: [B, T, ...]. Values at padded steps are ignored, NaN included.

@@ -15,8 +15,8 @@ def apply_mask(values: TensorLike, mask: TensorLike, fill: TensorLike = 0) -> tf
 
     out = values where mask else fill
 
-    The gradient is selected too: what stands at a masked place, NaN included, neither shows in the
-    result nor receives any gradient.
+    The gradient is selected, too: values where the mask is False, NaN included, neither show in the
+    result nor receive a gradient.
 
     Args:
       values: [B, T, ...], or any shape that begins with that of the mask.
@@ -158,14 +158,14 @@ def to_ragged(inputs: TensorLike, lengths: TensorLike) -> tf.RaggedTensor:
     [[1.0], [2.0, 3.0]]
     """
     inputs, lengths, maxlen = _sequences('inputs', inputs, lengths)
-    # boolean_mask's own gradient is a sparse slice; gather_nd's is dense, and needs no warning.
+    # Unlike that of boolean_mask, the gradient of gather_nd is dense, and causes no warning.
     real = tf.gather_nd(inputs, tf.where(sequence_mask(lengths, maxlen)))
     return tf.RaggedTensor.from_row_lengths(real, lengths)
 
 
 def from_ragged(ragged: tf.RaggedTensor,
                 maxlen: TensorLike | None = None) -> tuple[tf.Tensor, tf.Tensor]:
-    """A ragged batch as a zero-padded one.
+    """Pads a ragged batch with zeros.
 
     Args:
       ragged: `tf.RaggedTensor` [B, (length), ...], ragged in its second axis only.
@@ -251,7 +251,7 @@ def concat_time(first: TensorLike, first_lengths: TensorLike, second: TensorLike
     """
     first, first_lengths, first_maxlen = _sequences('first', first, first_lengths)
     second, second_lengths, second_maxlen = _sequences('second', second, second_lengths)
-    # Cut to no steps, because T alone may differ.
+    # Without their steps, because only T may differ.
     checks.same_shape('second', second[:, :0], 'first', first[:, :0])
     mask = tf.concat([sequence_mask(first_lengths, first_maxlen),
                       sequence_mask(second_lengths, second_maxlen)], axis=1)
@@ -265,7 +265,7 @@ def _sequences(name, values, lengths):
 
 
 def _expand(mask, values):
-    """The one place where a mask grows to the rank of its values: [B, T] -> [B, T, 1, ...]."""
+    """Expands a mask to the rank of its values: [B, T] -> [B, T, 1, ...]."""
     for _ in range(values.shape.rank - mask.shape.rank):
         mask = mask[..., None]
     return mask

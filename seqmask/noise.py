@@ -14,16 +14,16 @@ def seeds(seed: int | None, count: int) -> list[int]:
 
 
 def generator(seed: int) -> tf.random.Generator:
-    """A random stream whose state lives in a variable, so that a checkpoint goes on with it."""
+    """A random generator whose state is a variable, so that a checkpoint saves and resumes it."""
     return tf.random.Generator.from_seed(seed)
 
 
 def dropout_mask(stream: tf.random.Generator, shape: TensorLike, rate: float,
                  dtype: str | tf.DType) -> tf.Tensor:
-    """Multiplier of dropout: 0 with probability `rate`, else 1 / (1 - rate)."""
+    """The multiplier of dropout: 0 with probability `rate`, else 1 / (1 - rate)."""
     if tf.distribute.has_strategy():
-        # Replicas have rows of different numbers, but a checkpoint keeps one state for all of them:
-        # each draw takes the stream on by as much.
+        # Replicas may have different numbers of rows, but a checkpoint keeps one state for all of
+        # them, so each draw advances the generator by the same amount.
         drawn = tf.random.stateless_uniform(shape, stream.make_seeds(1)[:, 0])
     else:
         drawn = stream.uniform(shape)

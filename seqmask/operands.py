@@ -1,4 +1,4 @@
-"""What does a layer get to see? Inputs, checked, zero at padded steps. And what does it give?"""
+"""What does a layer see? Checked inputs, zero at padded steps. And what does it return?"""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from seqmask.lengths import sequence_mask
 
 def real_only(inputs: TensorLike, lengths: TensorLike, input_size: int | None = None,
               dtype: tf.DType | None = None) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """A layer's operands, checked.
+    """Checks a layer's operands and masks its inputs.
 
     Args:
       inputs: float [B, T, D].
       lengths: int32 [B]. Time steps, 0 <= lengths <= T.
-      input_size: D, where the layer has one.
-      dtype: `tf.DType` of the layer, where it has one.
+      input_size: D, if the layer fixes it.
+      dtype: `tf.DType` of the layer, if it has one.
 
     Returns:
       (inputs with zeros at padded steps, lengths int32 [B], mask bool [B, T]).
@@ -33,14 +33,14 @@ def real_only(inputs: TensorLike, lengths: TensorLike, input_size: int | None = 
     batch, maxlen = known.sizes(inputs)
     lengths = checks.lengths(lengths, batch=batch, maxlen=maxlen)
     mask = sequence_mask(lengths, maxlen)
-    # Selected before the layer too: in a gradient, NaN in the padding would meet a zero.
+    # Masked before the layer, too: in its gradient, NaN in the padding times zero would be NaN.
     inputs = tf.where(mask[:, :, None], inputs, tf.zeros([], inputs.dtype))
     return known.with_sizes_of(inputs, mask), lengths, mask
 
 
 def steps_or_vectors(inputs: TensorLike, lengths: TensorLike | None, input_size: int | None = None,
                      dtype: tf.DType | None = None) -> tuple[tf.Tensor, tf.Tensor | None]:
-    """The operands of a layer that works step by step, and so takes what has no time axis, too.
+    """Checks the operands of a layer that works step by step, and so takes vectors, too.
 
     Args:
       inputs: float [B, T, D]; or float [B, D], vectors.
@@ -58,13 +58,13 @@ def steps_or_vectors(inputs: TensorLike, lengths: TensorLike | None, input_size:
         return inputs, mask
     inputs = tf.convert_to_tensor(inputs)
     if inputs.shape.rank == 3:
-        raise ValueError('inputs [B, T, D] need lengths, int32 [B]: which of their steps are real? '
-                         f'Only vectors [B, D] go without; got shape {checks.shown(inputs.shape)}.')
+        raise ValueError('inputs [B, T, D] need lengths, int32 [B]; only vectors [B, D] go '
+                         f'without. Got shape {checks.shown(inputs.shape)}.')
     return _operand(inputs, 'B, D', input_size, dtype), None
 
 
 def mean_over_time(inputs: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-    """Average of real steps [B, D], of inputs that `real_only` returned; summed in float32."""
+    """Average of the real steps [B, D], summed in float32 at least; inputs as of `real_only`."""
     wide = tf.cast(inputs, tf.float32) if inputs.dtype.size < 4 else inputs
     count = tf.cast(lengths[:, None], wide.dtype)
     return tf.cast(tf.math.divide_no_nan(tf.reduce_sum(wide, axis=1), count), inputs.dtype)
@@ -78,21 +78,22 @@ def _operand(inputs, legend, input_size, dtype):
 
 
 def rounded(inputs: TensorLike, dtype: str | tf.DType) -> tf.Tensor:
-    """Float32 inputs as a half-precision model's dtype takes them; any others as they are."""
+    """Float32 inputs cast to a half-precision model's dtype; any others unchanged."""
     inputs = checks.dense('inputs', inputs)
     half = inputs.dtype == tf.float32 and tf.as_dtype(dtype) in (tf.bfloat16, tf.float16)
     return known.with_sizes_of(tf.cast(inputs, dtype), inputs) if half else inputs
 
 
 def outputs_and_lengths(result: typing.Any, lengths: TensorLike) -> tuple[tf.Tensor, TensorLike]:
-    """What a layer or a model returned: its outputs, and their lengths.
+    """The outputs of a layer or a model, and their lengths.
 
     Args:
-      result: Outputs of the lengths of the inputs; (outputs, lengths); or (outputs, final_state).
+      result: Outputs of the same lengths as the inputs; (outputs, lengths); or (outputs,
+        final_state).
       lengths: int [B], of the inputs.
 
     Raises:
-      TypeError: If it is neither of these.
+      TypeError: If result is none of these.
     """
     if not isinstance(result, (tuple, list)):
         return result, lengths
@@ -100,6 +101,6 @@ def outputs_and_lengths(result: typing.Any, lengths: TensorLike) -> tuple[tf.Ten
         raise TypeError(f'a layer or a model must return outputs, (outputs, lengths) or (outputs, '
                         f'final_state), got {len(result)} values.')
     outputs, second = result
-    # A state is floating-point; lengths are whole numbers.
+    # A state is floating-point; lengths are integers.
     is_lengths = tf.is_tensor(second) and second.dtype.is_integer
     return outputs, second if is_lengths else lengths

@@ -1,4 +1,4 @@
-"""Where do only real steps stand? Time-major, longest sequence first, no padding."""
+"""Batches of real steps only: time-major, longest sequence first, no padding."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from seqmask.checks import TensorLike
 
 
 class Packed(typing.NamedTuple):
-    """The real steps of a batch, one after the other: all first steps, then all second steps, ...
+    """The real steps of a batch: all first steps, then all second steps, and so on.
 
-    Step t holds the `batch_sizes[t]` sequences that are longer than t, longest first (equal lengths
-    keep their order), so that the rows alive at step t + 1 are the first rows of step t.
+    Step t holds the `batch_sizes[t]` sequences longer than t, longest first (equal lengths keep
+    their order), so the sequences alive at step t + 1 are the first rows of step t.
 
     Attributes:
       values: [N, ...]. N = sum of lengths.
       batch_sizes: int32 [L]. Sequences alive at each step; L = the longest length, 0 if B = 0.
       order: int32 [B]. The batch row of each sequence, longest first.
-      positions: int32 [N, 2]. (batch row, time step) of each of the values.
+      positions: int32 [N, 2]. (batch row, time step) of each value.
       lengths: int32 [B]. In the order of the batch.
       maxlen: int32 scalar. T, the padded width that `unpack` restores.
     """
@@ -66,13 +66,13 @@ def pack(inputs: TensorLike, lengths: TensorLike, *, reverse: bool = False) -> P
     if reverse:
         steps = tf.gather(ordered, ranks) - 1 - steps
     positions = tf.stack([tf.gather(order, ranks), steps], axis=1)
-    # gather_nd and scatter_nd are each other's gradient, and both leave the padding alone.
+    # gather_nd and scatter_nd are each other's gradient, and neither touches the padding.
     values = tf.gather_nd(inputs, positions)
     return Packed(values, batch_sizes, order, positions, lengths, maxlen)
 
 
 def unpack(packed: Packed) -> tf.Tensor:
-    """Puts packed steps back into a padded batch; padded steps are 0.
+    """Returns packed steps to a padded batch; padded steps are 0.
 
     unpack(pack(inputs, lengths)) = apply_mask(inputs, sequence_mask(lengths, T))
 
@@ -94,7 +94,7 @@ def unpack(packed: Packed) -> tf.Tensor:
 
 
 def take_rows(values: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-    """values[rows], with a dense gradient; that of tf.gather is a sparse slice.
+    """values[rows], with a dense gradient, unlike `tf.gather`.
 
     Args:
       values: [B, ...].

@@ -16,8 +16,8 @@ class Tally(typing.NamedTuple):
 
     mean = total / count;   0 where count = 0
 
-    Tallies of micro-batches, batches and replicas add up; the mean of their sum weighs every step
-    alike, which a mean of means does not. A tally without terms has the mean 0 and no gradient.
+    Tallies of micro-batches, batches and replicas add up. The mean of their sum weights every step
+    equally; a mean of means does not. A tally without terms has the mean 0 and no gradient.
 
     Attributes:
       total: float scalar. Sum of (weighted) terms.
@@ -30,7 +30,7 @@ class Tally(typing.NamedTuple):
     total: TensorLike
     count: TensorLike
 
-    # Without these a tuple or an array would take the tally for a tuple, and add to its count too.
+    # Without these, arrays and tuples would treat the tally as a tuple, and add to its count, too.
     __array_ufunc__ = None
 
     def __add__(self, other: Tally) -> Tally:
@@ -62,7 +62,7 @@ tf.register_tensor_conversion_function(Tally, _not_a_tensor, priority=0)
 
 def tally_up(values: tf.Tensor, mask: tf.Tensor, weights: TensorLike | None = None,
              per: str = 'step', features: str = 'mean') -> Tally:
-    """Sums what one loss or metric gives at the real steps of a batch.
+    """Sums the values of a loss or a metric at the real steps of a batch.
 
     per='step':      total = sum of w[b, t] * values[b, t],  count = sum of w[b, t],  at real steps
     per='sequence':  total = sum of v[b] * average of values[b, :] at its real steps, weighted by w,
@@ -70,55 +70,55 @@ def tally_up(values: tf.Tensor, mask: tf.Tensor, weights: TensorLike | None = No
     where w = weights [B, T] and v = 1, or w = 1 and v = weights [B].
 
     Args:
-      values: float [B, T], or another shape that begins with B; or with a last axis more than mask.
+      values: float [B, T], or another shape that begins with B; may have one axis more than mask.
       mask: bool [B, T]. True = real.
-      weights: number [B] or of the shape of mask, or None. Ignored where nothing is real.
+      weights: number [B] or of the shape of mask, or None. Ignored where no step is real.
       per: 'step' or 'sequence'.
-      features: 'mean' or 'sum': what becomes of the axis that the mask lacks.
+      features: 'mean' or 'sum': how to reduce the axis that the mask lacks.
 
     Returns:
       `Tally` in the dtype of values.
 
     Raises:
-      ValueError: If a shape does not fit, or per or features is none of these.
+      ValueError: If a shape does not fit, or per or features is unknown.
     """
     checks.choice('per', per, ['step', 'sequence'])
     checks.choice('features', features, ['mean', 'sum'])
     if values.shape.rank > mask.shape.rank:
         reduce = tf.reduce_mean if features == 'mean' else tf.reduce_sum
         values = reduce(values, axis=-1)
-    nothing = tf.zeros([], values.dtype)
-    values = tf.where(mask, values, nothing)
-    of_steps = tf.cast(mask, values.dtype)                      # w
-    of_sequences = tf.ones(tf.shape(mask)[:1], values.dtype)    # v
+    zero = tf.zeros([], values.dtype)
+    values = tf.where(mask, values, zero)
+    step_weights = tf.cast(mask, values.dtype)                      # w
+    sequence_weights = tf.ones(tf.shape(mask)[:1], values.dtype)    # v
     if weights is not None:
         weights = checks.tensor('weights', tf.cast(weights, values.dtype), 'B, ...')
         if weights.shape.rank == 1:
-            of_sequences = checks.prefix('weights', weights, 'mask', mask)
+            sequence_weights = checks.prefix('weights', weights, 'mask', mask)
         else:
             weights = checks.same_shape('weights', weights, 'mask', mask)
-            of_steps = tf.where(mask, weights, nothing)
+            step_weights = tf.where(mask, weights, zero)
     inner = list(range(1, mask.shape.rank))
-    totals = tf.reduce_sum(of_steps * values, axis=inner)       # [B]
-    counts = tf.reduce_sum(of_steps, axis=inner)
-    of_sequences = tf.where(tf.reduce_any(mask, axis=inner), of_sequences, nothing)
+    totals = tf.reduce_sum(step_weights * values, axis=inner)       # [B]
+    counts = tf.reduce_sum(step_weights, axis=inner)
+    sequence_weights = tf.where(tf.reduce_any(mask, axis=inner), sequence_weights, zero)
     if per == 'sequence':
         totals = tf.math.divide_no_nan(totals, counts)
         counts = tf.cast(counts != 0, values.dtype)
-    return Tally(tf.reduce_sum(of_sequences * totals), tf.reduce_sum(of_sequences * counts))
+    return Tally(tf.reduce_sum(sequence_weights * totals), tf.reduce_sum(sequence_weights * counts))
 
 
 def precise(tally: Tally) -> Tally:
-    """The tally in float64, of NumPy: a float32 sum cannot count beyond 2^24."""
+    """The tally in NumPy's float64: a float32 sum cannot count beyond 2^24."""
     return Tally(np.float64(tally.total), np.float64(tally.count))
 
 
 def real_steps(mask: TensorLike | None, name: str, values: tf.Tensor,
                ranks: list[int] | None = None) -> tf.Tensor:
-    """`mask` as bool of one of `ranks`; where it is None all True, of the first of them.
+    """`mask` as bool, of one of `ranks`; if it is None, all True and of the first of `ranks`.
 
-    By default the mask has all axes of `values`, or all but the last; the latter if it is None and
-    `values` is [B, T, D].
+    By default the mask has all axes of `values`, or all but the last; None gives [B, T] for both
+    [B, T] and [B, T, D].
     """
     rank = values.shape.rank
     if ranks is None:
@@ -134,5 +134,5 @@ def real_steps(mask: TensorLike | None, name: str, values: tf.Tensor,
 
 
 def widen(values: tf.Tensor) -> tf.Tensor:
-    """Values in the dtype of their sum: float32 for half precision, else their own."""
+    """Values in the dtype to sum them in: float32 for half precision, else their own."""
     return tf.cast(values, tf.float32) if values.dtype.size < 4 else values

@@ -1,26 +1,26 @@
-"""Which functions does AutoGraph leave as they are?
+"""Which functions does AutoGraph leave unconverted?
 
-So that `if` and `while` may depend on tensors, a `tf.function` rewrites the Python source of all
-that it calls, and that takes most of the time of a first trace. Nothing here depends on it, so it
-is told to pass these modules by, as it does TensorFlow's and Keras's own. Those that call a
-function of the user's are rewritten for its sake.
+So that `if` and `while` may depend on tensors, a `tf.function` converts the Python source of every
+function that it calls, which takes most of the time of a first trace. Nothing in seqmask depends on
+it, so AutoGraph is told to skip these modules, as it skips TensorFlow and Keras. Modules that call
+the user's functions are still converted.
 """
 
 from __future__ import annotations
 
-PASSED_BY = ('checks', 'kernels', 'layers', 'lengths', 'losses', 'masking', 'metrics', 'noise',
-             'operands', 'packing', 'tally', 'windows')
+SKIPPED = ('checks', 'kernels', 'layers', 'lengths', 'losses', 'masking', 'metrics', 'noise',
+           'operands', 'packing', 'tally', 'windows')
 REWRITTEN = ('layers.activation', 'layers.sequential', 'layers.stacked', 'layers.unroll',
              'losses.keras_objectives', 'metrics.keras_metric')
 
 
-def pass_by() -> None:
-    """Puts rules for these modules before AutoGraph's own. Without them tracing is only slower."""
+def skip_seqmask() -> None:
+    """Puts rules for these modules before AutoGraph's own. Without them tracing is just slower."""
     try:
         from tensorflow.python.autograph.core import config
         config.CONVERSION_RULES = (
             *(config.Convert(f'seqmask.{name}') for name in REWRITTEN),
-            *(config.DoNotConvert(f'seqmask.{name}') for name in PASSED_BY),
+            *(config.DoNotConvert(f'seqmask.{name}') for name in SKIPPED),
             *config.CONVERSION_RULES)
-    except (ImportError, AttributeError):       # it is no public name of TensorFlow's
+    except (ImportError, AttributeError):       # not a public TensorFlow API
         pass

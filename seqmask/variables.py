@@ -1,7 +1,7 @@
 """Which variables does a model hold, whatever it is made of?
 
-`tf.Module` knows nothing of Keras's layers, and these know nothing of `tf.Module`: each leaves the
-variables of the other out of its own, without a word.
+`tf.Module` does not know Keras layers, and Keras layers do not know `tf.Module`: each silently
+omits the other's variables from its own.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import tensorflow as tf
 def model_variables(model: tf.Module | tf.keras.layers.Layer) -> list[tf.Variable]:
     """All variables of a model: of modules in Keras layers, and of Keras layers in modules.
 
-    They are found in attributes, and in lists, tuples and dicts there, each of them once; those
-    that `model.variables` lists come first, in its order. Keras's variables are given as the
-    TensorFlow variables that they hold.
+    They are found in attributes, and in lists, tuples and dicts of attributes, each once; those of
+    `model.variables` come first, in its order. Keras variables are returned as the TensorFlow
+    variables that they hold.
 
     Args:
       model: `tf.Module`, or Keras layer or model.
@@ -30,18 +30,18 @@ def model_variables(model: tf.Module | tf.keras.layers.Layer) -> list[tf.Variabl
     >>> len(model.variables), len(seqmask.training.model_variables(model))
     (0, 2)
     """
-    return list({id(v): v for v in map(_inner, _held(model))}.values())
+    return [_unwrap(variable) for variable in _native_variables(model)]
 
 
 def trainable_variables(model: tf.Module | tf.keras.layers.Layer) -> list[tf.Variable]:
-    """Those of `model_variables` that are trained: what an optimizer is to be built with.
+    """The trainable ones among `model_variables`, for an optimizer to be built with.
 
-    Nothing inside a Keras layer with `trainable = False` is. Keras's constraints do not apply, and
-    its regularizers are in no loss but one that adds `layer.losses`.
+    A Keras layer with `trainable = False` contributes none. Keras's constraints do not apply, and
+    its regularizers are only in a loss that adds `layer.losses`.
 
     Args and errors: As of `model_variables`.
     """
-    return list({id(v): v for v in map(_inner, _held(model, trained=True))}.values())
+    return [_unwrap(variable) for variable in _native_variables(model, trained=True)]
 
 
 def model_parts(model: tf.Module | tf.keras.layers.Layer, *,
@@ -50,11 +50,11 @@ def model_parts(model: tf.Module | tf.keras.layers.Layer, *,
 
     Args:
       model: `tf.Module`, or Keras layer or model.
-      trained: Whether to leave out what is inside a Keras layer with `trainable = False`.
+      trained: Whether to leave out the contents of Keras layers with `trainable = False`.
     """
-    found, seen, waiting = [], set(), collections.deque([model])
-    while waiting:
-        thing = waiting.popleft()
+    found, seen, queue = [], set(), collections.deque([model])
+    while queue:
+        thing = queue.popleft()
         if id(thing) in seen:
             continue
         seen.add(id(thing))
@@ -64,29 +64,29 @@ def model_parts(model: tf.Module | tf.keras.layers.Layer, *,
             if trained and isinstance(thing, tf.keras.layers.Layer) and not thing.trainable:
                 continue
             found.append(thing)
-            waiting.extend(value for name, value in sorted(vars(thing).items())
-                           if not name.startswith('_self_'))        # TensorFlow's own notes
+            queue.extend(value for name, value in sorted(vars(thing).items())
+                         if not name.startswith('_self_'))      # TensorFlow's own bookkeeping
         elif isinstance(thing, dict):
-            waiting.extend(thing.values())
+            queue.extend(thing.values())
         elif isinstance(thing, (list, tuple)):
-            waiting.extend(thing)
+            queue.extend(thing)
     return found
 
 
 def untracked(model: tf.Module | tf.keras.layers.Layer) -> dict[str, list]:
-    """What `tf.train.Checkpoint` and SavedModel may miss, to be saved beside the model.
+    """Variables that `tf.train.Checkpoint` and SavedModel may miss, to be saved with the model.
 
-    Keras hides what stands in lists and dicts of its layers from them.
+    Keras hides from them the contents of lists and dicts in its layers.
 
     Returns:
       dict of name to variables; empty for a model without Keras layers.
     """
     has_keras = any(isinstance(part, tf.keras.layers.Layer) for part in model_parts(model))
-    return {'variables': _held(model)} if has_keras else {}
+    return {'variables': _native_variables(model)} if has_keras else {}
 
 
-def _held(model, trained=False):
-    """Variables as they are held: Keras's as Keras's own."""
+def _native_variables(model, trained=False):
+    """Variables as the model holds them: a Keras variable is not unwrapped."""
     parts, found = model_parts(model, trained=trained), {}
     for part in parts:
         if isinstance(part, tf.keras.layers.Layer):
@@ -95,21 +95,20 @@ def _held(model, trained=False):
             own = [part] if part.trainable or not trained else []
         else:
             own = part.trainable_variables if trained else part.variables
-        found.update((id(_inner(variable)), variable) for variable in own
-                     if id(_inner(variable)) not in found)
+        for variable in own:
+            found.setdefault(id(_unwrap(variable)), variable)
     return list(found.values())
 
 
 def _require_built(layer):
-    # A layer without a `build` of its own has no variables; one with layers inside leaves them to
-    # these.
+    # A layer that does not override `build` has no variables; one that contains layers may leave
+    # them to these.
     makes_none = getattr(type(layer).build, '_is_default', False)
     if not layer.built and not makes_none and not any(
             isinstance(part, tf.keras.layers.Layer) for part in model_parts(layer)[1:]):
         raise ValueError(f'the Keras layer {layer.name!r} has no variables yet, so they would not '
-                         f'be trained. Call the model on a batch once, or the build method of the '
-                         f'layer, before that.')
+                         f'be trained. First call the model on a batch, or build the layer.')
 
 
-def _inner(variable):
+def _unwrap(variable):
     return variable if isinstance(variable, tf.Variable) else variable.value

@@ -6,7 +6,7 @@ A window of `size` steps, `dilation` apart, moves over each sequence by `stride`
   'causal'  the window of output k ends with step k stride
   'valid'   the windows lie wholly inside the sequence; that of output k starts at step k stride
 
-Steps before the sequence's start and after its own end are not there (zeros, for a convolution).
+Steps before the start and after the end of a sequence do not exist (a convolution reads zeros).
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ def windows(values: tf.Tensor, size: int, *, stride: int = 1, dilation: int = 1,
     out[b, k, j] = values[b, k stride + j dilation - before],  `fill` outside [0, T)
 
     Args:
-      values: [B, T, ...]. What stands at padded steps is seen: select before.
+      values: [B, T, ...]. Padded steps are not masked here: mask them first.
       size: int. Steps in a window.
       stride: int.
       dilation: int.
       padding: 'same', 'valid' or 'causal'.
-      fill: Scalar; what stands before the start and after T.
+      fill: Scalar, the value before the start and after T.
 
     Returns:
       [B, T', size, ...], T' = window_lengths(T).
@@ -66,7 +66,7 @@ def windows(values: tf.Tensor, size: int, *, stride: int = 1, dilation: int = 1,
 
 def surround(values: tf.Tensor, size: int, *, stride: int = 1, dilation: int = 1,
              padding: str = 'same', fill: TensorLike = 0) -> tuple[tf.Tensor, tf.Tensor]:
-    """The values with room for all windows, and for one if there is none.
+    """The values, padded in time for all windows, and for at least one.
 
     Args:
       As of `windows`.

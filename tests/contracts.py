@@ -1,8 +1,9 @@
 """Every operation that takes lengths or a mask, with its NumPy reference.
 
-A `Contract` says how to call the operation on a padded batch and what one sequence alone, unpadded,
-must give. `tests/test_contracts.py` runs all of them through the same checks. To add an operation:
-add its equation to `reference.py` and a `Contract` here; a test fails until both are done.
+A `Contract` defines how to call the operation on a padded batch, and the expected result for one
+unpadded sequence alone. `tests/test_contracts.py` runs all of them through the same checks. To add
+an operation, add its equation to `reference.py` and a `Contract` here; a test fails until both are
+done.
 """
 
 import dataclasses
@@ -22,23 +23,28 @@ def features(rng, batch, maxlen, dtype):
     return {'inputs': rng.normal(size=[batch, maxlen, 3]).astype(dtype)}
 
 
+def vectors(rng, batch, maxlen, dtype):
+    """An operand without time axis: `vectors` [B, 3]."""
+    return {'vectors': rng.normal(size=[batch, 3]).astype(dtype)}
+
+
 @dataclasses.dataclass(frozen=True)
 class Contract:
     """One operation under the contract.
 
     Attributes:
-      name: Public name below `seqmask`, with a variant in brackets: 'GRU[reset_before]'.
-      call: (module, arrays, lengths) -> list of tensors. `arrays` as `arrays` made them.
-      reference: (weights, arrays) -> list of NumPy arrays, for one unpadded sequence alone;
-        `arrays` are the same, cropped to the sequence, without the batch axis.
+      name: Public name in `seqmask`, with a variant in brackets: 'GRU[reset_before]'.
+      call: (module, arrays, lengths) -> list of tensors.
+      reference: (weights, arrays) -> list of NumPy arrays, for one unpadded sequence alone, whose
+        arrays are cropped and have no batch axis.
       kinds: For each result: 'steps' [B, T, ...], zero at padded steps; 'sequence' [B, ...]; or
-        'sum', a scalar to which each sequence adds its own part.
+        'sum', a scalar that is a sum over the sequences.
       make: dtype name -> `tf.Module` whose trainable variables are the `weights`, by name; or None.
       arrays: (rng, B, T, dtype name) -> dict of operands. Those named in `per_sequence` are
         [B, ...], all others [B, T, ...].
-      per_sequence: Names of the operands that have no time axis.
+      per_sequence: Names of the operands without time axis.
       differentiable: False for operations without gradients.
-      dtype: In which it is compared with the oracle.
+      dtype: The dtype in which the operation is compared with the reference.
     """
     name: str
     call: typing.Callable
@@ -51,18 +57,17 @@ class Contract:
     dtype: str = 'float64'
 
 
+def _name(name, variant):
+    return f'{name}[{variant}]' if variant else name
+
+
 def mask_of(values, lengths):
     return seqmask.sequence_mask(lengths, tf.shape(values)[1])
 
 
 def _concat_time(module, arrays, lengths):
-    # The second part is the first again, so that its lengths are those of the batch too.
+    # The second part is the first again, so that the same lengths apply.
     return seqmask.concat_time(arrays['inputs'], lengths, arrays['inputs'], lengths)[:1]
-
-
-def vectors(rng, batch, maxlen, dtype):
-    """What has no time axis: `vectors` [B, 3]."""
-    return {'vectors': rng.normal(size=[batch, 3]).astype(dtype)}
 
 
 MASKING = [
@@ -70,7 +75,7 @@ MASKING = [
              call=lambda _, a, n: [seqmask.apply_mask(a['inputs'], mask_of(a['inputs'], n))],
              reference=lambda _, a: [a['inputs']], kinds=('steps',)),
     Contract('mask_gradient',
-             # Its values pass whole, by definition; what it promises is the gradient.
+             # Its values are not masked, by definition; only the gradient is.
              call=lambda _, a, n: [tf.reduce_sum(seqmask.apply_mask(
                  seqmask.mask_gradient(a['inputs'], mask_of(a['inputs'], n)),
                  mask_of(a['inputs'], n)))],
@@ -90,9 +95,7 @@ MASKING = [
                  a['vectors'], n, tf.shape(a['inputs'])[1])],
              reference=lambda _, a: [np.tile(a['vectors'], [len(a['inputs']), 1])],
              kinds=('steps',), per_sequence=('vectors',),
-             arrays=lambda rng, batch, maxlen, dtype: {
-                 **features(rng, batch, maxlen, dtype),
-                 'vectors': rng.normal(size=[batch, 3]).astype(dtype)}),
+             arrays=lambda *sizes: {**features(*sizes), **vectors(*sizes)}),
     Contract('concat_time', call=_concat_time,
              reference=lambda _, a: [np.concatenate([a['inputs'], a['inputs']])],
              kinds=('steps',)),
@@ -110,45 +113,38 @@ MASKING = [
 ]
 
 
-def _classes(rng, batch, maxlen, dtype):
-    return {**features(rng, batch, maxlen, dtype),
-            'labels': rng.integers(0, 3, size=[batch, maxlen]).astype('int32')}
+def _labelled(draw):
+    """`features` and `labels`, which draw(rng, [B, T], dtype) makes."""
+    return lambda rng, batch, maxlen, dtype: {**features(rng, batch, maxlen, dtype),
+                                              'labels': draw(rng, [batch, maxlen], dtype)}
 
 
-def _distributions(rng, batch, maxlen, dtype):
-    return {**features(rng, batch, maxlen, dtype),
-            'labels': rng.dirichlet([1, 1, 1], size=[batch, maxlen]).astype(dtype)}
+_classes = _labelled(lambda rng, shape, _: rng.integers(0, 3, size=shape).astype('int32'))
+_distributions = _labelled(
+    lambda rng, shape, dtype: rng.dirichlet([1, 1, 1], size=shape).astype(dtype))
+_probabilities = _labelled(lambda rng, shape, dtype: rng.uniform(size=[*shape, 3]).astype(dtype))
+_targets = _labelled(lambda rng, shape, dtype: rng.normal(size=[*shape, 3]).astype(dtype))
 
 
-def _parts(rng, batch, maxlen, dtype):
-    return {**features(rng, batch, maxlen, dtype),
-            'labels': rng.uniform(size=[batch, maxlen, 3]).astype(dtype)}
-
-
-def _targets(rng, batch, maxlen, dtype):
-    return {**features(rng, batch, maxlen, dtype),
-            'labels': rng.normal(size=[batch, maxlen, 3]).astype(dtype)}
-
-
-def _hits(rng, batch, maxlen, dtype):
+def _binary_elements(rng, batch, maxlen, dtype):
     return {'inputs': rng.uniform(size=[batch, maxlen, 3]).astype(dtype),
             'labels': rng.integers(0, 2, size=[batch, maxlen, 3]).astype('int32')}
 
 
-def _tally(room, name, function, arrays, oracle, *, variant='', outputs='logits', weights=None,
+def _tally(module, name, function, arrays, oracle, *, variant='', outputs='logits', weights=None,
            elements=False, **options):
     """A contract of a loss, or of a metric's `tally`.
 
     Args:
-      room: 'losses' or 'metrics'.
-      function: () -> what to call.
-      oracle: (outputs, labels, **options of its own) -> losses of one sequence.
-      outputs: What the operation calls its inputs.
+      module: 'losses' or 'metrics'.
+      function: () -> the function to call.
+      oracle: (outputs, labels, **loss_options) -> losses of one sequence.
+      outputs: Name of the argument that takes the inputs.
       weights: None, 'step' or 'sequence'.
-      elements: Whether the mask has the feature axis too.
+      elements: Whether the mask has the feature axis, too.
     """
-    of_tally = {k: v for k, v in options.items() if k in ('per', 'features')}
-    of_loss = {k: v for k, v in options.items() if k not in of_tally}
+    tally_options = {k: v for k, v in options.items() if k in ('per', 'features')}
+    loss_options = {k: v for k, v in options.items() if k not in tally_options}
 
     def operands(rng, batch, maxlen, dtype):
         drawn = arrays(rng, batch, maxlen, dtype)
@@ -165,14 +161,14 @@ def _tally(room, name, function, arrays, oracle, *, variant='', outputs='logits'
         return list(function()(**{outputs: a['inputs']}, **others, mask=mask, **options))
 
     def alone(_, a):
-        losses = oracle(a['inputs'], a['labels'], **of_loss)
+        losses = oracle(a['inputs'], a['labels'], **loss_options)
         return reference.tally(losses.ravel() if elements else losses, a.get('weights', 1.0),
-                               **of_tally)
+                               **tally_options)
 
-    return Contract(f'{room}.{name}' + (f'[{variant}]' if variant else ''), call=call,
-                    reference=alone, kinds=('sum', 'sum'), arrays=operands,
+    return Contract(_name(f'{module}.{name}', variant), call=call, reference=alone,
+                    kinds=('sum', 'sum'), arrays=operands,
                     per_sequence=('weights',) if weights == 'sequence' else (),
-                    differentiable=room == 'losses')
+                    differentiable=module == 'losses')
 
 
 def _loss(name, arrays, variant='', **options):
@@ -188,12 +184,12 @@ LOSSES = [
     _loss('sparse_softmax_cross_entropy', _classes, 'weights', weights='step'),
     _loss('softmax_cross_entropy', _distributions),
     _loss('softmax_cross_entropy', _distributions, 'smoothed', label_smoothing=0.2, per='sequence'),
-    _loss('sigmoid_cross_entropy', _parts),
-    _loss('sigmoid_cross_entropy', _parts, 'elements', elements=True),
-    _loss('sigmoid_cross_entropy', _parts, 'sum', features='sum', label_smoothing=0.1,
+    _loss('sigmoid_cross_entropy', _probabilities),
+    _loss('sigmoid_cross_entropy', _probabilities, 'elements', elements=True),
+    _loss('sigmoid_cross_entropy', _probabilities, 'sum', features='sum', label_smoothing=0.1,
           pos_weight=3.0, weights='sequence'),
-    _loss('focal', _parts),
-    _loss('focal', _parts, 'alpha', alpha=0.25, gamma=0.5, features='sum', per='sequence'),
+    _loss('focal', _probabilities),
+    _loss('focal', _probabilities, 'alpha', alpha=0.25, gamma=0.5, features='sum', per='sequence'),
     _loss('squared_error', _targets),
     _loss('squared_error', _targets, 'sequence', per='sequence', weights='step'),
     _loss('squared_error', _targets, 'elements', elements=True, per='sequence'),
@@ -221,7 +217,7 @@ def _metric(name, arrays, oracle, variant='', **options):
                   variant=variant, outputs=outputs, **options)
 
 
-def _occasions(rng, batch, maxlen, dtype):
+def _binary_steps(rng, batch, maxlen, dtype):
     return {'inputs': rng.normal(size=[batch, maxlen]).astype(dtype),
             'labels': rng.integers(0, 2, size=[batch, maxlen]).astype('int32')}
 
@@ -248,7 +244,7 @@ METRICS = [
     _metric('Perplexity', _classes, reference.sparse_softmax_cross_entropy),
     _metric('RMSE', _targets, reference.squared_error, weights='sequence'),
     _metric('MAE', _targets, reference.absolute_error, per='sequence'),
-    *(Contract(f'metrics.{name}', arrays=_occasions, differentiable=False, kinds=('sum', 'sum'),
+    *(Contract(f'metrics.{name}', arrays=_binary_steps, differentiable=False, kinds=('sum', 'sum'),
                call=lambda _, a, n, name=name: list(getattr(seqmask.metrics, name).tally(
                    logits=a['inputs'], labels=a['labels'], mask=mask_of(a['inputs'], n),
                    threshold=-0.5)),
@@ -257,7 +253,7 @@ METRICS = [
       for name, of in [('Precision', lambda hits, detected, events: [hits, detected]),
                        ('Recall', lambda hits, detected, events: [hits, events]),
                        ('F1', lambda hits, detected, events: [2 * hits, detected + events])]),
-    Contract('metrics.matching.find_peaks', arrays=_occasions, differentiable=False,
+    Contract('metrics.matching.find_peaks', arrays=_binary_steps, differentiable=False,
              kinds=('steps',),
              call=lambda _, a, n: [tf.cast(seqmask.metrics.matching.find_peaks(
                  a['inputs'], mask_of(a['inputs'], n), 1), a['inputs'].dtype)],
@@ -266,7 +262,7 @@ METRICS = [
              make=lambda dtype: seqmask.metrics.ConfusionMatrix(3), call=_run_metric('logits'),
              reference=lambda _, a: [reference.confusion_matrix(a['inputs'], a['labels'])],
              kinds=('sum',), differentiable=False),
-    Contract('metrics.KerasMetric', arrays=_hits, call=_run_metric('predictions'),
+    Contract('metrics.KerasMetric', arrays=_binary_elements, call=_run_metric('predictions'),
              make=lambda dtype: seqmask.metrics.KerasMetric(tf.keras.metrics.TruePositives()),
              reference=lambda _, a: [np.sum((a['inputs'] > 0.5) & (a['labels'] == 1))],
              kinds=('sum',), differentiable=False),
@@ -274,7 +270,7 @@ METRICS = [
 
 
 def _with_biases(module):
-    """The module, its biases no longer zero: zeros would hide what becomes of them."""
+    """The module with random biases: zeros would hide how they are used."""
     rng = np.random.default_rng(1)
     for variable in module.trainable_variables:
         if variable.name.startswith('bias'):
@@ -282,17 +278,17 @@ def _with_biases(module):
     return module
 
 
-def _recurrent(name, make, oracle, variant='', sizes=(2,), started=False, implementation='graph',
-               **options):
+def _recurrent(name, make, oracle, variant='', sizes=(2,), with_state=False,
+               implementation='graph', **options):
     """A contract of a recurrent layer: its outputs, then each tensor of its final state.
 
     Args:
       make: (dtype, implementation) -> layer.
       oracle: (x, weights, initial state, **options) -> (outputs, final state).
-      sizes: Of the tensors of its state.
-      started: Whether the initial state is an operand; else it is zero.
+      sizes: Widths of the tensors of its state.
+      with_state: Whether the initial state is an operand; otherwise it is zero.
     """
-    names = tuple(f'state_{k}' for k in range(len(sizes))) if started else ()
+    names = tuple(f'state_{k}' for k in range(len(sizes))) if with_state else ()
 
     def operands(rng, batch, maxlen, dtype):
         return {**features(rng, batch, maxlen, dtype),
@@ -309,38 +305,30 @@ def _recurrent(name, make, oracle, variant='', sizes=(2,), started=False, implem
     def alone(weights, a):
         return tf.nest.flatten(oracle(a['inputs'], weights, initial(a), **options))
 
-    return Contract(name + (f'[{variant}]' if variant else ''), call=call, reference=alone,
-                    kinds=('steps',) + ('sequence',) * len(sizes), arrays=operands,
-                    per_sequence=names,
+    return Contract(_name(name, variant), call=call, reference=alone, arrays=operands,
+                    kinds=('steps',) + ('sequence',) * len(sizes), per_sequence=names,
                     make=lambda dtype: _with_biases(make(dtype, implementation)),
                     dtype='float32' if implementation == 'kernel' else 'float64')
 
 
-def _gru(dtype, how):
-    return seqmask.GRU(3, 2, dtype=dtype, implementation=how, seed=0)
+def _maker(layer, **options):
+    return lambda dtype, implementation: layer(
+        3, 2, dtype=dtype, implementation=implementation, seed=0, **options)
 
 
-def _gru_before(dtype, how):
-    return seqmask.GRU(3, 2, reset_after=False, dtype=dtype, implementation=how, seed=0)
-
-
-def _lstm(dtype, how):
-    return seqmask.LSTM(3, 2, dtype=dtype, implementation=how, seed=0)
-
-
-def _mgu(dtype, how):
-    return seqmask.MGU(3, 2, dtype=dtype, implementation=how, seed=0)
+_gru, _lstm, _mgu = map(_maker, [seqmask.GRU, seqmask.LSTM, seqmask.MGU])
+_gru_before = _maker(seqmask.GRU, reset_after=False)
 
 
 def _reference_gru_before(x, weights, state, **options):
     return reference.gru(x, weights, state, reset_after=False, **options)
 
 
-def _both_ways(dtype, how):
+def _bidirectional(dtype, how):
     return seqmask.Bidirectional(_lstm(dtype, how), _gru(dtype, how))
 
 
-def _reference_both_ways(x, weights, states=None, reverse=False):
+def _reference_bidirectional(x, weights, states=None, reverse=False):
     *lstm_state, gru_state = states or (None, None)
     lstm_state = lstm_state if states else None
     return reference.bidirectional(
@@ -350,34 +338,34 @@ def _reference_both_ways(x, weights, states=None, reverse=False):
             x, reference.part(weights, 'backward'), gru_state, reverse), reverse)
 
 
-def _mgu_both_ways(dtype, how):
+def _mgu_bidirectional(dtype, how):
     return seqmask.Bidirectional(_mgu(dtype, how), _mgu(dtype, how))
 
 
-def _reference_mgu_both_ways(x, weights, states=None, reverse=False):
+def _reference_mgu_bidirectional(x, weights, states=None, reverse=False):
     forward, backward = (lambda x, reverse, way=way: reference.mgu(
         x, reference.part(weights, way), reverse=reverse) for way in ('forward', 'backward'))
     return reference.bidirectional(x, forward, backward, reverse)
 
 
 def _mgu_stack(dtype, how):
-    return seqmask.Stacked([_mgu_both_ways(dtype, how), seqmask.MGU(
+    return seqmask.Stacked([_mgu_bidirectional(dtype, how), seqmask.MGU(
         2 + 2, 2, dtype=dtype, implementation=how, seed=1)])
 
 
 def _reference_mgu_stack(x, weights, states=None):
-    outputs, below = _reference_mgu_both_ways(x, reference.part(weights, 'layers/0'))
+    outputs, below = _reference_mgu_bidirectional(x, reference.part(weights, 'layers/0'))
     outputs, above = reference.mgu(outputs, reference.part(weights, 'layers/1'))
     return outputs, (below, above)
 
 
 def _stack(dtype, how):
-    return seqmask.Stacked([_both_ways(dtype, how), seqmask.GRU(
+    return seqmask.Stacked([_bidirectional(dtype, how), seqmask.GRU(
         2 + 2, 3, reset_after=False, dtype=dtype, implementation=how, seed=1)])
 
 
 def _reference_stack(x, weights, states=None, reverse=False):
-    outputs, below = _reference_both_ways(
+    outputs, below = _reference_bidirectional(
         x, reference.part(weights, 'layers/0'), reverse=reverse)
     outputs, above = reference.gru(
         outputs, reference.part(weights, 'layers/1'), reverse=reverse, reset_after=False)
@@ -404,7 +392,7 @@ def _decay(x_t, state):
 
 
 def _poles(x_t, state):
-    """Neither at x_t = 0, nor at state = 0, is there a finite gradient."""
+    """A cell whose gradients have poles at x_t = 0 and at state = 0."""
     return tf.math.log(tf.abs(x_t)) / state, tf.sqrt(tf.abs(x_t)) * state
 
 
@@ -416,19 +404,20 @@ IMPLEMENTATIONS = ['graph'] + ['kernel'] * seqmask.kernels.native.usable()
 
 RECURRENT = [
     *(_recurrent(name, make, oracle, variant=', '.join(
-        [first] * bool(first) + ['reverse'] * reverse + ['started'] * started
+        [first] * bool(first) + ['reverse'] * reverse + ['with state'] * with_state
         + ['kernel'] * (how == 'kernel')),
-                 sizes=sizes, started=started, implementation=how,
+                 sizes=sizes, with_state=with_state, implementation=how,
                  **({'reverse': True} if reverse else {}))
       for name, first, make, oracle, sizes in [
           ('GRU', '', _gru, reference.gru, (2,)),
           ('GRU', 'reset before', _gru_before, _reference_gru_before, (2,)),
           ('LSTM', '', _lstm, reference.lstm, (2, 2)),
           ('MGU', '', _mgu, reference.mgu, (2,))]
-      for reverse, started in [(False, False), (True, False), (False, True)]
+      for reverse, with_state in [(False, False), (True, False), (False, True)]
       for how in (['graph'] if make is _mgu else IMPLEMENTATIONS)),
-    _recurrent('Bidirectional', _both_ways, _reference_both_ways, sizes=(2, 2, 2)),
-    _recurrent('Bidirectional', _mgu_both_ways, _reference_mgu_both_ways, 'mgu', sizes=(2, 2)),
+    _recurrent('Bidirectional', _bidirectional, _reference_bidirectional, sizes=(2, 2, 2)),
+    _recurrent('Bidirectional', _mgu_bidirectional, _reference_mgu_bidirectional, 'mgu',
+               sizes=(2, 2)),
     _recurrent('Stacked', _mgu_stack, _reference_mgu_stack, 'mgu', sizes=(2, 2, 2)),
     _recurrent('Stacked', _stack, _reference_stack, sizes=(2, 2, 2, 3)),
     *(_recurrent('Stacked', _stack, _reference_stack, f'reverse, {how}', sizes=(2, 2, 2, 3),
@@ -436,38 +425,34 @@ RECURRENT = [
     _unroll('unroll', _decay, _decay, 2, _features_and_state),
     _unroll('unroll[reverse]', _decay, _decay, 2, _features_and_state, reverse=True),
     _unroll('unroll[poles]', _poles, _reference_poles, 3, _features_and_state),
-    Contract('Dense', make=lambda dtype: _with_biases(seqmask.Dense(3, 2, dtype=dtype, seed=0)),
-             call=lambda dense, a, n: [dense(a['inputs'], n)],
-             reference=lambda weights, a: [reference.dense(a['inputs'], weights)],
-             kinds=('steps',)),
-    Contract('Dropout', make=lambda dtype: seqmask.Dropout(0.5, seed=0),
-             call=lambda dropout, a, n: [dropout(a['inputs'], n)],
-             reference=lambda _, a: [a['inputs']], kinds=('steps',)),
 ]
 
 
-def _shaken(module):
-    """The module, no variable as it was initialised: ones and zeros would hide what they do."""
+def _perturbed(module):
+    """The module with noise added to all variables: ones and zeros would hide how they are used."""
     rng = np.random.default_rng(1)
     for variable in module.trainable_variables:
         variable.assign_add(tf.constant(rng.normal(size=variable.shape), variable.dtype))
     return module
 
 
-MOVING_MEAN, MOVING_VARIANCE = np.array([0.5, -2.0, 0.0]), np.array([0.25, 4.0, 1.0])
+MEAN, SCALE = np.array([0.5, -2.0, 0.0]), np.array([0.25, 4.0, 1.0])
+
+
+def _standardizer(dtype):
+    return seqmask.data.Standardizer(MEAN, SCALE, dtype=dtype)
 
 
 def _batch_norm(dtype):
-    norm = _shaken(seqmask.BatchNorm(3, dtype=dtype))
-    norm.moving_mean.assign(MOVING_MEAN)
-    norm.moving_variance.assign(MOVING_VARIANCE)
+    norm = seqmask.BatchNorm(3, dtype=dtype)
+    norm.moving_mean.assign(MEAN)
+    norm.moving_variance.assign(SCALE)
     return norm
 
 
 def _layer(name, make, oracle, variant='', kind='steps'):
     """A contract of a layer that returns one tensor; the oracle is (x, weights) -> outputs."""
-    return Contract(name + (f'[{variant}]' if variant else ''),
-                    make=lambda dtype: _shaken(make(dtype)),
+    return Contract(_name(name, variant), make=lambda dtype: _perturbed(make(dtype)),
                     call=lambda layer, a, n: [layer(a['inputs'], n)],
                     reference=lambda weights, a: [oracle(a['inputs'], weights)], kinds=(kind,))
 
@@ -485,14 +470,10 @@ def _self_attention(variant='', **options):
                   lambda x, weights: reference.self_attention(x, weights, **options), variant)
 
 
-def _in_pairs(x, n):
-    return seqmask.max_pool1d(x, n, 2)
-
-
 def _sequential(dtype):
     return seqmask.Sequential([
-        seqmask.Dense(3, 2, dtype=dtype, seed=0), _in_pairs, seqmask.Activation('tanh'),
-        seqmask.GRU(2, 2, dtype=dtype, seed=0)])
+        seqmask.Dense(3, 2, dtype=dtype, seed=0), lambda x, n: seqmask.max_pool1d(x, n, 2),
+        seqmask.Activation('tanh'), seqmask.GRU(2, 2, dtype=dtype, seed=0)])
 
 
 def _reference_sequential(x, weights):
@@ -511,25 +492,25 @@ def _residual_shortcut(dtype):
                             shortcut=seqmask.Dense(3, 2, dtype=dtype, seed=1))
 
 
-def _of_vectors(name, make, oracle):
-    """The contract of a layer that takes vectors without lengths, too: nothing but its own row."""
-    return Contract(f'{name}[vectors]', make=lambda dtype: _shaken(make(dtype)),
+def _on_vectors(name, make, oracle):
+    """A contract of a layer on vectors without lengths: each row depends on itself only."""
+    return Contract(f'{name}[vectors]', make=lambda dtype: _perturbed(make(dtype)),
                     call=lambda layer, a, _: [layer(a['vectors'])],
                     reference=lambda weights, a: [oracle(a['vectors'][None], weights)[0]],
                     kinds=('sequence',), arrays=vectors, per_sequence=('vectors',))
 
 
-def _threaded(name, make, oracle, variant=''):
+def _layer_with_lengths(name, make, oracle, variant=''):
     """A contract of a layer that returns (outputs, lengths)."""
     return dataclasses.replace(_layer(name, make, oracle, variant),
                                call=lambda layer, a, n: [layer(a['inputs'], n)[0]])
 
 
 LAYERS = [
-    Contract('BatchNorm', make=_batch_norm,
-             call=lambda norm, a, n: [norm(a['inputs'], n)],
-             reference=lambda weights, a: [reference.batch_norm(
-                 a['inputs'], weights, MOVING_MEAN, MOVING_VARIANCE)], kinds=('steps',)),
+    _layer('Dense', lambda dtype: seqmask.Dense(3, 2, dtype=dtype, seed=0), reference.dense),
+    _layer('Dropout', lambda dtype: seqmask.Dropout(0.5, seed=0), lambda x, _: x),
+    _layer('BatchNorm', _batch_norm,
+           lambda x, weights: reference.batch_norm(x, weights, MEAN, SCALE)),
     _layer('LayerNorm', lambda dtype: seqmask.LayerNorm(3, dtype=dtype), reference.layer_norm),
     _layer('LayerNorm', lambda dtype: seqmask.LayerNorm(3, epsilon=0.0, dtype=dtype),
            lambda x, weights: reference.layer_norm(x, weights, epsilon=0), 'no epsilon'),
@@ -554,23 +535,22 @@ LAYERS = [
            reference.attention_pool, kind='sequence'),
     _self_attention(),
     _self_attention('causal', num_heads=1, causal=True),
-    _threaded('Sequential', _sequential, _reference_sequential),
-    _threaded('Residual', _residual, lambda x, weights: x + np.exp(
+    _layer_with_lengths('Sequential', _sequential, _reference_sequential),
+    _layer_with_lengths('Residual', _residual, lambda x, weights: x + np.exp(
         reference.dense(x, reference.part(weights, 'layer/layers/0')))),
-    _threaded('Residual', _residual_shortcut, lambda x, weights: sum(
+    _layer_with_lengths('Residual', _residual_shortcut, lambda x, weights: sum(
         reference.dense(x, reference.part(weights, way)) for way in ['layer', 'shortcut']),
         'shortcut'),
 ]
 
 
 VECTORS = [
-    _of_vectors('Dense', lambda dtype: seqmask.Dense(3, 2, dtype=dtype, seed=0), reference.dense),
-    _of_vectors('LayerNorm', lambda dtype: seqmask.LayerNorm(3, dtype=dtype), reference.layer_norm),
-    _of_vectors('Activation', lambda dtype: seqmask.Activation(tf.nn.softmax),
+    _on_vectors('Dense', lambda dtype: seqmask.Dense(3, 2, dtype=dtype, seed=0), reference.dense),
+    _on_vectors('LayerNorm', lambda dtype: seqmask.LayerNorm(3, dtype=dtype), reference.layer_norm),
+    _on_vectors('Activation', lambda dtype: seqmask.Activation(tf.nn.softmax),
                 lambda x, _: reference.softmax(x)),
-    _of_vectors('Dropout', lambda dtype: seqmask.Dropout(0.5, seed=0), lambda x, _: x),
-    _of_vectors('data.Standardizer', lambda dtype: _standardizer(dtype),
-                lambda x, _: (x - MEAN) / SCALE),
+    _on_vectors('Dropout', lambda dtype: seqmask.Dropout(0.5, seed=0), lambda x, _: x),
+    _on_vectors('data.Standardizer', _standardizer, lambda x, _: (x - MEAN) / SCALE),
 ]
 
 
@@ -624,21 +604,12 @@ WINDOWED = [
 ]
 
 
-MEAN, SCALE = np.array([0.5, -2.0, 0.0]), np.array([0.25, 4.0, 1.0])
-
-
-def _standardizer(dtype):
-    return seqmask.data.Standardizer(MEAN, SCALE, dtype=dtype)
-
-
 DATA = [
     Contract('data.rows_from_matrix', kinds=('steps', 'sequence'),
              call=lambda _, a, n: _matrix_rows(a['inputs'][:, :, 0], n, a['inputs'][:, :, 1] > 0),
              reference=lambda _, a: reference.matrix_rows(
                  a['inputs'][:, 0], a['inputs'][:, 1] > 0)),
-    Contract('data.Standardizer', make=_standardizer,
-             call=lambda standardizer, a, n: [standardizer(a['inputs'], n)],
-             reference=lambda _, a: [(a['inputs'] - MEAN) / SCALE], kinds=('steps',)),
+    _layer('data.Standardizer', _standardizer, lambda x, _: (x - MEAN) / SCALE),
     Contract('data.Standardizer[inverse]', make=_standardizer,
              call=lambda standardizer, a, n: [standardizer.inverse(a['inputs'], n)],
              reference=lambda _, a: [a['inputs'] * SCALE + MEAN], kinds=('steps',)),
@@ -683,8 +654,18 @@ ENCODERS = [
         lambda x, weights: reference.gru(x, reference.part(weights, 'function'))[0])]
 
 
+def _call_model(loss):
+    """Calls a model for its logits, or for its loss as [total, count]."""
+    def call(model, a, n):
+        if not loss:
+            return [model(a['inputs'], n)]
+        batch = {'inputs': a['inputs'], 'lengths': n, 'labels': a['labels']}
+        return list(model.loss(batch, training=False))
+    return call
+
+
 def _labeller(variant, cell, loss=False, **options):
-    """A contract of `models.SequenceLabeller`, its logits or its loss."""
+    """A contract of `models.SequenceLabeller`: its logits or its loss."""
     oracle = getattr(reference, cell)
 
     def make(dtype):
@@ -692,25 +673,19 @@ def _labeller(variant, cell, loss=False, **options):
             3, 3, cell=cell, hidden_size=2, dropout=0.5, step_dropout=0.5, dtype=dtype, seed=0,
             **options))
 
-    def call(model, a, n):
-        if loss:
-            batch = {'inputs': a['inputs'], 'lengths': n, 'labels': a['labels']}
-            return list(model.loss(batch, training=False))
-        return [model(a['inputs'], n)]
-
     def alone(weights, a):
         logits = reference.labeller(a['inputs'], weights, oracle)
         if not loss:
             return [logits]
         return reference.tally(reference.sparse_softmax_cross_entropy(logits, a['labels']))
 
-    return Contract(f'models.SequenceLabeller[{variant}]', make=make, call=call, reference=alone,
-                    arrays=_classes if loss else features,
+    return Contract(f'models.SequenceLabeller[{variant}]', make=make, call=_call_model(loss),
+                    reference=alone, arrays=_classes if loss else features,
                     kinds=('sum', 'sum') if loss else ('steps',))
 
 
 def _classifier(variant, pool_recurrent, **options):
-    """A contract of `models.SequenceClassifier`: its logits, one row a sequence."""
+    """A contract of `models.SequenceClassifier`: its logits, one row per sequence."""
     def make(dtype):
         return _with_biases(some_models.classifier(
             3, 2, hidden_size=2, kernel_sizes=(3, 2, 1), dropout=0.5, step_dropout=0.5, dtype=dtype,
@@ -724,7 +699,7 @@ def _classifier(variant, pool_recurrent, **options):
 
 
 def _autoencoder(variant, cell='lstm', of='outputs', teacher=False, **options):
-    """A contract of `models.SequenceAutoencoder`: its outputs, codes, or what it measures."""
+    """A contract of `models.SequenceAutoencoder`: its outputs, its codes or its measures."""
     mean = [0.5, -2.0, 0.0]
 
     def make(dtype):
@@ -764,17 +739,11 @@ def _autoencoder(variant, cell='lstm', of='outputs', teacher=False, **options):
 
 
 def _event_detector(variant, network, loss=None, **options):
-    """A contract of `models.EventDetector`, its logits or its loss, with the oracle of that."""
+    """A contract of `models.EventDetector`: its logits, or its loss if that has an oracle."""
     def make(dtype):
         return _with_biases(some_models.detector(
             3, event_rate=0.25, network=network, hidden_size=2, num_layers=2, dropout=0.5,
             dtype=dtype, seed=0, **options))
-
-    def call(model, a, n):
-        if loss is None:
-            return [model(a['inputs'], n)]
-        batch = {'inputs': a['inputs'], 'lengths': n, 'labels': a['labels']}
-        return list(model.loss(batch, training=False))
 
     def alone(weights, a):
         logits = reference.event_detector(
@@ -782,8 +751,9 @@ def _event_detector(variant, network, loss=None, **options):
             'causal' if options.get('causal', True) else 'same')
         return [logits] if loss is None else reference.tally(loss(logits, a['labels']))
 
-    return Contract(f'models.EventDetector[{variant}]', make=make, call=call, reference=alone,
-                    arrays=lambda *sizes: {**_occasions(*sizes), **features(*sizes)},
+    return Contract(f'models.EventDetector[{variant}]', make=make, call=_call_model(loss),
+                    reference=alone,
+                    arrays=lambda *sizes: {**_binary_steps(*sizes), **features(*sizes)},
                     kinds=('steps',) if loss is None else ('sum', 'sum'))
 
 
@@ -794,7 +764,7 @@ def _ratings(rng, batch, maxlen, dtype):
 
 
 def _rating_autoencoder(variant, of='outputs', **options):
-    """A contract of `models.RatingAutoencoder`: its outputs, for all columns, or its losses."""
+    """A contract of `models.RatingAutoencoder`: outputs, outputs of all columns, or losses."""
     means = {'mean': 3.1, 'column': [0.5, -0.25, 0.0, 1.0]}
 
     def make(dtype):
@@ -866,12 +836,12 @@ MODELS = [
 CONTRACTS = [*MASKING, *LOSSES, *METRICS, *RECURRENT, *LAYERS, *VECTORS, *WINDOWED, *DATA,
              *ENCODERS, *MODELS]
 
-# Public names that take lengths or a mask and are not operations on [B, T, ...] values.
+# Public names that take lengths or a mask but are not operations on [B, T, ...] values.
 EXEMPT = {
-    'models.SequenceEncoder': 'a base; Encoder and the others run',
-    'models.StreamingModel': 'a base; SequenceLabeller and EventDetector run',
+    'models.SequenceEncoder': 'a base class; the encoders have contracts',
+    'models.StreamingModel': 'a base class; SequenceLabeller and EventDetector have contracts',
     'sequence_mask': 'makes the mask; tests/test_lengths.py',
     'lengths_from_mask': 'makes the lengths; tests/test_lengths.py',
-    'metrics.AveragePrecision': 'keeps all scores, is no sum; tests/test_event_metrics.py',
-    'crop': 'returns a list of NumPy arrays, has no padding; tests/test_masking.py',
+    'metrics.AveragePrecision': 'keeps all scores, not a sum; tests/test_event_metrics.py',
+    'crop': 'returns a list of NumPy arrays without padding; tests/test_masking.py',
 }

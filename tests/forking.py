@@ -1,8 +1,8 @@
-"""Starts of scripts without the seconds that importing TensorFlow takes.
+"""Starts scripts without the seconds that importing TensorFlow takes.
 
 Run as a script, this file imports everything once and then forks a process for each start.
 Importing starts no thread, so a fork is as good as a new process: the script sees its own flags,
-folder and streams, and ends as it would alone.
+folder and streams, and exits as it would alone.
 """
 
 import atexit
@@ -18,24 +18,24 @@ import sys
 import tempfile
 import threading
 
-ONE_THREAD = {'OPENBLAS_NUM_THREADS': '1'}      # NumPy's would be started when it is imported
+ONE_THREAD = {'OPENBLAS_NUM_THREADS': '1'}      # or importing NumPy would start threads
 
 
 class Forks:
-    """A process that imports everything at the first `run`; from then on it forks.
+    """A process that imports everything at the first `run`, and forks from then on.
 
     Args:
-      environment: dict, the environment of all it starts.
+      environment: dict, the environment of all forks.
     """
 
     def __init__(self, environment):
-        self._environment = _of_person(environment)
+        self._environment = _without_pytest(environment)
         self._lock = threading.Lock()
         self._address = None
 
     def can_run(self, environment):
-        """Whether a fork is what a new Python with this environment would be."""
-        return sys.platform == 'linux' and _of_person(environment) == self._environment
+        """Whether a fork is equivalent to a new Python process with this environment."""
+        return sys.platform == 'linux' and _without_pytest(environment) == self._environment
 
     def run(self, arguments, cwd, timeout):
         """As `subprocess.run` with captured text, from any thread; `arguments[0]` is a script."""
@@ -65,12 +65,12 @@ class Forks:
             [sys.executable, __file__, address], env={**self._environment, **ONE_THREAD}, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         atexit.register(folder.cleanup)
-        atexit.register(process.communicate)        # closes its stdin, which ends it
+        atexit.register(process.communicate)        # closes its stdin, so that it exits
         assert process.stdout.readline() == 'ready\n', 'it cannot import TensorFlow and seqmask'
         self._address = address
 
 
-def _of_person(environment):
+def _without_pytest(environment):
     return {name: value for name, value in environment.items() if not name.startswith('PYTEST_')}
 
 
@@ -87,7 +87,7 @@ def serve(address):
         print('ready', flush=True)
         while sys.stdin not in select.select([listening, sys.stdin], [], [])[0]:
             connection, _ = listening.accept()
-            signal.signal(signal.SIGCHLD, signal.SIG_IGN)       # leaves nothing to wait for
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)       # leaves no zombies
             if not os.fork():
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 return attend(connection)
@@ -95,7 +95,7 @@ def serve(address):
 
 
 def attend(connection):
-    """Runs a script in a process of its own and tells its number, then how it ended."""
+    """Runs a script in a separate process, and sends its process id, then its exit status."""
     with connection.makefile('rw') as lines:
         request = json.loads(lines.readline())
         process = os.fork()
@@ -108,9 +108,9 @@ def attend(connection):
 
 
 def run(arguments, cwd, out, err):
-    for number, path, how in ((0, os.devnull, os.O_RDONLY), (1, out, os.O_WRONLY | os.O_CREAT),
-                              (2, err, os.O_WRONLY | os.O_CREAT)):
-        os.dup2(os.open(path, how), number)
+    write = os.O_WRONLY | os.O_CREAT
+    for descriptor, path, flags in ((0, os.devnull, os.O_RDONLY), (1, out, write), (2, err, write)):
+        os.dup2(os.open(path, flags), descriptor)
     os.chdir(cwd)
     sys.argv = arguments
     sys.path[0] = os.path.dirname(arguments[0])

@@ -1,4 +1,4 @@
-"""Every recurrent layer, by the name of its cell: what holds of one holds of all."""
+"""Every recurrent layer, by the name of its cell, for tests that apply to all of them."""
 
 import pytest
 

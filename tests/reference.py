@@ -1,4 +1,4 @@
-"""The oracle: NumPy, one unpadded sequence at a time. Imports no seqmask.
+"""The oracle: NumPy, one unpadded sequence at a time, without seqmask.
 
 Each function takes one sequence `x` [n, D] (and weights), and follows the equation in the docstring
 of the operation of the same name.
@@ -106,7 +106,7 @@ def batch_norm(x, weights, mean, variance, epsilon=1e-3):
 
 
 def batch_norm_in_training(sequences, weights, epsilon=1e-3):
-    """(outputs, mean, variance): the one operation on a whole batch, a list of sequences."""
+    """(outputs, mean, variance) of a whole batch, given as a list of sequences."""
     steps = np.concatenate(sequences)
     if not len(steps):
         return sequences, None, None
@@ -122,7 +122,7 @@ def layer_norm(x, weights, epsilon=1e-3):
 
 
 def standardize(x):
-    """By the mean and the deviation of the sequence itself; where that is 0, by 1."""
+    """Standardizes by the sequence's own mean and deviation, or by 1 where the latter is 0."""
     if not len(x):
         return x
     deviation = np.std(x, axis=0)
@@ -158,10 +158,7 @@ def squeeze_excite(x, weights):
 
 
 def encoder(x, weights, cell):
-    """Recurrent layers of one cell, in one or two directions, one above the other.
-
-    Below them batch norm and a convolution, where there are any, in inference.
-    """
+    """Batch norm and a convolution, where present, then stacked recurrent layers; in inference."""
     if part(weights, 'normalize'):
         x = batch_norm(x, part(weights, 'normalize'), mean=0.0, variance=1.0)
     below = part(weights, 'convolution/layers')
@@ -172,7 +169,7 @@ def encoder(x, weights, cell):
 
 
 def conv_encoder(x, weights):
-    """Batch norm, and three times a convolution, batch norm, relu and gates, in inference."""
+    """Batch norm, then three blocks of convolution, batch norm, relu and gates; in inference."""
     x = batch_norm(x, part(weights, 'normalize'), mean=0.0, variance=1.0)
     layers = part(weights, 'convolutions/layers')
     for k in range(0, 12, 4):       # convolution, batch norm, relu, gates
@@ -183,7 +180,7 @@ def conv_encoder(x, weights):
 
 
 def dilated_encoder(x, weights, padding='causal'):
-    """Convolutions with relu, each but the first added to its inputs."""
+    """Convolutions with relu, all but the first with a residual connection."""
     convolutions = part(weights, 'convolutions')
     for k in range(len({name.split('/')[0] for name in convolutions})):
         added = conv1d(x, part(convolutions, str(k)), dilation=2 ** k, padding=padding)
@@ -192,12 +189,12 @@ def dilated_encoder(x, weights, padding='causal'):
 
 
 def labeller(x, weights, cell):
-    """An encoder and a dense layer above it."""
+    """An encoder and a dense head."""
     return dense(encoder(x, part(weights, 'encoder'), cell), part(weights, 'to_logits'))
 
 
 def recurrent_layers(x, weights, cell):
-    """The outputs of layers of one cell, one above the other, in one or two directions."""
+    """The outputs of stacked layers of one cell, in one or two directions."""
     layers = part(weights, 'layers')
     for k in range(len({name.split('/')[0] for name in layers})):
         layer = part(layers, str(k))
@@ -211,43 +208,40 @@ def recurrent_layers(x, weights, cell):
 
 
 def sequence_code(x, weights, cell):
-    """What each direction puts out after its own last step, through a linear map if there is one.
-    """
+    """The output of each direction after its own last step, through a linear map if present."""
     outputs = encoder(x, part(weights, 'encoder'), cell)
-    both_ways = any('/forward/' in name for name in part(weights, 'encoder'))
-    forward, backward = np.split(outputs, 2, axis=1) if both_ways else (outputs, outputs[:, :0])
-    code = (np.concatenate([forward[-1], backward[0]]) if len(x)
-            else np.zeros(outputs.shape[1]))
+    both = any('/forward/' in name for name in part(weights, 'encoder'))
+    forward, backward = np.split(outputs, 2, axis=1) if both else (outputs, outputs[:, :0])
+    code = np.concatenate([forward[-1], backward[0]]) if len(x) else np.zeros(outputs.shape[1])
     to_code = part(weights, 'to_code')
     return dense(code, to_code) if to_code else code
 
 
 def autoencoder(x, weights, cell, reverse_target=False, autoregressive=False, teacher=False):
-    """A sequence from its code; an autoregressive decoder begins anew for every step it makes."""
+    """A sequence from its code; an autoregressive decoder restarts for every step it decodes."""
     code = sequence_code(x, weights, cell)
     target = reverse(x) if reverse_target else x
 
-    def decoded(read):
-        return dense(encoder(read, part(weights, 'decoder'), cell),
-                     part(weights, 'to_frame'))
+    def decode(inputs):
+        return dense(encoder(inputs, part(weights, 'decoder'), cell), part(weights, 'to_frame'))
 
     if not autoregressive:
-        outputs = decoded(np.tile(code, [len(x), 1]))
+        outputs = decode(np.tile(code, [len(x), 1]))
     else:
         outputs = np.zeros(x.shape)
         for t in range(len(x)):
-            before = np.zeros([t + 1, x.shape[1]])
-            before[1:] = (target if teacher else outputs)[:t]
-            outputs[t] = decoded(np.concatenate([np.tile(code, [t + 1, 1]), before], axis=1))[-1]
+            previous = np.zeros([t + 1, x.shape[1]])
+            previous[1:] = (target if teacher else outputs)[:t]
+            outputs[t] = decode(np.concatenate([np.tile(code, [t + 1, 1]), previous], axis=1))[-1]
     return reverse(outputs) if reverse_target else outputs
 
 
 def classifier(x, weights, pool_recurrent):
-    """An LSTM, pooled, beside convolutions, averaged, where there are any; in inference."""
-    own = part(weights, 'encoder')
-    _, (hidden, _) = lstm(batch_norm(x, part(own, 'normalize'), mean=0.0, variance=1.0),
-                          part(own, 'recurrent/layers/0'))
-    vectors = [pool_recurrent(encoder(x, own, lstm), hidden, weights)]
+    """A pooled LSTM and averaged convolutions, where present, side by side; in inference."""
+    backbone = part(weights, 'encoder')
+    _, (hidden, _) = lstm(batch_norm(x, part(backbone, 'normalize'), mean=0.0, variance=1.0),
+                          part(backbone, 'recurrent/layers/0'))
+    vectors = [pool_recurrent(encoder(x, backbone, lstm), hidden, weights)]
     if part(weights, 'branch'):
         vectors.append(pool(np.mean, conv_encoder(x, part(weights, 'branch'))))
     return dense(np.concatenate(vectors), part(weights, 'to_logits'))
@@ -255,20 +249,20 @@ def classifier(x, weights, pool_recurrent):
 
 def event_detector(x, weights, cell=None, padding='causal'):
     """Convolutions or recurrent layers, and one logit."""
-    own = part(weights, 'encoder')
-    outputs = dilated_encoder(x, own, padding) if cell is None else encoder(x, own, cell)
+    backbone = part(weights, 'encoder')
+    outputs = dilated_encoder(x, backbone, padding) if cell is None else encoder(x, backbone, cell)
     return dense(outputs, part(weights, 'to_logit'))[:, 0]
 
 
 def part(weights, path):
-    """The weights of one layer inside another: those whose names begin with its path."""
+    """The weights of a layer inside another: those whose names start with its path."""
     return {name[len(path) + 1:]: w for name, w in weights.items() if name.startswith(path + '/')}
 
 
-# Windows over time: each returns one row for each window
+# Windows over time: each returns one row per window
 
 def window_starts(n, size, strides=1, dilation=1, padding='same'):
-    """The step at which each window starts: those before the sequence are negative."""
+    """The step at which each window starts; negative if before the sequence."""
     reach = (size - 1) * dilation
     if padding == 'valid':
         return [s for s in range(0, n, strides) if s + reach < n]
@@ -301,7 +295,7 @@ def pool(reduce, x):
     return reduce(x, axis=0) if len(x) else np.zeros(x.shape[1:])
 
 
-# Losses of one sequence: for each step, or for each element of its features
+# Losses of one sequence: per step, or per element of its features
 
 def sparse_softmax_cross_entropy(logits, labels, label_smoothing=0.0):
     one_hot = np.eye(logits.shape[-1])[labels]
@@ -309,22 +303,21 @@ def sparse_softmax_cross_entropy(logits, labels, label_smoothing=0.0):
 
 
 def softmax_cross_entropy(logits, labels, label_smoothing=0.0):
-    p = np.exp(logits) / np.sum(np.exp(logits), axis=-1, keepdims=True)
     s, num_classes = label_smoothing, logits.shape[-1]
-    return -np.sum(((1 - s) * labels + s / num_classes) * np.log(p), axis=-1)
+    return -np.sum(((1 - s) * labels + s / num_classes) * np.log(softmax(logits)), axis=-1)
 
 
 def sigmoid_cross_entropy(logits, labels, label_smoothing=0.0, pos_weight=1.0):
-    p = 1 / (1 + np.exp(-logits))
+    p = sigmoid(logits)
     y = (1 - label_smoothing) * labels + label_smoothing / 2
     return -pos_weight * y * np.log(p) - (1 - y) * np.log(1 - p)
 
 
 def focal(logits, labels, gamma=2.0, alpha=None):
-    of_ones, of_zeros = (1, 1) if alpha is None else (alpha, 1 - alpha)
-    p = 1 / (1 + np.exp(-logits))
-    return (-of_ones * labels * (1 - p) ** gamma * np.log(p)
-            - of_zeros * (1 - labels) * p ** gamma * np.log(1 - p))
+    positive, negative = (1, 1) if alpha is None else (alpha, 1 - alpha)
+    p = sigmoid(logits)
+    return (-positive * labels * (1 - p) ** gamma * np.log(p)
+            - negative * (1 - labels) * p ** gamma * np.log(1 - p))
 
 
 def squared_error(predictions, labels):
@@ -348,23 +341,23 @@ def tally(losses, weights=1.0, per='step', features='mean'):
     """[total, count] of one sequence: losses [n] or [n, D], one weight or [n]."""
     if losses.ndim > 1:
         losses = losses.mean(axis=-1) if features == 'mean' else losses.sum(axis=-1)
-    of_steps = weights * np.ones(len(losses))
+    step_weights = weights * np.ones(len(losses))
+    total, count = np.sum(step_weights * losses), np.sum(step_weights)
     if per == 'step' or not len(losses):
-        return [np.sum(of_steps * losses), np.sum(of_steps)]
-    average = np.sum(of_steps * losses) / np.sum(of_steps)
-    of_sequence = 1.0 if np.ndim(weights) else weights
-    return [of_sequence * average, of_sequence]
+        return [total, count]
+    sequence_weight = 1.0 if np.ndim(weights) else weights
+    return [sequence_weight * total / count, sequence_weight]
 
 
 def confusion_matrix(logits, labels):
     counts = np.zeros([logits.shape[-1]] * 2)
-    for label, taken in zip(labels, np.argmax(logits, axis=-1)):
-        counts[label, taken] += 1
+    for label, predicted in zip(labels, np.argmax(logits, axis=-1)):
+        counts[label, predicted] += 1
     return counts
 
 
 def decisions(logits, labels, threshold):
-    """(hits, detections, steps of events) of one sequence."""
+    """(hits, detected steps, event steps) of one sequence."""
     detected, events = logits >= threshold, labels == 1
     return np.sum(detected & events), np.sum(detected), np.sum(events)
 
@@ -377,14 +370,13 @@ def peaks(scores, tolerance):
 
 # Ratings
 
-
 def matrix_rows(ratings, rated):
-    """The ratings of one row of a matrix, as a list, and their number."""
+    """The ratings of one matrix row, as a list, and their number."""
     return [ratings[rated][:, None], np.sum(rated)]
 
 
 def rating_autoencoder(ratings, columns, given, wanted, weights, mean, column, shrinkage=5.0):
-    """One row's predictions for the columns `wanted`, from the ratings given: term by term."""
+    """One row's predictions for the columns `wanted`, from the given ratings, term by term."""
     column = np.asarray(column)
     above_mean = [ratings[t] - mean - column[columns[t]] for t in np.flatnonzero(given)]
     above = sum(above_mean) / (len(above_mean) + shrinkage)

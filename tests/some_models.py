@@ -1,4 +1,4 @@
-"""Models with their usual encoders, in one call: each option goes to the part that it is of."""
+"""Models with their usual encoders, in one call that routes each option to the right part."""
 
 import tensorflow as tf
 
@@ -59,8 +59,8 @@ def autoencoder(input_size, *, cell='lstm', hidden_size=64, code_size=None, num_
                   implementation=implementation, dtype=dtype)
     encoder = models.Encoder(input_size, bidirectional=bidirectional, step_dropout=step_dropout,
                              standardizer=standardizer, seed=first, **shared)
-    reads = (code_size or encoder.output_size) + (input_size if autoregressive else 0)
-    decoder = models.Encoder(reads, bidirectional=bidirectional_decoder, seed=second, **shared)
+    width = (code_size or encoder.output_size) + (input_size if autoregressive else 0)
+    decoder = models.Encoder(width, bidirectional=bidirectional_decoder, seed=second, **shared)
     model = models.SequenceAutoencoder(encoder, decoder, code_size=code_size, dropout=dropout,
                                        autoregressive=autoregressive, seed=first, **options)
     return model if mean is None else model.start_at(tf.constant(mean, dtype))

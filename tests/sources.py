@@ -1,4 +1,4 @@
-"""Collections, and what a damaged or a large source must do, for the tests of every reader."""
+"""Collections of sequences, and assertions shared by the tests of all readers."""
 
 import os
 import subprocess
@@ -27,11 +27,12 @@ def collection(lengths=LENGTHS, dtype=np.float32, seed=0):
          'id': np.arange(count) - 2**62})
 
 
-def assert_same(found, wanted):
-    """The same names, shapes, dtypes and bits; strings may be of another width."""
-    pairs = [('frames', found.frames, wanted.frames), ('lengths', found.lengths, wanted.lengths)]
+def assert_same(actual, expected):
+    """Names, shapes, dtypes and bits are equal; strings may have another width."""
+    pairs = [('frames', actual.frames, expected.frames),
+             ('lengths', actual.lengths, expected.lengths)]
     for kind in ('steps', 'sequences'):
-        ours, theirs = getattr(found, kind), getattr(wanted, kind)
+        ours, theirs = getattr(actual, kind), getattr(expected, kind)
         assert set(ours) == set(theirs)
         pairs += [(name, ours[name], theirs[name]) for name in ours]
     for name, ours, theirs in pairs:
@@ -43,15 +44,15 @@ def assert_same(found, wanted):
             assert ours.tobytes() == theirs.tobytes(), name
 
 
-def assert_examples(stream, wanted):
-    """Its examples are the sequences of `wanted`, in order, each time it is read."""
-    examples = stream.examples()
-    assert examples.element_spec == stream.schema.element_spec
+def assert_examples(stream, expected):
+    """The stream yields the sequences of `expected`, in order, each time it is read."""
+    dataset = stream.examples()
+    assert dataset.element_spec == stream.schema.element_spec
     for _ in range(2):
-        found = list(examples.as_numpy_iterator())
-        assert len(found) == len(wanted)
-        for i, example in enumerate(found):
-            sequence = wanted.sequence(i)
+        actual = list(dataset.as_numpy_iterator())
+        assert len(actual) == len(expected)
+        for i, example in enumerate(actual):
+            sequence = expected.sequence(i)
             assert set(example) == set(sequence)
             for name, value in sequence.items():
                 value = np.asarray(value)
@@ -62,7 +63,7 @@ def assert_examples(stream, wanted):
 
 
 def assert_refused(open_source, message):
-    """Reading fails with this one sentence: from NumPy's side, and amid tf.data's words."""
+    """Reading fails with this one line, in NumPy and within the errors of tf.data."""
     with pytest.raises(ValueError, match=message) as caught:
         open_source().to_sequences()
     assert '\n' not in str(caught.value)
@@ -76,7 +77,7 @@ def assert_refused(open_source, message):
 
 
 def flips(whole, count, seed=0):
-    """Copies of some bytes, a random bit of each changed."""
+    """Yields `count` copies of the bytes, each with one random bit flipped."""
     rng = np.random.default_rng(seed)
     for place, bit in zip(rng.integers(0, len(whole), count), rng.integers(0, 8, count)):
         damaged = bytearray(whole)
@@ -99,7 +100,7 @@ def steps(path):
     return sum(int(example["lengths"]) for example in getattr(data, opened)(path).examples())
 steps(small)
 with open("/proc/self/clear_refs", "w") as file:
-    file.write("5")         # the peak is counted from here on, not from the imports
+    file.write("5")         # resets the peak, which would include the imports
 before = memory("VmRSS:")
 number = steps(large)
 print(number, memory("VmHWM:") - before)
@@ -107,9 +108,9 @@ print(number, memory("VmHWM:") - before)
 
 
 def growth(opened, small, large, read='examples'):
-    """(steps, bytes by which memory's peak rises above its level while `large` is read)."""
+    """(steps, bytes by which peak memory rises while `large` is read)."""
     if not os.access('/proc/self/clear_refs', os.W_OK):
-        pytest.skip('only Linux tells the peak of what is resident, from a moment on')
+        pytest.skip('only Linux can reset the peak of resident memory')
     done = subprocess.run([sys.executable, '-c', GROWTH, opened, read, str(small), str(large)],
                           capture_output=True, text=True, timeout=110,
                           env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '3'})
@@ -119,6 +120,6 @@ def growth(opened, small, large, read='examples'):
 
 
 def many_steps(sequences):
-    """A collection of 200 steps a sequence, 64 features."""
+    """Sequences of 200 steps and 64 features each."""
     frames = np.random.default_rng(0).normal(size=[200 * sequences, 64]).astype(np.float32)
     return data.Sequences(frames, np.full(sequences, 200, np.int32))

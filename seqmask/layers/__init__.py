@@ -1,4 +1,4 @@
-"""Layers: one idea a module."""
+"""Layers: one idea per module."""
 
 from seqmask.layers.activation import Activation
 from seqmask.layers.attention import AttentionPool, SelfAttention, masked_softmax

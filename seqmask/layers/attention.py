@@ -1,4 +1,4 @@
-"""Weights over steps, of which padded ones get none."""
+"""Attention over real steps only."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from seqmask.tally import widen
 
 
 def masked_softmax(logits: TensorLike, mask: TensorLike) -> tf.Tensor:
-    """Softmax over the last axis, among the places where the mask is True.
+    """Softmax over the last axis, among the entries where the mask is True.
 
-    out = exp(logits) / sum over real places of exp(logits);   0 where the mask is False
+    out = exp(logits) / sum over real entries of exp(logits);   0 where the mask is False
 
-    A row without any real place is all 0, and so is its gradient.
+    A row without real entries is all 0, and so is its gradient.
 
     Args:
-      logits: float [..., T]. Values at masked places are ignored, NaN included.
-      mask: bool, of the rank of logits; axes of size 1 apply to all. True = real.
+      logits: float [..., T]. Values where the mask is False are ignored, NaN included.
+      mask: bool, of the rank of logits; axes of size 1 are broadcast. True = real.
 
     Returns:
       The shape and dtype of logits. float16 and bfloat16 are summed in float32.
@@ -37,16 +37,16 @@ def masked_softmax(logits: TensorLike, mask: TensorLike) -> tf.Tensor:
     logits = checks.floating('logits', logits, 'T, ...')
     mask = checks.broadcast_mask(mask, logits, 'logits')
     wide = tf.where(mask, widen(logits), float('-inf'))
-    # Relative to the largest, which has no gradient of its own: nothing overflows.
+    # Relative to the largest, so that nothing overflows; the shift has no gradient.
     largest = tf.stop_gradient(tf.reduce_max(wide, axis=-1, keepdims=True))
-    parts = tf.exp(wide - largest)
-    whole = tf.reduce_sum(parts, axis=-1, keepdims=True)
-    # Masked again: a row without real places is NaN by now.
-    return tf.cast(tf.where(mask, parts / whole, 0), logits.dtype)
+    odds = tf.exp(wide - largest)
+    total = tf.reduce_sum(odds, axis=-1, keepdims=True)
+    # Masked again: a row without real entries is NaN here.
+    return tf.cast(tf.where(mask, odds / total, 0), logits.dtype)
 
 
 class AttentionPool(tf.Module):
-    """Average of each sequence's real steps, with weights that are learnt.
+    """Average of each sequence's real steps, with learned weights.
 
     score[b, t] = tanh(x[b, t] W + b) v
     out[b] = sum over t < n of softmax(score[b, :n])[t] x[b, t],  n = lengths[b];   0 where n = 0
@@ -83,17 +83,10 @@ class AttentionPool(tf.Module):
     def __call__(self, inputs: TensorLike, lengths: TensorLike) -> tf.Tensor:
         """Pools the real steps.
 
-        Args:
-          inputs: float [B, T, D]. Values at padded steps are ignored, NaN included.
-          lengths: int32 [B]. Time steps, 0 <= lengths <= T.
+        Args and errors: As of `mean_pool`.
 
         Returns:
           float [B, D]. float16 and bfloat16 are summed in float32.
-
-        Raises:
-          ValueError: If a rank or a static size does not fit.
-          TypeError: If a dtype does not fit.
-          tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
         """
         inputs, _, mask = real_only(inputs, lengths, self.input_size, self.dtype)
         hidden = tf.tanh(tf.tensordot(inputs, self.kernel, 1) + self.bias)
@@ -104,19 +97,19 @@ class AttentionPool(tf.Module):
 class SelfAttention(tf.Module):
     """Multi-head attention of each step to the real steps of its own sequence.
 
-    Q, K, V = x Wq + bq, x Wk + bk, x Wv + bv, cut into heads of head_size
+    Q, K, V = x Wq + bq, x Wk + bk, x Wv + bv, split into heads of head_size
     out = [softmax(Q K^T / sqrt(head_size)) V of each head] Wo + bo
 
-    for t < lengths[b];   0 after it. With causal=True a step attends to none after itself.
+    for t < lengths[b];   0 after it. With causal=True a step does not attend to later steps.
 
-    Variables: `query`, `key`, `value` [D, num_heads head_size] and `output` back to D, each with a
-    bias `query_bias`, ...
+    Variables: `query`, `key`, `value` [D, num_heads head_size] and `output` back to D, each with
+    a bias (`query_bias`, ...).
 
     Args:
       input_size: D.
       num_heads: int.
       head_size: Width of a head; by default D / num_heads.
-      causal: Whether later steps are hidden.
+      causal: Whether to hide later steps.
       dtype: Of weights, inputs and outputs.
       seed: int; the same seed gives the same weights.
 
@@ -157,17 +150,10 @@ class SelfAttention(tf.Module):
     def __call__(self, inputs: TensorLike, lengths: TensorLike) -> tf.Tensor:
         """Attends among the real steps.
 
-        Args:
-          inputs: float [B, T, D]. Values at padded steps are ignored, NaN included.
-          lengths: int32 [B]. Time steps, 0 <= lengths <= T.
+        Args and errors: As of `mean_pool`.
 
         Returns:
           float [B, T, D], 0 at padded steps.
-
-        Raises:
-          ValueError: If a rank or a static size does not fit.
-          TypeError: If a dtype does not fit.
-          tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
         """
         inputs, _, mask = real_only(inputs, lengths, self.input_size, self.dtype)
         shape = tf.shape(inputs)
@@ -179,7 +165,7 @@ class SelfAttention(tf.Module):
 
         query, key, value = (heads(self.query, self.query_bias), heads(self.key, self.key_bias),
                              heads(self.value, self.value_bias))
-        # Scaled before the product, which float16 might not hold.
+        # Scaled before the product, which could overflow in float16.
         scores = tf.matmul(query * self.head_size ** -0.5, key, transpose_b=True)
         seen = mask[:, None, None]                                      # [B, 1, 1, T]
         if self.causal:

@@ -1,4 +1,4 @@
-"""Convolution over time that knows where each sequence ends."""
+"""Convolution over time that respects where each sequence ends."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ class Conv1D(tf.Module):
     out[b, k] = sum over j < kernel_size of x[b, k strides + j dilation - before] W[j] + b
     before = (kernel_size - 1) dilation // 2 for 'same', all of it for 'causal', 0 for 'valid'
 
-    for k < lengths_out[b];   0 after it. Each sequence is followed by zeros of its own: the result
-    depends neither on T nor on the batch. lengths_out is ceil(length / strides) for 'same' and
-    'causal', and for 'valid' the number of windows that lie wholly inside the sequence.
-
-    Where TensorFlow's 'SAME' puts its zeros depends on T when strided; here it does not.
+    for k < lengths_out[b];   0 after it. Each sequence is padded with zeros on its own: the result
+    depends neither on T nor on the batch, unlike TensorFlow's 'SAME' with strides, whose zeros
+    shift with T. lengths_out is ceil(length / strides) for 'same' and 'causal', and for 'valid' the
+    number of windows that lie wholly inside the sequence.
 
     Variables: `kernel` [kernel_size, D / groups, filters] (Glorot uniform) and `bias` [filters]
     (zeros), laid out as in Keras.
@@ -36,7 +35,7 @@ class Conv1D(tf.Module):
       strides: Steps from one window to the next.
       padding: 'same', 'valid' or 'causal'.
       dilation: Steps from one tap of a window to the next.
-      groups: Parts of the features that do not see each other; divides D and filters.
+      groups: Number of groups of features that are convolved separately; divides D and filters.
       use_bias: Whether to add b.
       dtype: Of weights, inputs and outputs.
       seed: int; the same seed gives the same weights.
@@ -64,9 +63,9 @@ class Conv1D(tf.Module):
         self.dilation = checks.size('dilation', dilation)
         self.groups = checks.size('groups', groups)
         self.dtype = checks.float_dtype('dtype', dtype)
-        for what, width in (('input_size', input_size), ('filters', filters)):
+        for option, width in (('input_size', input_size), ('filters', filters)):
             if width % groups:
-                raise ValueError(f'groups must divide {what}, got {groups} and {width}.')
+                raise ValueError(f'groups must divide {option}, got {groups} and {width}.')
         if weights is None:
             glorot = tf.keras.initializers.GlorotUniform(noise.seeds(seed, 1)[0])
             kernel = glorot([kernel_size, input_size // groups, filters])
@@ -79,17 +78,10 @@ class Conv1D(tf.Module):
                  lengths: TensorLike) -> tuple[tf.Tensor, tf.Tensor]:
         """Convolves the real steps.
 
-        Args:
-          inputs: float [B, T, D]. Values at padded steps are ignored, NaN included.
-          lengths: int32 [B]. Time steps, 0 <= lengths <= T.
+        Args and errors: As of `mean_pool`.
 
         Returns:
           (outputs float [B, T', filters], 0 at padded steps; lengths int32 [B]).
-
-        Raises:
-          ValueError: If a rank or a static size does not fit.
-          TypeError: If a dtype does not fit.
-          tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
         """
         inputs, lengths, _ = real_only(inputs, lengths, self.input_size, self.dtype)
         batch, _ = known.sizes(inputs)
@@ -101,18 +93,18 @@ class Conv1D(tf.Module):
         return apply_mask(outputs, sequence_mask(lengths, count)), lengths
 
     def initial_state(self, batch: int | tf.Tensor) -> tf.Tensor:
-        """What `step` has seen before the first step of `batch` sequences: zeros."""
+        """The state before the first step of `batch` sequences: zeros."""
         reach = (self.kernel_size - 1) * self.dilation
         return tf.zeros([batch, reach, self.input_size], self.dtype)
 
     def step(self, x_t: TensorLike, state: TensorLike) -> tuple[tf.Tensor, tf.Tensor]:
         """One step of a causal convolution without strides, for streams.
 
-        Step by step equals the whole call.
+        Running step by step equals a call on the whole sequence.
 
         Args:
           x_t: float [B, D].
-          state: The inputs before it, as the last step returned them, or `initial_state(batch)`.
+          state: The inputs before x_t, as the last step returned them, or `initial_state(batch)`.
 
         Returns:
           (output float [B, filters], state).
@@ -120,11 +112,11 @@ class Conv1D(tf.Module):
         Raises:
           ValueError: If the convolution is not causal, or strided, or a size does not fit.
           TypeError: If a dtype does not fit.
-          tf.errors.InvalidArgumentError: If state is of another batch.
+          tf.errors.InvalidArgumentError: If state and x_t differ in B.
         """
         if self.padding != 'causal' or self.strides != 1:
-            raise ValueError(f"step needs padding='causal' and strides=1: another output depends "
-                             f'on steps to come. Got {self.padding!r} and {self.strides}.')
+            raise ValueError(f"step needs padding='causal' and strides=1, so that no output sees "
+                             f'later steps. Got {self.padding!r} and {self.strides}.')
         x_t = checks.floating('x_t', x_t, 'B, D', dtype=self.dtype)
         checks.axis_size('x_t', x_t, -1, self.input_size, 'input_size')
         state = checks.floating('state', state, 'B, steps, D', dtype=self.dtype)
@@ -139,11 +131,11 @@ class Conv1D(tf.Module):
         return self._convolve(seen[:, ::self.dilation])[:, 0], seen[:, 1:]
 
     def _convolve(self, inputs, strides=1, dilation=1):
-        """[B, T, D] -> [B, T', filters] over all windows inside T, by group."""
-        # On CPUs tf.nn has no gradient for groups, and it never strides where it dilates.
+        """[B, T, D] -> [B, T', filters] over all windows inside T, group by group."""
+        # On CPUs tf.nn has no gradient for groups, and cannot combine strides with dilation.
         both = strides > 1 and dilation > 1
         batch = tf.shape(inputs)[0]
-        # Of no sequence at all, tf.nn on CPUs may return the inputs, in their own shape.
+        # For an empty batch, tf.nn on CPUs may return the inputs in their own shape.
         inputs = tf.pad(inputs, [[0, tf.cast(batch == 0, tf.int32)], [0, 0], [0, 0]])
         kernels = tf.split(tf.convert_to_tensor(self.kernel), self.groups, axis=-1)
         outputs = tf.concat([

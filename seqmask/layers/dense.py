@@ -1,4 +1,4 @@
-"""The same product at every step."""
+"""The same linear map at every step."""
 
 from __future__ import annotations
 

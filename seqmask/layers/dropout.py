@@ -1,4 +1,4 @@
-"""What a layer does not get to see in training."""
+"""Dropout of features in training."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Dropout(tf.Module):
     out[b, t] = inputs[b, t]                                                      otherwise
 
     for t < lengths[b];   0 after it. With per='element', every element draws its own m; with
-    per='sequence', all steps of a sequence share one (Gal and Ghahramani, 2016); with per='step',
-    all features of a step do: whole steps go missing, and the layers above learn from the others.
-    Vectors have no time axis and no lengths: each is a sequence of one step.
+    per='sequence', all steps of a sequence share one draw (Gal and Ghahramani, 2016); with
+    per='step', all features of a step do, so whole steps are dropped. A vector, without time axis
+    and lengths, counts as a sequence of one step.
 
     Args:
-      rate: Share of the features dropped, in [0, 1).
+      rate: Fraction of the features dropped, in [0, 1).
       per: 'element', 'sequence' or 'step'.
       seed: int; the same seed gives the same draws.
 
@@ -45,19 +45,11 @@ class Dropout(tf.Module):
                  training: bool = False) -> tf.Tensor:
         """Drops features of the real steps, or of the vectors, when training.
 
-        Args:
-          inputs: float [B, T, D], values at padded steps are ignored, NaN included; or float
-            [B, D], vectors.
-          lengths: int32 [B]. Time steps, 0 <= lengths <= T; None for vectors.
+        Args and errors: As of `Dense`, and
           training: Whether to drop.
 
         Returns:
           float [B, T, D], 0 at padded steps; or float [B, D].
-
-        Raises:
-          ValueError: If a rank or a static size does not fit, or [B, T, D] come without lengths.
-          TypeError: If a dtype does not fit.
-          tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
         """
         inputs, _ = steps_or_vectors(inputs, lengths)
         if not training or not self.rate:

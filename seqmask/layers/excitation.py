@@ -1,4 +1,4 @@
-"""Features that count for more in one sequence than in another."""
+"""Gates that scale the features of a whole sequence."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class SqueezeExcite(tf.Module):
 
     Args:
       input_size: D.
-      ratio: How many times narrower the layer in between is; it has at least one unit.
+      ratio: How many times narrower the hidden layer is; it has at least one unit.
       dtype: Of weights, inputs and outputs.
       seed: int; the same seed gives the same weights.
 
@@ -49,17 +49,10 @@ class SqueezeExcite(tf.Module):
     def __call__(self, inputs: TensorLike, lengths: TensorLike) -> tf.Tensor:
         """Scales the real steps.
 
-        Args:
-          inputs: float [B, T, D]. Values at padded steps are ignored, NaN included.
-          lengths: int32 [B]. Time steps, 0 <= lengths <= T.
+        Args and errors: As of `mean_pool`.
 
         Returns:
           float [B, T, D], 0 at padded steps.
-
-        Raises:
-          ValueError: If a rank or a static size does not fit.
-          TypeError: If a dtype does not fit.
-          tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
         """
         inputs, lengths, mask = real_only(inputs, lengths, self.input_size, self.dtype)
         mean = mean_over_time(inputs, lengths)

@@ -27,11 +27,11 @@ class GRU(Recurrent):
       hidden_size: H.
       reset_after: Whether the reset gate acts after the product with U (cuDNN, Keras, PyTorch) or
         before it (Cho et al., 2014).
-      dropout: Share of the input features dropped in training, the same at all steps.
-      recurrent_dropout: Share of the hidden units that the gates do not see in training, the same
-        at all steps (Gal and Ghahramani, 2016).
-      implementation: 'kernel': C++, for CPUs and float32. 'graph': TensorFlow operations, which
-        run wherever it does. 'auto': the kernel where it can run.
+      dropout: Fraction of the input features dropped in training, the same at all steps.
+      recurrent_dropout: Fraction of the hidden units hidden from the gates in training, the same at
+        all steps (Gal and Ghahramani, 2016).
+      implementation: 'kernel': C++, for CPUs and float32. 'graph': TensorFlow operations, on any
+        device. 'auto': the kernel where it can run, else the graph.
       dtype: Of weights, inputs and outputs.
       seed: int; the same seed gives the same weights and the same dropout.
       weights: (kernel, recurrent_kernel, bias) of another layer to share; new variables by default.

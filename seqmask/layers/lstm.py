@@ -15,23 +15,7 @@ class LSTM(Recurrent):
 
     Weights are laid out as in Keras, gates in the order i, f, g, o: `kernel` [D, 4H],
     `recurrent_kernel` [H, 4H], `bias` [4H] with 1 for the forget gate. `final_state` is an
-    `LSTMState(hidden, cell)`.
-
-    Args:
-      input_size: D.
-      hidden_size: H.
-      dropout: Share of the input features dropped in training, the same at all steps.
-      recurrent_dropout: Share of the hidden units that the gates do not see in training, the same
-        at all steps (Gal and Ghahramani, 2016).
-      implementation: 'kernel': C++, for CPUs and float32. 'graph': TensorFlow operations, which
-        run wherever it does. 'auto': the kernel where it can run.
-      dtype: Of weights, inputs and outputs.
-      seed: int; the same seed gives the same weights and the same dropout.
-      weights: (kernel, recurrent_kernel, bias) of another layer to share; new variables by default.
-
-    Raises:
-      ValueError: If a size or a choice does not fit.
-      seqmask.kernels.native.Unusable: If implementation is 'kernel' and it cannot run here.
+    `LSTMState(hidden, cell)`. Arguments and errors are those of `GRU`, without reset_after.
 
     Source: Gers, Schmidhuber, Cummins. Learning to Forget. Neural Computation, 2000.
 

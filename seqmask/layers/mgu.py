@@ -37,8 +37,8 @@ class MGU(Recurrent):
     f = sigmoid(x_t W + h_tm1 U + b);   g = tanh(x_t W + (f h_tm1) U + b), each with its own W, U, b
     h_t = (1 - f) h_tm1 + f g           for t < length; after it, the state stays
 
-    `kernel` [D, 2H], `recurrent_kernel` [H, 2H], `bias` [2H], gates in the order f, g. Arguments,
-    errors and calls are those of `GRU`; there is no C++ kernel, so 'auto' takes 'graph'.
+    `kernel` [D, 2H], `recurrent_kernel` [H, 2H], `bias` [2H], gates in the order f, g. Arguments
+    and errors are those of `GRU`, without reset_after; without a C++ kernel, 'auto' is 'graph'.
 
     Source: Zhou, Wu, Zhang, Zhou. Minimal Gated Unit for Recurrent Neural Networks. 2016.
 

@@ -1,4 +1,4 @@
-"""Normalisation by statistics of real steps."""
+"""Normalisation with statistics of real steps."""
 
 from __future__ import annotations
 
@@ -15,32 +15,31 @@ class BatchNorm(tf.Module):
 
     out[b, t] = gamma (x[b, t] - mean) / sqrt(variance + epsilon) + beta      for t < lengths[b]
 
-    and 0 after it. In training, mean and variance are those of the batch's N real steps, N being
-    the sum of lengths, over all replicas; otherwise the moving averages of training,
+    and 0 after it. In training, mean and variance are those of the batch's N = sum of lengths real
+    steps, over all replicas; in inference they are moving averages, updated in training by
 
     averaged <- momentum averaged + 1;    moving <- moving + (statistic - moving) / averaged
 
-    which a batch without any real step leaves as they are. `averaged` is how many batches the
-    averages are worth. It begins at 0, so the first batch replaces the initial averages, and nears
-    1 / (1 - momentum), where this is moving <- momentum moving + (1 - momentum) statistic: in
-    between it is Adam's correction of the start. Averages that are put in from elsewhere count in
-    further training if `averaged` is assigned 1 / (1 - momentum), as `keras.from_keras` and
-    `keras.from_pytorch` do.
+    unless the batch has no real step. `averaged` is the effective number of batches averaged. It
+    starts at 0, so the first batch replaces the initial averages, and converges to
+    1 / (1 - momentum), where the update is moving <- momentum moving + (1 - momentum) statistic;
+    until then this is Adam's bias correction. To continue training from imported averages, assign
+    1 / (1 - momentum) to `averaged`, as `keras.from_keras` and `keras.from_pytorch` do.
 
-    This is the one layer whose outputs depend on batch-mates, and only in training: micro-batches
-    (`training.train_step`) have statistics of their own each.
+    This is the only layer whose outputs depend on batch-mates, and only in training: each
+    micro-batch (`training.train_step`) has its own statistics.
 
     Variables: `gamma`, `beta`, `moving_mean`, `moving_variance`, float32 [D] (float64 for float64);
     `averaged`, a scalar of that dtype.
 
     Args:
       input_size: D.
-      momentum: Of the moving averages, in [0, 1). They look back over about 1 / (1 - momentum)
-        batches, in which the weights below should not have moved much.
+      momentum: Of the moving averages, in [0, 1). They cover about the last 1 / (1 - momentum)
+        batches, during which the layers below should not change much.
       epsilon: Added to the variance.
-      dtype: Of inputs and outputs; statistics of float16 and bfloat16 are taken in float32.
+      dtype: Of inputs and outputs; statistics of float16 and bfloat16 are computed in float32.
 
-    Source: Ioffe, Szegedy. Batch Normalization. ICML 2015. The start: Kingma, Ba. Adam. ICLR 2015.
+    Source: Ioffe, Szegedy. Batch Normalization. ICML 2015. Correction: Kingma, Ba. Adam. ICLR 2015.
 
     >>> norm = seqmask.BatchNorm(1, epsilon=0.0)
     >>> outputs = norm(tf.constant([[[1.], [3.], [9.]]]), tf.constant([2]), training=True)
@@ -69,18 +68,11 @@ class BatchNorm(tf.Module):
                  training: bool = False) -> tf.Tensor:
         """Normalises the real steps.
 
-        Args:
-          inputs: float [B, T, D]. Values at padded steps are ignored, NaN included.
-          lengths: int32 [B]. Time steps, 0 <= lengths <= T.
-          training: Whether to take the batch's statistics, and to move the averages.
+        Args and errors: As of `mean_pool`, and
+          training: Whether to use the batch's statistics and update the moving averages.
 
         Returns:
           float [B, T, D], 0 at padded steps.
-
-        Raises:
-          ValueError: If a rank or a static size does not fit.
-          TypeError: If a dtype does not fit.
-          tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
         """
         inputs, _, mask = real_only(inputs, lengths, self.input_size, self.dtype)
         x = tf.cast(inputs, self.gamma.dtype)
@@ -93,7 +85,7 @@ class BatchNorm(tf.Module):
         return apply_mask(known.with_sizes_of(outputs, inputs), mask)
 
     def _statistics(self, x, mask):
-        """Mean and variance of the real steps of all replicas; moves the averages."""
+        """Mean and variance of the real steps of all replicas; updates the moving averages."""
         count, mean, variance = moments(x, mask)
         averaged = self.momentum * self.averaged + 1
         share = 1 / averaged
@@ -118,13 +110,13 @@ def moments(x: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Ten
       (N, float scalar; mean [D]; variance [D]).
     """
     count = tf.reduce_sum(tf.cast(mask, x.dtype))
-    # Count and total go together: one message between replicas, not two.
+    # Count and total are reduced together: one message between replicas, not two.
     sums = _over_replicas(tf.concat([[count], tf.reduce_sum(x, axis=[0, 1])], axis=0))
     count, total = sums[0], sums[1:]
     mean = tf.math.divide_no_nan(total, count)
     centred = apply_mask(x - mean, mask)        # masked again: padding would be -mean
     squares = _over_replicas(tf.reduce_sum(tf.square(centred), axis=[0, 1]))
-    # Without real steps there is no variance; 0 would be a pole where epsilon is 0.
+    # Without real steps the variance is 1, because 0 would be a pole if epsilon is 0.
     return count, mean, tf.where(count > 0, tf.math.divide_no_nan(squares, count), 1)
 
 
@@ -133,15 +125,14 @@ class LayerNorm(tf.Module):
 
     out[b, t] = gamma (x[b, t] - mean) / sqrt(variance + epsilon) + beta      for t < lengths[b]
 
-    and 0 after it; mean and variance are those of the D features of x[b, t]. Vectors x[b], which
-    have no time axis and no lengths, likewise.
+    and 0 after it; mean and variance are those of the D features of x[b, t], or of a vector x[b],
+    which has no time axis and no lengths.
 
     Variables: `gamma`, `beta`, float32 [D] (float64 for float64).
 
     Args:
       input_size: D.
-      epsilon: Added to the variance.
-      dtype: Of inputs and outputs; statistics of float16 and bfloat16 are taken in float32.
+      epsilon, dtype: As of `BatchNorm`.
 
     Source: Ba, Kiros, Hinton. Layer Normalization. 2016.
 
@@ -162,16 +153,10 @@ class LayerNorm(tf.Module):
     def __call__(self, inputs: TensorLike, lengths: TensorLike | None = None) -> tf.Tensor:
         """Normalises the real steps, or the vectors.
 
-        Args:
-          inputs: float [B, T, D], values at padded steps are ignored, NaN included; or float
-            [B, D], vectors.
-          lengths: int32 [B]. Time steps, 0 <= lengths <= T; None for vectors.
+        Args and errors: As of `Dense`.
 
         Returns:
           float [B, T, D], 0 at padded steps; or float [B, D].
-
-        Raises:
-          As `BatchNorm`, and ValueError if [B, T, D] come without lengths.
         """
         inputs, mask = steps_or_vectors(inputs, lengths, self.input_size, self.dtype)
         x = tf.cast(inputs, self.gamma.dtype)

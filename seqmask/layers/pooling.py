@@ -1,4 +1,4 @@
-"""From many steps to one, or to fewer."""
+"""Pooling over a whole sequence, or over windows of it."""
 
 from __future__ import annotations
 
@@ -41,17 +41,10 @@ def max_pool(inputs: TensorLike, lengths: TensorLike) -> tf.Tensor:
 
     out[b] = max over t < lengths[b] of inputs[b, t];   0 where lengths[b] = 0
 
-    Args:
-      inputs: float [B, T, D]. Values at padded steps are ignored, NaN included.
-      lengths: int32 [B]. Time steps, 0 <= lengths <= T.
+    Args and errors: As of `mean_pool`.
 
     Returns:
-      float [B, D]. Of equal largest values each gets an equal part of the gradient.
-
-    Raises:
-      ValueError: If a rank or a static size does not fit.
-      TypeError: If a dtype does not fit.
-      tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
+      float [B, D]. Tied maxima share the gradient equally.
 
     >>> seqmask.max_pool(tf.constant([[[-1.], [-3.], [0.]]]), tf.constant([2])).numpy()
     array([[-1.]], dtype=float32)
@@ -68,7 +61,7 @@ def average_pool1d(inputs: TensorLike, lengths: TensorLike, pool_size: int, *,
 
     out[b, k] = average of the real steps of window k                for k < lengths_out[b]
 
-    and 0 after it. A window that reaches beyond the sequence is divided by the steps that it has.
+    and 0 after it. A window that extends beyond the sequence is divided by its real steps only.
 
     Args:
       inputs: float [B, T, D]. Values at padded steps are ignored, NaN included.
@@ -107,20 +100,7 @@ def max_pool1d(inputs: TensorLike, lengths: TensorLike, pool_size: int, *,
 
     and 0 after it.
 
-    Args:
-      inputs: float [B, T, D]. Values at padded steps are ignored, NaN included.
-      lengths: int32 [B]. Time steps, 0 <= lengths <= T.
-      pool_size: int. Steps in a window.
-      strides: int. Steps from one window to the next; pool_size by default.
-      padding: 'same', 'valid' or 'causal', as of `Conv1D`.
-
-    Returns:
-      (outputs float [B, T', D], lengths int32 [B]).
-
-    Raises:
-      ValueError: If a rank, a static size or an option does not fit.
-      TypeError: If a dtype does not fit.
-      tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
+    Args, errors and result: As of `average_pool1d`.
 
     >>> outputs, lengths = seqmask.max_pool1d(
     ...     tf.constant([[[-1.], [-3.], [-5.], [9.]]]), tf.constant([3]), 2, padding='same')

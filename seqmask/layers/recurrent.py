@@ -1,4 +1,4 @@
-"""What recurrent layers share: they stop where each sequence stops."""
+"""The base of recurrent layers, which stop where each sequence stops."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class LSTMState(typing.NamedTuple):
 
 
 class Recurrent(tf.Module):
-    """A cell over time; a subclass brings the cell, its equations and their source.
+    """A cell over time; a subclass supplies the cell, its equations and their source.
 
     Variables: `kernel` [D, G H] (Glorot uniform), `recurrent_kernel` [H, G H] (orthogonal), `bias`
-    [G H] or [2, G H], gate by gate, G being the number of the cell's gates.
+    [G H] or [2, G H], gate by gate, where G is the number of gates.
     """
 
     _cell: kernels.Cell
-    _bias: Sequence             # what it starts from: a number a gate, or a row of these each
+    _bias: Sequence             # initial values: one number per gate, or two rows of them
 
     def __init__(self, input_size: int, hidden_size: int, *, dropout: float = 0.0,
                  recurrent_dropout: float = 0.0, implementation: str = 'auto',
@@ -50,21 +50,18 @@ class Recurrent(tf.Module):
                 raise ValueError("implementation='kernel' has dtype float32 only, got "
                                  f"{self.dtype.name}: choose 'graph' or 'auto'.")
             kernels.native.load()
-        widths = self._cell.num_gates * hidden_size
+        width = self._cell.num_gates * hidden_size
         kernel_seed, recurrent_seed, noise_seed = noise.seeds(seed, 3)
         if weights is None:
             glorot = tf.keras.initializers.GlorotUniform(kernel_seed)
             orthogonal = tf.keras.initializers.Orthogonal(seed=recurrent_seed)
             bias = tf.repeat(self._bias, hidden_size, axis=-1)
-            weights = [self._variable('kernel', glorot([input_size, widths])),
-                       self._variable('recurrent_kernel', orthogonal([hidden_size, widths])),
-                       self._variable('bias', bias)]
+            weights = [tf.Variable(tf.cast(value, self.dtype), name=name) for name, value in [
+                ('kernel', glorot([input_size, width])),
+                ('recurrent_kernel', orthogonal([hidden_size, width])), ('bias', bias)]]
         self.kernel, self.recurrent_kernel, self.bias = weights
         if dropout or recurrent_dropout:
             self._noise = noise.generator(noise_seed)
-
-    def _variable(self, name, value):
-        return tf.Variable(tf.cast(value, self.dtype), name=name)
 
     # AutoGraph has nothing to convert here, and would take most of the time of a trace.
     @tf.autograph.experimental.do_not_convert
@@ -77,13 +74,13 @@ class Recurrent(tf.Module):
           inputs: float [B, T, D]. Values at padded steps are ignored, NaN included.
           lengths: int32 [B]. Time steps, 0 <= lengths <= T.
           initial_state: As `final_state`; zeros by default.
-          reverse: If True, each sequence runs from its own last step to its first; the output of
-            a step stays at that step, and the final state follows step 0.
-          training: If True, dropout applies: one mask for all steps of a sequence.
+          reverse: Whether each sequence runs from its own last step to its first; the output of a
+            step stays at that step, and the final state is that after step 0.
+          training: Whether to apply dropout, with one mask for all steps of a sequence.
 
         Returns:
           (outputs float [B, T, H], 0 at padded steps; final_state: the state after each sequence's
-          own last step, its initial state where its length is 0).
+          own last step, or its initial state if its length is 0).
 
         Raises:
           ValueError: If a rank or a static size does not fit.
@@ -107,7 +104,7 @@ class Recurrent(tf.Module):
 
     def step(self, x_t: TensorLike,
              state: TensorLike | LSTMState) -> tuple[tf.Tensor, tf.Tensor | LSTMState]:
-        """One step, for streams. Step by step equals the whole call.
+        """One step, for streams. Running step by step equals a call on the whole sequence.
 
         Args:
           x_t: float [B, D].
@@ -127,7 +124,7 @@ class Recurrent(tf.Module):
         return self._structured([zeros] * self._cell.num_states)
 
     def _over_time(self, inputs, state):
-        # What leaves this process, or is compiled, takes none of its operations along.
+        # Exported, compiled and vectorized graphs cannot contain the kernel's operations.
         if kernels.inside_xla() or kernels.inside_pfor():
             return self._over_padding
         forward_mode = kernels.inside_forward_mode([inputs, *state, *self._weights()])
@@ -141,12 +138,13 @@ class Recurrent(tf.Module):
 
     def _over_packing(self, inputs, lengths, state, m, reverse):
         packed = pack(inputs, lengths, reverse=reverse)
-        back = tf.argsort(packed.order)
+        batch_order = tf.argsort(packed.order)
         outputs, state = kernels.recur(
             self._cell, kernels.Packing(packed.batch_sizes), self._project(packed.values),
             self._recurrent_weights(), [take_rows(s, packed.order) for s in state],
             None if m is None else take_rows(m, packed.order))
-        return unpack(packed._replace(values=outputs)), [take_rows(s, back) for s in state]
+        return unpack(packed._replace(values=outputs)), [
+            take_rows(s, batch_order) for s in state]
 
     def _over_padding(self, inputs, lengths, state, m, reverse):
         mask = sequence_mask(lengths, tf.shape(inputs)[1])
@@ -159,7 +157,7 @@ class Recurrent(tf.Module):
         return (reverse_steps(outputs, lengths) if reverse else outputs), state
 
     def _project(self, x):
-        """The inputs' share of each gate: one large product a gate for all steps."""
+        """The input projection of each gate: one large product per gate, for all steps."""
         return [tf.matmul(x, W) + b for W, b in
                 zip(self._gates(self.kernel), self._input_biases())]
 

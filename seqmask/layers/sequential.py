@@ -1,4 +1,4 @@
-"""Layers one after the other, with the lengths that go along."""
+"""Layers in sequence, with their lengths passed along."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from seqmask.operands import outputs_and_lengths, real_only
 
 
 class Sequential(tf.Module):
-    """Layers as a list. Each takes the outputs of the one before it, and their lengths.
+    """A list of layers. Each takes the outputs of the one before it, and their lengths.
 
-    A layer is called as `layer(inputs, lengths)`, and with `training=` if it takes that. It returns
-    outputs, of the same lengths; or (outputs, lengths), as `Conv1D` and the pooling functions do;
-    or (outputs, final_state), as recurrent layers do, whose state is dropped here. Functions are
-    layers too.
+    A layer is called as `layer(inputs, lengths)`, and with `training=` if it accepts that. It
+    returns outputs of the same lengths; or (outputs, lengths), as `Conv1D` and the pooling
+    functions do; or (outputs, final_state), as recurrent layers do, whose state is discarded here.
+    Functions count as layers, too.
 
     Args:
       layers: List of layers.
@@ -44,12 +44,12 @@ class Sequential(tf.Module):
 
     def __call__(self, inputs: TensorLike, lengths: TensorLike, *,
                  training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
-        """Runs through all layers.
+        """Runs all layers.
 
         Args:
           inputs: float [B, T, D]. Values at padded steps are ignored, NaN included.
           lengths: int32 [B]. Time steps, 0 <= lengths <= T.
-          training: Passed to the layers that take it.
+          training: Passed to the layers that accept it.
 
         Returns:
           (outputs float [B, T', ...], 0 at padded steps; lengths int32 [B]).
@@ -61,14 +61,14 @@ class Sequential(tf.Module):
 
 
 class Residual(tf.Module):
-    """What a layer adds to its inputs.
+    """A residual connection around a layer.
 
     out[b, t] = x[b, t] + layer(x)[b, t] for t < lengths[b];   0 after it
 
     Args:
       layer: As of `Sequential`; its outputs must have the shape and the lengths of its inputs.
-      shortcut: None, or a layer that gives inputs the shape of the outputs, such as a `Conv1D` with
-        kernel_size=1.
+      shortcut: None, or a layer that maps the inputs to the shape of the outputs, such as a
+        `Conv1D` with kernel_size=1.
 
     Source: He et al. Deep Residual Learning for Image Recognition. CVPR 2016.
 
@@ -86,12 +86,12 @@ class Residual(tf.Module):
 
     def __call__(self, inputs: TensorLike, lengths: TensorLike, *,
                  training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
-        """Adds to the real steps.
+        """Adds the layer's outputs to the real steps.
 
         Args and returns: As of `Sequential`.
 
         Raises:
-          ValueError: If the layer's outputs do not have the shape of what they are added to.
+          ValueError: If the shape of the layer's outputs is not that of the inputs (or shortcut).
           tf.errors.InvalidArgumentError: If the layer changes the lengths.
         """
         inputs, lengths, _ = real_only(inputs, lengths)
@@ -107,7 +107,7 @@ class Residual(tf.Module):
 
 
 def _call(layer, inputs, lengths, training):
-    """(outputs, lengths) of a layer, whatever it returns beside its outputs."""
+    """(outputs, lengths) of a layer, whatever it returns besides its outputs."""
     takes_training = 'training' in inspect.signature(layer).parameters
     result = layer(inputs, lengths, training=training) if takes_training else layer(inputs, lengths)
     return outputs_and_lengths(result, lengths)

@@ -1,7 +1,7 @@
-"""Recurrent layers put together: in both directions, and one above the other.
+"""Recurrent layers combined: in both directions, or stacked.
 
-Both take layers by their calls alone: `layer(inputs, lengths, initial_state, reverse=, training=)`
-returns `(outputs, final_state)`, as `GRU` and `LSTM` do, and so do `Bidirectional` and `Stacked`.
+Both accept any layer that is called as `layer(inputs, lengths, initial_state, reverse=, training=)`
+and returns `(outputs, final_state)`, as `GRU`, `LSTM`, `Bidirectional` and `Stacked` do.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from seqmask.checks import TensorLike
 
 
 class Bidirectional(tf.Module):
-    """Two layers over the same sequences, one of them from the end to the start.
+    """Two layers over the same sequences, one forward and one backward in time.
 
     out[b, t] = [forward(inputs)[b, t], backward(inputs)[b, t]]
 
-    The backward layer starts at each sequence's own last step. The state is the pair of both.
+    The backward layer starts at each sequence's own last step. The state is the pair of states.
 
     Args:
       forward: Recurrent layer.
-      backward: Recurrent layer; another one, or the same to share weights.
+      backward: Recurrent layer; the same one shares weights.
 
     Raises:
       TypeError: If one of them is not a recurrent layer.
@@ -48,7 +48,7 @@ class Bidirectional(tf.Module):
     def __call__(self, inputs: TensorLike, lengths: TensorLike, initial_state: typing.Any = None,
                  *, reverse: bool = False,
                  training: bool = False) -> tuple[tf.Tensor, tuple[typing.Any, typing.Any]]:
-        """As a recurrent layer's call; outputs are float [B, T, 2 H]."""
+        """As the call of `GRU`; outputs are float [B, T, 2 H]."""
         forward_state, backward_state = _states('Bidirectional', initial_state, 2)
         forward_outputs, forward_state = self.forward(
             inputs, lengths, forward_state, reverse=reverse, training=training)
@@ -59,12 +59,12 @@ class Bidirectional(tf.Module):
 
 
 class Stacked(tf.Module):
-    """Layers one above the other: each takes the outputs of the one below.
+    """A stack of layers: each takes the outputs of the one below.
 
-    The state is the tuple of the layers' states, from the bottom.
+    The state is the tuple of the layers' states, from the bottom up.
 
     Args:
-      layers: Recurrent layers, from the bottom.
+      layers: Recurrent layers, from the bottom up.
 
     Raises:
       ValueError: If there are no layers.
@@ -86,7 +86,7 @@ class Stacked(tf.Module):
     def __call__(self, inputs: TensorLike, lengths: TensorLike, initial_state: typing.Any = None,
                  *, reverse: bool = False,
                  training: bool = False) -> tuple[tf.Tensor, tuple[typing.Any, ...]]:
-        """As a recurrent layer's call."""
+        """As the call of `GRU`."""
         states = _states('Stacked', initial_state, len(self.layers))
         outputs, final = inputs, []
         for layer, state in zip(self.layers, states):
@@ -110,8 +110,9 @@ class Stacked(tf.Module):
 
 def _require_recurrent(name, *layers):
     for layer in layers:
-        taken = inspect.signature(layer).parameters if callable(layer) else {}
-        if 'reverse' not in taken and not any(p.kind == p.VAR_KEYWORD for p in taken.values()):
+        accepted = inspect.signature(layer).parameters if callable(layer) else {}
+        if 'reverse' not in accepted and not any(p.kind == p.VAR_KEYWORD
+                                                 for p in accepted.values()):
             raise TypeError(f'{name} takes recurrent layers, called as (inputs, lengths, '
                             f'initial_state, reverse=, training=), got {type(layer).__name__}. Put '
                             f'other layers between recurrent ones with Sequential; GRU and LSTM '

@@ -1,4 +1,4 @@
-"""Any cell over time, and state between the chunks of a stream."""
+"""Any cell over time, and resets of its state."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from seqmask.packing import take_rows
 def unroll(cell: Callable[..., tuple[typing.Any, typing.Any]], inputs: typing.Any,
            lengths: TensorLike, initial_state: typing.Any, *,
            reverse: bool = False) -> tuple[typing.Any, typing.Any]:
-    """Runs a cell of your own over the real steps of a batch.
+    """Runs your own cell over the real steps of a batch.
 
     output_t, state_t = cell(x_t, state_tm1)      for t < length
     output_t, state_t = 0, state_tm1              after it
 
-    The loop ends with the longest sequence. A sequence that has ended does not reach the cell any
-    more: its row is handed a copy of the longest one's, and what comes of it is thrown away. So no
-    pole that lies at zero, or at the padding, gets into values or gradients.
+    The loop ends with the longest sequence. Once a sequence has ended, the cell is given a copy of
+    the longest sequence's row in its place, and the result is discarded. So a pole at zero, or at
+    the padding, never enters values or gradients.
 
     Args:
-      cell: (x_t, state) -> (output, state), on [B, ...] tensors, row by row. States and outputs
-        may be any structure.
+      cell: (x_t, state) -> (output, state), on [B, ...] tensors, each row independently. States and
+        outputs may have any structure.
       inputs: [B, T, ...], or a structure of such tensors. Values at padded steps are ignored.
       lengths: int32 [B]. Time steps, 0 <= lengths <= T.
       initial_state: Structure of [B, ...] tensors.
-      reverse: If True, each sequence runs from its own last step to its first; the output of a
-        step stays at that step.
+      reverse: Whether each sequence runs from its own last step to its first; the output of a step
+        stays at that step.
 
     Returns:
       (outputs [B, T, ...], 0 at padded steps; final_state).
@@ -58,25 +58,25 @@ def unroll(cell: Callable[..., tuple[typing.Any, typing.Any]], inputs: typing.An
     longest = tf.reduce_max(tf.concat([lengths, [0]], axis=0))
     longest_row = tf.argsort(lengths)[-1:]      # [1]; [0] if B = 0
 
-    def in_its_place(value, alive):
+    def substitute(value, alive):
         return _select(alive, value, take_rows(value, longest_row))
 
     def body(t, state, outputs):
         alive = t < lengths
-        x_t = tf.nest.map_structure(lambda x: in_its_place(x[:, t], alive), inputs)
-        output, new = cell(x_t, tf.nest.map_structure(lambda s: in_its_place(s, alive), state))
+        x_t = tf.nest.map_structure(lambda x: substitute(x[:, t], alive), inputs)
+        output, new = cell(x_t, tf.nest.map_structure(lambda s: substitute(s, alive), state))
         tf.nest.assert_same_structure(new, state)
         state = tf.nest.map_structure(lambda n, s: _select(alive, n, s), new, state)
         outputs = tf.nest.map_structure(
             lambda array, o: array.write(t, apply_mask(o, alive)), outputs, output)
         return t + 1, state, outputs
 
-    # Filled with zeros, for the steps after the longest sequence; never empty, for an empty array
-    # does not know the shape of its elements.
-    places = tf.maximum(maxlen, 1)
+    # Filled with zeros, for the steps after the longest sequence; never empty, because an empty
+    # array does not know the shape of its elements.
+    steps = tf.maximum(maxlen, 1)
     outputs = tf.nest.map_structure(lambda o: tf.TensorArray(
-        o.dtype, places, element_shape=o.shape, clear_after_read=False).unstack(
-            tf.zeros(tf.concat([[places], tf.shape(o)], axis=0), o.dtype)),
+        o.dtype, steps, element_shape=o.shape, clear_after_read=False).unstack(
+            tf.zeros(tf.concat([[steps], tf.shape(o)], axis=0), o.dtype)),
         _example_output(cell, inputs, state, batch))
     _, state, outputs = tf.while_loop(lambda t, *_: t < longest, body,
                                       (tf.constant(0), state, outputs),
@@ -94,7 +94,7 @@ def _select(alive, values, others):
 
 
 def _example_output(cell, inputs, state, batch):
-    """One step of zeros, for the shapes and dtypes alone: no step at all may be real."""
+    """The output of a step of zeros, for its shapes and dtypes: the batch may have no real step."""
     def zeros(x):
         x_t = tf.zeros(tf.concat([[batch], tf.shape(x)[2:]], axis=0), x.dtype)
         return tf.ensure_shape(x_t, x.shape[:1] + x.shape[2:])
@@ -107,7 +107,7 @@ def _batch_major(outputs, batch_and_time):
 
 
 def reset_rows(state: typing.Any, rows: TensorLike) -> typing.Any:
-    """Puts chosen rows of a state back to zero, between the chunks of a stream.
+    """Resets chosen rows of a state to zero, between two parts of a stream.
 
     out[b] = 0 where rows[b] else state[b]
 
