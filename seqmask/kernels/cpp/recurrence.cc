@@ -34,22 +34,32 @@ std::vector<const Target*> Runnable() {
   return found;
 }
 
+const Target* Find(const std::string& name) {
+  for (const Target* target : Runnable())
+    if (target->name == name) return target;
+  return nullptr;
+}
+
 const Target*& InUse() {
   static const Target* in_use = Runnable().front();
   return in_use;
 }
 
-struct Free {
-  void operator()(float* at) const { std::free(at); }
-};
-using Floats = std::unique_ptr<float, Free>;
+// Floats on a cache line of their own.
+class Floats {
+ public:
+  explicit Floats(int64_t size)
+      : at_(static_cast<float*>(std::aligned_alloc(64, RoundUp(size * sizeof(float), 64)))) {
+    if (at_ == nullptr) throw std::bad_alloc();
+  }
+  ~Floats() { std::free(at_); }
+  Floats(const Floats&) = delete;
+  Floats& operator=(const Floats&) = delete;
+  float* get() const { return at_; }
 
-// Uninitialized floats, aligned to a cache line.
-Floats Allocate(int64_t size) {
-  Floats floats(static_cast<float*>(std::aligned_alloc(64, RoundUp(size * sizeof(float), 64))));
-  if (floats == nullptr) throw std::bad_alloc();
-  return floats;
-}
+ private:
+  float* at_;
+};
 
 // The multiplications that justify another thread: starting one takes some microseconds.
 constexpr int64_t kWorthAThread = 1 << 20;
@@ -109,11 +119,11 @@ void Run(Job* job, bool backward, int threads, const Parallel& parallel) {
   std::vector<int64_t> first_row(call.batch + 1, 0);
   for (int64_t b = 0; b < call.batch; ++b) first_row[b + 1] = first_row[b] + call.lengths[b];
   job->first_row = first_row.data();
-  const Floats bias = Allocate(planes.all * P);
+  const Floats bias(planes.all * P);
   FillBias(call, P, bias.get());
   job->bias = bias.get();
-  const Floats panels = Allocate(inputs * planes.input.count +
-                                 P * P * (planes.recurrent.count + planes.reset.count));
+  const Floats panels(inputs * planes.input.count +
+                      P * P * (planes.recurrent.count + planes.reset.count));
   job->panels.input = panels.get();
   job->panels.recurrent = job->panels.input + inputs * planes.input.count;
   job->panels.reset = job->panels.recurrent + P * P * planes.recurrent.count;
@@ -121,19 +131,20 @@ void Run(Job* job, bool backward, int threads, const Parallel& parallel) {
   const int64_t tasks = NumTasks(call, threads);
   parallel(tasks, [&](int64_t task) { target.pack(*job, backward, task, tasks); });
   const auto groups = Split(call, tasks);
-  std::vector<Floats> scratch;
-  for (const auto& group : groups) scratch.push_back(Allocate(GroupFloats(*job, group.size())));
+  std::vector<std::unique_ptr<Floats>> scratch;
+  for (const auto& group : groups)
+    scratch.push_back(std::make_unique<Floats>(GroupFloats(*job, group.size())));
   parallel(groups.size(), [&](int64_t task) {
     const Group group{groups[task].data(), static_cast<int64_t>(groups[task].size())};
-    (backward ? target.backward : target.forward)(*job, group, scratch[task].get());
+    (backward ? target.backward : target.forward)(*job, group, scratch[task]->get());
   });
   if (!backward) return;
   const int64_t features = std::max(call.input_size, call.hidden_size) / tasks + 1;
   scratch.clear();
   for (int64_t task = 0; task < tasks; ++task)
-    scratch.push_back(Allocate(WeightsFloats(*job, features)));
+    scratch.push_back(std::make_unique<Floats>(WeightsFloats(*job, features)));
   parallel(tasks, [&](int64_t task) {
-    target.weight_gradients(*job, task, tasks, scratch[task].get());
+    target.weight_gradients(*job, task, tasks, scratch[task]->get());
   });
 }
 
@@ -172,12 +183,9 @@ std::vector<std::string> Targets() {
 std::string TargetInUse() { return InUse()->name; }
 
 bool UseTarget(const std::string& name) {
-  for (const Target* target : Runnable()) {
-    if (target->name != name) continue;
-    InUse() = target;
-    return true;
-  }
-  return false;
+  const Target* found = Find(name);
+  if (found != nullptr) InUse() = found;
+  return found != nullptr;
 }
 
 }  // namespace seqmask
