@@ -52,8 +52,7 @@ def mask_gradient(values: TensorLike, mask: TensorLike) -> tf.Tensor:
       values.
 
     Raises:
-      TypeError: If mask is not bool.
-      ValueError: If the mask's shape is not that of the leading axes of values.
+      As `apply_mask`.
 
     >>> x = tf.Variable([3., 4.])
     >>> with tf.GradientTape() as tape:
@@ -105,9 +104,7 @@ def reverse(inputs: TensorLike, lengths: TensorLike) -> tf.Tensor:
       The shape of inputs.
 
     Raises:
-      TypeError: If lengths is not int32 or int64.
-      ValueError: If a rank or a static size does not fit.
-      tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
+      As `last_relevant`.
 
     >>> seqmask.reverse(tf.constant([[[1.], [2.], [9.]]]), tf.constant([2])).numpy().ravel()
     array([2., 1., 0.], dtype=float32)
@@ -128,9 +125,7 @@ def crop(outputs: TensorLike, lengths: TensorLike) -> list[np.ndarray]:
       List of B NumPy arrays [length, ...].
 
     Raises:
-      TypeError: If lengths is not int32 or int64.
-      ValueError: If a rank or a static size does not fit.
-      tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
+      As `last_relevant`.
 
     >>> seqmask.crop(tf.constant([[[1.], [9.]], [[2.], [3.]]]), tf.constant([1, 2]))[0]
     array([[1.]], dtype=float32)
@@ -150,9 +145,7 @@ def to_ragged(inputs: TensorLike, lengths: TensorLike) -> tf.RaggedTensor:
       `tf.RaggedTensor` [B, (length), ...].
 
     Raises:
-      TypeError: If lengths is not int32 or int64.
-      ValueError: If a rank or a static size does not fit.
-      tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
+      As `last_relevant`.
 
     >>> seqmask.to_ragged(tf.constant([[1., 9.], [2., 3.]]), tf.constant([1, 2])).to_list()
     [[1.0], [2.0, 3.0]]
