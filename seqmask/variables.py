@@ -107,7 +107,7 @@ def _require_built(layer):
     if not layer.built and not makes_none and not any(
             isinstance(part, tf.keras.layers.Layer) for part in model_parts(layer)[1:]):
         raise ValueError(f'the Keras layer {layer.name!r} has no variables yet, so they would not '
-                         f'be trained. First call the model on a batch, or build the layer.')
+                         f'be trained. Call the model on a batch first, or build the layer.')
 
 
 def _unwrap(variable):
