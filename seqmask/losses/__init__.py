@@ -3,8 +3,9 @@
 A sigmoid or softmax taken beforehand loses the gradient where it saturates: at logit -50 with
 label 1 it is -1 here, and 0 after a clipped float32 sigmoid.
 
-Every loss returns a `seqmask.Tally`; `tally.mean()` is the loss to minimize, after adding the
-tallies of micro-batches and replicas. All arguments are keyword-only. All losses share these:
+Every loss returns a `seqmask.Tally` of its element-wise loss, which has the shape of the
+predictions, without the axis K of softmax losses. `tally.mean()` is the loss to minimize, after
+adding the tallies of micro-batches and replicas. All arguments are keyword-only; shared ones are:
 
   mask: bool, True = real. Of the shape of the element-wise loss, [B, T] or any other that begins
     with B, such as [users, items]; or without its last axis, if that holds features. None means

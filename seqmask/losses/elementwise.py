@@ -22,9 +22,6 @@ def sparse_softmax_cross_entropy(*, logits: TensorLike, labels: TensorLike, mask
       labels: int [B, T]. 0 <= labels < K at real steps.
       mask, weights, per, label_smoothing: As in `seqmask.losses`; mask [B, T].
 
-    Returns:
-      `Tally` of a loss [B, T].
-
     >>> tally = seqmask.losses.sparse_softmax_cross_entropy(
     ...     logits=tf.constant([[[0., 100.], [float('nan'), 0.]]]), labels=tf.constant([[0, -7]]),
     ...     mask=tf.constant([[True, False]]))
@@ -54,9 +51,6 @@ def softmax_cross_entropy(*, logits: TensorLike, labels: TensorLike, mask: Tenso
       labels: number [B, T, K]. At real steps each sums to 1.
       mask, weights, per, label_smoothing: As in `seqmask.losses`; mask [B, T].
 
-    Returns:
-      `Tally` of a loss [B, T].
-
     >>> tally = seqmask.losses.softmax_cross_entropy(
     ...     logits=tf.constant([[[0., 80.]]]), labels=[[[0.75, 0.25]]], mask=None)
     >>> float(tally.mean()) == 0.75 * 80 + 0.25 * 0
@@ -84,9 +78,6 @@ def sigmoid_cross_entropy(*, logits: TensorLike, labels: TensorLike, mask: Tenso
       labels: number, of the shape of logits. In [0, 1] at real steps.
       mask, weights, per, features, label_smoothing: As in `seqmask.losses`.
       pos_weight: number > 0. Weight of a label of 1, relative to a label of 0.
-
-    Returns:
-      `Tally` of a loss of the shape of logits.
 
     >>> tally = seqmask.losses.sigmoid_cross_entropy(
     ...     logits=tf.constant([[-50., 50.]]), labels=[[1, 1]], mask=None)
@@ -117,9 +108,6 @@ def focal(*, logits: TensorLike, labels: TensorLike, mask: TensorLike | None,
       mask, weights, per, features: As in `seqmask.losses`.
       gamma: number >= 0. 0 is plain cross-entropy.
       alpha: number in (0, 1), the weight of labels of 1; None for weight 1 on both.
-
-    Returns:
-      `Tally` of a loss of the shape of logits.
 
     Source: T. Lin, P. Goyal, R. Girshick, K. He, P. Dollár, Focal Loss for Dense Object Detection,
       2017, eq. 5.
@@ -155,9 +143,6 @@ def squared_error(*, predictions: TensorLike, labels: TensorLike, mask: TensorLi
       labels: number, of the shape of predictions.
       mask, weights, per, features: As in `seqmask.losses`.
 
-    Returns:
-      `Tally` of a loss of the shape of predictions.
-
     >>> tally = seqmask.losses.squared_error(
     ...     predictions=tf.constant([[1., 2.]]), labels=[[4., 9.]],
     ...     mask=tf.constant([[True, False]]))
@@ -173,7 +158,7 @@ def absolute_error(*, predictions: TensorLike, labels: TensorLike, mask: TensorL
                    features: str = 'mean') -> Tally:
     """loss = |predictions - labels|
 
-    Args and returns: As `squared_error`.
+    Args: As `squared_error`.
 
     >>> tally = seqmask.losses.absolute_error(
     ...     predictions=tf.constant([[1., 2.]]), labels=[[4., 9.]],
@@ -192,7 +177,7 @@ def huber(*, predictions: TensorLike, labels: TensorLike, mask: TensorLike | Non
 
     loss = e^2 / 2 where e <= delta, delta (e - delta / 2) elsewhere;   e = |predictions - labels|
 
-    Args and returns: As `squared_error`, and
+    Args: As `squared_error`, and
       delta: number > 0.
 
     >>> tally = seqmask.losses.huber(

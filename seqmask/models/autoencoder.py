@@ -92,7 +92,7 @@ class SequenceAutoencoder(SequenceModel):
           The model.
 
         Raises:
-          ValueError: If it does not have one number per feature.
+          ValueError: If its shape does not fit.
         """
         mean = tf.convert_to_tensor(mean)
         if mean.shape != (self.input_size,):
@@ -195,12 +195,9 @@ class SequenceAutoencoder(SequenceModel):
         return losses.squared_error(**self._scored(batch, training))
 
     def measure(self, batch: dict[str, tf.Tensor]) -> dict[str, Tally]:
-        """The metrics, for `training.Trainer(measure=SequenceAutoencoder.measure)`.
+        """Metrics of a batch as of `loss`, for `Trainer(measure=SequenceAutoencoder.measure)`.
 
         An autoregressive decoder reads its own outputs here, not the true frames.
-
-        Args:
-          batch: As of `loss`.
 
         Returns:
           dict of `seqmask.Tally`: 'loss'; 'baseline', the squared error of `mean` at every step;

@@ -95,10 +95,7 @@ class SequenceClassifier(SequenceModel):
             self(batch['inputs'], batch['lengths'], training=training), batch))
 
     def measure(self, batch: dict[str, tf.Tensor]) -> dict[str, Tally]:
-        """The metrics, for `training.Trainer(measure=SequenceClassifier.measure)`.
-
-        Args:
-          batch: As of `loss`.
+        """Metrics of a batch as of `loss`, for `Trainer(measure=SequenceClassifier.measure)`.
 
         Returns:
           dict of `seqmask.Tally`: 'loss' and 'accuracy', of sequences.

@@ -83,7 +83,7 @@ class DilatedEncoder(SequenceEncoder):
       num_layers: L.
       kernel_size: k.
       causal: Whether windows end at the current step, as streaming requires; else they are
-        centred on it.
+        centered on it.
       standardizer, dtype, seed: As of `Encoder`.
 
     Source: A. van den Oord et al. WaveNet. 2016.

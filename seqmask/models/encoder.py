@@ -34,7 +34,7 @@ class Encoder(SequenceEncoder):
         with one mask per sequence.
       input_dropout: The same below the first one.
       step_dropout: Share of the steps whose whole input is dropped in training, so that the model
-        learns to infer a step from its neighbours.
+        learns to infer a step from its neighbors.
       recurrent_dropout: Share of the hidden units dropped inside the recurrence in training.
       implementation: As of `GRU` and `LSTM`.
       standardizer: Function of (inputs, lengths), applied first, such as a `data.Standardizer` or

@@ -98,10 +98,7 @@ class EventDetector(StreamingModel):
         """Estimated probability of an event at each real step.
 
         p = sigmoid(logit - log w), which corrects the bias from the weight w of the loss. A focal
-        loss leaves probabilities too close to 1/2.
-
-        Args:
-          inputs, lengths: As of a call.
+        loss leaves probabilities too close to 1/2. Arguments are those of a call.
 
         Returns:
           float32 [B, T], 0 at padded steps.
@@ -127,10 +124,7 @@ class EventDetector(StreamingModel):
         return Tally((1 + w) * total, count)        # equals the cross-entropy at gamma = 0
 
     def measure(self, batch: dict[str, tf.Tensor]) -> dict[str, Tally]:
-        """The metrics, for `training.Trainer(measure=EventDetector.measure)`.
-
-        Args:
-          batch: As of `loss`.
+        """Metrics of a batch as of `loss`, for `Trainer(measure=EventDetector.measure)`.
 
         Returns:
           dict of `seqmask.Tally`: 'loss'; 'accuracy', 'precision', 'recall' and 'f1' of steps, at

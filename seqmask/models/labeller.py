@@ -52,10 +52,7 @@ class SequenceLabeller(StreamingModel):
         return losses.sparse_softmax_cross_entropy(**scored_steps(logits, batch))
 
     def measure(self, batch: dict[str, tf.Tensor]) -> dict[str, Tally]:
-        """The metrics, for `training.Trainer(measure=SequenceLabeller.measure)`.
-
-        Args:
-          batch: As of `loss`.
+        """Metrics of a batch as of `loss`, for `Trainer(measure=SequenceLabeller.measure)`.
 
         Returns:
           dict of `seqmask.Tally`: 'loss'; 'accuracy', of steps; 'sequence_error', the share of

@@ -67,12 +67,7 @@ class SequenceEncoder(tf.Module):
         return rounded(inputs, self.dtype)
 
     def last(self, outputs: tf.Tensor, lengths: TensorLike, state: typing.Any) -> tf.Tensor:
-        """The output after each sequence's last step: float [B, output_size].
-
-        Args:
-          outputs, state: As returned by `run`.
-          lengths: int32 [B].
-        """
+        """The last output of each sequence, float [B, output_size], from the results of `run`."""
         return last_relevant(outputs, lengths)
 
     def streams(self) -> bool:
@@ -159,11 +154,9 @@ class SequenceModel(tf.Module):
         return False
 
     def results(self, outputs: tf.Tensor, lengths: TensorLike | None) -> dict[str, tf.Tensor]:
-        """The outputs of an exported model, by name.
+        """The outputs of an exported model, by name, from those of a call, or of `step`.
 
-        Args:
-          outputs: Of a call, or of `step`.
-          lengths: int32 [B]; None for the outputs of `step`.
+        `lengths` are int32 [B]; None for the outputs of `step`.
         """
         return {'outputs': outputs}
 

@@ -50,7 +50,7 @@ def factorize_ratings(rows: TensorLike, columns: TensorLike, ratings: TensorLike
                       sweeps: int = 15, seed: int = 0) -> Callable[..., np.ndarray]:
     """Biased matrix factorization by alternating least squares, for comparison.
 
-    minimises the sum of (r - base - row_b - column_c - p_b . q_c)^2
+    minimizes the sum of (r - base - row_b - column_c - p_b . q_c)^2
               + decay (sum of |p_b|^2 + sum of |q_c|^2 + sum of row_b^2 + sum of column_c^2)
 
     where base is the mean and the biases of `rating_biases`.

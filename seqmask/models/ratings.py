@@ -200,10 +200,10 @@ class RatingAutoencoder(tf.Module):
             prepared.append(self._hide(batch, mask))
             steps.append((columns, *seen_and_scored(prepared[-1], mask)))
         columns, given, scored = zip(*steps)
-        return [{**batch, 'given_share': of_given, 'scored_share': of_scored}
-                for batch, of_given, of_scored in zip(
-                    prepared, shares(columns, given, self.num_columns, self.dtype),
-                    shares(columns, scored, self.num_columns, self.dtype))]
+        given_shares, scored_shares = (shares(columns, steps, self.num_columns, self.dtype)
+                                       for steps in (given, scored))
+        return [{**batch, 'given_share': g, 'scored_share': s}
+                for batch, g, s in zip(prepared, given_shares, scored_shares)]
 
     def _hide(self, batch, mask):
         """The batch with ratings hidden at random, unless it has 'given'."""
@@ -213,10 +213,7 @@ class RatingAutoencoder(tf.Module):
         return {**batch, 'given': kept}
 
     def measure(self, batch: dict[str, tf.Tensor]) -> dict[str, Tally]:
-        """The metrics, for `training.Trainer(measure=RatingAutoencoder.measure)`.
-
-        Args:
-          batch: As of `loss`.
+        """Metrics of a batch as of `loss`, for `Trainer(measure=RatingAutoencoder.measure)`.
 
         Returns:
           dict of `seqmask.Tally` of the clipped predictions: 'loss', the squared error, whose root

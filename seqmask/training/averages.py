@@ -21,12 +21,7 @@ class RunningStatistics:
     """The running statistics of all `BatchNorm` layers of a model.
 
     Moving averages lag behind the weights: on small data they date from epochs ago. The plain
-    average over one pass with the current weights does not.
-
-    Args:
-      model: `tf.Module`.
-      loss: (model, batch, training) -> `Tally`.
-      strategy: `tf.distribute.Strategy` under whose scope the model was made.
+    average over one pass with the current weights does not. Arguments are as of `Trainer`.
 
     Source: Wu, Johnson. Rethinking "Batch" in BatchNorm. 2021, section 3.
     """

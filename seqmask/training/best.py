@@ -14,8 +14,7 @@ class Best:
     """The best epoch so far, in variables that checkpoints save.
 
     Args:
-      monitor: A metric of validation data; the training 'loss' without any. NaN is never better.
-      mode: 'min' or 'max': which is better.
+      monitor, mode: As of `Trainer`.
 
     Attributes:
       epoch: int64 variable. From 1; 0 before the first.

@@ -169,7 +169,7 @@ def fault_of(folder: str, epoch: int) -> str | None:
 
 
 def _prefix(folder, epoch):
-    """Of an epoch's latest version with checksums."""
+    """Path prefix of an epoch's latest version with checksums."""
     return _version_prefix(folder, epoch, max(_versions(folder, epoch), default=0))
 
 
@@ -178,7 +178,7 @@ def _version_prefix(folder, epoch, version):
 
 
 def _versions(folder, epoch):
-    return [version for of, version in _files_with(folder, CHECKSUMS) if of == epoch]
+    return [version for saved, version in _files_with(folder, CHECKSUMS) if saved == epoch]
 
 
 def _listed(folder):
@@ -195,8 +195,8 @@ def _listed(folder):
 def _files_with(folder, ending):
     """(epoch, version) of each file in a folder with the given ending."""
     names = os.listdir(folder) if os.path.isdir(folder) else []
-    found = (re.fullmatch(rf'epoch-(\d+)(?:-(\d+))?{re.escape(ending)}', name) for name in names)
-    return [(int(of[1]), int(of[2] or 0)) for of in found if of]
+    matches = (re.fullmatch(rf'epoch-(\d+)(?:-(\d+))?{re.escape(ending)}', name) for name in names)
+    return [(int(match[1]), int(match[2] or 0)) for match in matches if match]
 
 
 def _write_checksums(prefix):

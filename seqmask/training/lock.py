@@ -17,14 +17,7 @@ _held = weakref.WeakValueDictionary()
 
 
 class Lock:
-    """A lock on a folder, held as long as this object lives; see `hold`.
-
-    Args:
-      folder: Path of a folder.
-
-    Raises:
-      BlockingIOError: If another process holds it.
-    """
+    """A lock on a folder, held as long as this object lives. Made by `hold`."""
 
     def __init__(self, folder: str):
         file = os.open(os.path.join(folder, LOCK), os.O_RDWR | os.O_CREAT, 0o666)

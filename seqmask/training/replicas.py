@@ -24,11 +24,7 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 
 
 def check_scope(strategy: tf.distribute.Strategy, **made) -> None:
-    """Checks that variables were created under the scope of a strategy.
-
-    Args:
-      strategy: `tf.distribute.Strategy`.
-      **made: Lists of variables; the keyword names their owner.
+    """Checks that lists of variables, by owner's name, were created under the strategy's scope.
 
     Raises:
       ValueError: If one was not; the message names its owner.
@@ -45,10 +41,8 @@ def check_scope(strategy: tf.distribute.Strategy, **made) -> None:
 def own_rows(batch: typing.Any) -> typing.Any:
     """This replica's rows of a batch: replica k of R takes rows k, k + R, ..., perhaps none.
 
-    To be called in replica context, that is inside `strategy.run`.
-
-    Args:
-      batch: Structure of tensors [B, ...].
+    `batch` is a structure of tensors [B, ...]. To be called in replica context, inside
+    `strategy.run`.
     """
     replica = tf.distribute.get_replica_context()
     return _strided(batch, replica.replica_id_in_sync_group, replica.num_replicas_in_sync)
@@ -57,9 +51,8 @@ def own_rows(batch: typing.Any) -> typing.Any:
 def sum_over_replicas(values: typing.Any) -> typing.Any:
     """The sum over all replicas, the same on each. To be called in replica context.
 
-    Args:
-      values: Structure of float tensors and `tf.IndexedSlices`; over several replicas, the sum of
-        the latter is dense.
+    `values` is a structure of float tensors and `tf.IndexedSlices`; over several replicas the sum
+    of the latter is dense.
     """
     replica = tf.distribute.get_replica_context()
     if replica.num_replicas_in_sync == 1:

@@ -13,10 +13,7 @@ LOOK = 'Look for NaN or huge values in the features, or lower the learning rate.
 
 
 class Skipped:
-    """Counts the steps skipped in a row, across epochs and restarts.
-
-    Args:
-      limit: How many of them in a row end training.
+    """Counts the steps skipped in a row, across epochs and restarts; `limit` of them end training.
 
     Attributes:
       in_a_row: int64 variable that checkpoints save.

@@ -83,7 +83,7 @@ def train_step(model: tf.Module, loss: Loss, optimizer: Optimizer,
     gradient = sum over batches of d total / sum over batches of count;   0 where no step is real
 
     Several batches are micro-batches of one large batch (gradient accumulation). The result is that
-    of the large batch except for batch norm and dropout: each micro-batch is normalised by its own
+    of the large batch except for batch norm and dropout: each micro-batch is normalized by its own
     statistics, which replicas share, and draws its own dropout masks. A loss that is not a sum over
     sequences, such as that of `RatingAutoencoder` with its decay, adds up if the model has
     `prepare_step(batches)`, which maps a replica's micro-batches to those that the loss gets.

@@ -12,11 +12,7 @@ BatchIterable = Iterable[dict[str, tf.Tensor]]
 
 
 class Traced:
-    """Traces each function once, for batches of all sizes.
-
-    Args:
-      strategy: `tf.distribute.Strategy`.
-    """
+    """Traces each function once under a strategy, for batches of all sizes."""
 
     def __init__(self, strategy: tf.distribute.Strategy):
         self._strategy = strategy

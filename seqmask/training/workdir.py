@@ -29,8 +29,7 @@ class Workdir:
       path: Folder; created if missing.
       model: `tf.Module`.
       keep: int, at least 1. Number of checkpoints kept in `checkpoints/`.
-      writes: As of `Checkpoints`.
-      **state: Further objects and variables to save, by name.
+      writes, **state: As of `Checkpoints`.
 
     Raises:
       BlockingIOError: If another process holds the folder. This object holds it while it lives.
@@ -91,12 +90,7 @@ class Workdir:
         return read_rows(os.path.join(self.path, HISTORY))[:epochs]
 
     def restore_best(self) -> None:
-        """Restores the model's variables from the best epoch.
-
-        Raises:
-          FileNotFoundError: If there is no checkpoint.
-          ValueError: If it is damaged; the message names the file.
-        """
+        """Restores the model's variables from the best epoch; errors as of `restore_best`."""
         epoch = _best_epoch(self.path, self._epoch)
         self._best.restore(epoch).assert_existing_objects_matched()
 
