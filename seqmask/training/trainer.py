@@ -20,7 +20,7 @@ from seqmask.training.progress import EpochProgress
 from seqmask.training.skipped import Skipped, require_applied
 from seqmask.training.step import Loss, Measure, Optimizer, tally_of, train_step
 from seqmask.training.traced import BatchIterable, Traced, groups, number_of
-from seqmask.training.workdir import Workdir
+from seqmask.training.workdir import InMemory, Workdir
 from seqmask.variables import model_variables, trainable_variables
 
 
@@ -99,7 +99,7 @@ class Trainer:
         self._history, self._traced = [], Traced(self.strategy)
         self._statistics = RunningStatistics(model, loss, self.strategy)
         self._finished = tf.Variable(0, dtype=tf.int64, trainable=False)    # epochs
-        self._files = self._best_weights = None     # weights only when there is no workdir
+        self._files = InMemory(model)       # until a workdir is given
 
     @property
     def best_epoch(self) -> int:
@@ -186,12 +186,8 @@ class Trainer:
           ValueError: If no epoch was finished yet.
         """
         self._require_best()
-        if self._files is not None:
-            wait_for_all(self.strategy)         # the chief may still be writing it
-            self._files.restore_best()
-        else:
-            for variable, value in zip(model_variables(self.model), self._best_weights):
-                variable.assign(value)
+        wait_for_all(self.strategy)         # the chief may still be writing it
+        self._files.restore_best()
 
     def keep_best(self) -> None:
         """Saves the current variables as the best epoch's, after setting a threshold for example.
@@ -199,10 +195,7 @@ class Trainer:
         Raises: As `restore_best`.
         """
         self._require_best()
-        if self._files is not None:
-            self._files.replace_best()
-        else:
-            self._best_weights = _values(self.model)
+        self._files.replace_best()
 
     def _open(self, workdir):
         files = Workdir(workdir, self.model, keep=self._keep, writes=is_chief(self.strategy),
@@ -256,10 +249,7 @@ class Trainer:
         epoch, is_best = row['epoch'], self._best.update(row)
         self._history.append(row)
         self._finished.assign(epoch)
-        if self._files is not None:
-            self._files.save(epoch, is_best, self._history)
-        elif is_best:
-            self._best_weights = _values(self.model)
+        self._files.save(epoch, is_best, self._history)
         for call in self._on_epoch:
             call(row)
 
@@ -293,7 +283,3 @@ class Trainer:
         outputs, lengths = run_on_rows(lambda rows: outputs_and_lengths(self.model(*rows), rows[1]),
                                        (batch['inputs'], batch['lengths']))
         return widen(outputs), lengths          # NumPy has no bfloat16
-
-
-def _values(model):
-    return [variable.numpy() for variable in model_variables(model)]

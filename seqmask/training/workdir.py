@@ -12,7 +12,7 @@ from seqmask import checks
 from seqmask.data.files.whole import write_whole
 from seqmask.training.checkpoints import Checkpoints, fault_of, newest_complete, saved_epochs
 from seqmask.training.lock import hold
-from seqmask.variables import untracked
+from seqmask.variables import model_variables, untracked
 
 HISTORY, LAST, BEST = 'history.csv', 'checkpoints', 'best'
 
@@ -101,6 +101,24 @@ class Workdir:
     def _best_epochs(self, last):
         """Epochs up to the last one given that were the best when they finished."""
         return [epoch for epoch in self._best.epochs() if epoch <= last]
+
+
+class InMemory:
+    """Replaces `Workdir` when nothing is written to disk: keeps the best epoch's weights."""
+
+    def __init__(self, model: tf.Module):
+        self._model = model
+
+    def save(self, epoch: int, is_best: bool, history: Sequence[dict[str, float]]) -> None:
+        if is_best:
+            self.replace_best()
+
+    def restore_best(self) -> None:
+        for variable, value in zip(model_variables(self._model), self._weights):
+            variable.assign(value)
+
+    def replace_best(self) -> None:
+        self._weights = [variable.numpy() for variable in model_variables(self._model)]
 
 
 def restore_best(model: tf.Module, path: str) -> None:
