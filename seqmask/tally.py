@@ -133,6 +133,12 @@ def real_steps(mask: TensorLike | None, name: str, values: tf.Tensor,
     return mask
 
 
+def labels_like(outputs: tf.Tensor, name: str, labels: TensorLike) -> tf.Tensor:
+    """Labels in the dtype of `outputs`, checked to have the same shape."""
+    labels = checks.tensor('labels', tf.cast(labels, outputs.dtype), 'B, ...')
+    return checks.same_shape('labels', labels, name, outputs)
+
+
 def widen(values: tf.Tensor) -> tf.Tensor:
     """Values in the dtype to sum them in: float32 for half precision, else their own."""
     return tf.cast(values, tf.float32) if values.dtype.size < 4 else values

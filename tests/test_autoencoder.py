@@ -288,7 +288,7 @@ def test_step_dropout_is_of_what_an_autoregressive_decoder_reads_too(rng):
     (ValueError, r'step_dropout must be in \[0, 1\)', {'step_dropout': 1.0}),
     (ValueError, "autoregressive or the decoder's bidirectional must be",
      {'autoregressive': True, 'bidirectional_decoder': True}),
-    (ValueError, r'mean must have shape \[3\], one number a feature, got shape \(2,\)',
+    (ValueError, r'mean must have shape \[3\], one number per feature, got shape \(2,\)',
      {'mean': [0., 1.]}),
 ])
 def test_errors_of_options(error, message, options):
@@ -304,7 +304,7 @@ def test_errors_of_calls(rng):
         model.decode(codes, lengths, T, targets=inputs)
     with pytest.raises(ValueError, match='codes must have code_size = 4 on axis -1'):
         model.decode(codes[:, 1:], lengths, T)
-    with pytest.raises(ValueError, match='what the standardizer did cannot be undone'):
+    with pytest.raises(ValueError, match='the standardizer cannot be inverted'):
         model.reconstruct(inputs, lengths)
     with pytest.raises(ValueError, match='inputs must have input_size = 3 on axis -1'):
         model(inputs[..., 1:], lengths)

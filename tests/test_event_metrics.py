@@ -210,7 +210,7 @@ def test_scores_may_be_infinite():
 
 
 @pytest.mark.parametrize('message, changes', [
-    ('logits must not be NaN at real steps; the rows that are: .*1', {'logits': [[0.], [np.nan]]}),
+    ('logits must not be NaN at real steps; rows with NaN: .*1', {'logits': [[0.], [np.nan]]}),
     ('labels must be 0 or 1 at real steps, got .*2.0', {'labels': [[2], [1]]}),
     ('labels must be 0 or 1', {'labels': [[np.nan], [1.]]}),
 ])

@@ -133,7 +133,7 @@ def test_chunks_give_the_loss_of_whole_sequences(rng):
     whole, = data.Batches(sequences, 3)
     np.testing.assert_allclose(chunks, model.loss(whole, training=False), rtol=1e-5)
     conv = some_models.detector(3, network='conv', **SMALL)
-    with pytest.raises(ValueError, match="only recurrent layers go on from chunk to chunk"):
+    with pytest.raises(ValueError, match="only recurrent layers carry a state from chunk to"):
         conv.chunk_loss(whole, conv.initial_state(3), training=False)
 
 
@@ -170,7 +170,7 @@ def test_a_standardizer_that_sees_sequences_whole_lets_no_stream_begin(network):
     model = some_models.detector(3, network=network, standardizer=data.standardize_sequences,
                                  **SMALL)
     assert not model.streams()
-    with pytest.raises(ValueError, match='sees no steps to come'):
+    with pytest.raises(ValueError, match='cannot use later steps'):
         model.initial_state(1)
 
 

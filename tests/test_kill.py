@@ -186,7 +186,7 @@ def killed_at(server, workdir, moments):
 
 def finished(workdir):
     """The epoch that a run would go on after."""
-    return training.checkpoints.newest_whole(str(workdir / 'checkpoints')) or 0
+    return training.checkpoints.newest_complete(str(workdir / 'checkpoints')) or 0
 
 
 has_fork = pytest.mark.skipif(not hasattr(os, 'fork'),

@@ -171,7 +171,7 @@ def test_a_lost_worker_ends_the_others_and_all_go_on(lost, folder):
         assert [process.wait(TIMEOUT) for process in processes] == [0, 0], [
             said(folder, f'{name}{k}') for k in range(2)]
     first, *epochs = said(folder, f'{name}0')[0].splitlines()
-    assert first == f'going on after epoch {epoch} of lost{lost}' and len(epochs) == 2
+    assert first == f'resuming after epoch {epoch} of lost{lost}' and len(epochs) == 2
     for value, right in zip(*(results(folder, f'{name}{k}').values() for k in range(2))):
         np.testing.assert_array_equal(value, right)
 

@@ -174,7 +174,7 @@ def test_a_script_draws_all_of_them_also_of_a_run_that_knew_no_such_flag(tmp_pat
                                 if name not in ('plots', 'tensorboard', 'patience')}))
     run = start(tmp_path, '--plots', '--limit=6', '--workdir=run', *SMALL)
     assert (run.returncode, own_lines(run.stderr)) == (0, [])
-    assert 'going on after epoch 2 of run' in run.stdout
+    assert 'resuming after epoch 2 of run' in run.stdout
     assert 'pictures/' in run.stdout.splitlines()[-1]
     drawn = tmp_path / 'run' / 'pictures'
     assert {path.name for path in drawn.iterdir()} == {

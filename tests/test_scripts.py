@@ -388,8 +388,8 @@ def test_a_full_disk_is_told_in_one_line(limit, folder, tmp_path):
                          preexec_fn=with_small_files(1024 * limit))
     line, = own_lines(run.stderr)
     assert re.fullmatch(rf"error: the checkpoint 'run/{folder}/epoch-1' cannot be written: "
-                        r'[\w ]+\. What was saved before is as it was, and training can go on '
-                        r'from there\.', line)
+                        r'[\w ]+\. Earlier checkpoints are intact, and training can resume '
+                        r'from them\.', line)
     assert run.returncode == 1
 
 
@@ -447,7 +447,7 @@ def test_a_killed_run_ends_as_an_undisturbed_one(tmp_path):
             start_and_kill(tmp_path, 'parts', moment)
         last, undisturbed = start(tmp_path, *FLAGS, '--workdir=parts'), undisturbed.result()
     assert last.returncode == undisturbed.returncode == 0
-    assert 'going on after epoch' in last.stdout
+    assert 'resuming after epoch' in last.stdout
     whole, parts = tmp_path / 'whole', tmp_path / 'parts'
     for folder in ['checkpoints', 'best']:
         assert epoch_of(parts, folder) == epoch_of(whole, folder)

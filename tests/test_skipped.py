@@ -37,7 +37,7 @@ def test_a_run_without_a_step_that_was_applied_ends_with_an_error(on_disk, rng, 
     trainer.model.dropout.rate = 0.0        # its stream goes on, whatever becomes of the step
     before = everything(trainer)
     for again in [trainer, a_trainer(max_skipped=9) if on_disk else trainer]:
-        with pytest.raises(FloatingPointError, match='nothing was learnt: each step of all 2 '
+        with pytest.raises(FloatingPointError, match='nothing was learned: each step of all 2 '
                                                      'epochs .* not finite.*Look for NaN'):
             again.fit(bad_and_good('bb', rng), epochs=2, workdir=workdir)
     for value, wanted in zip(everything(trainer), before):
@@ -53,5 +53,5 @@ def test_a_script_says_so_in_one_line(tmp_path):
         frames, [2, 2, 2], {'labels': labels}, {'split': np.arange(3, dtype=np.int32)}))
     run = start(tmp_path, '--data=huge.npz', '--workdir=run', '--filters=3', *SMALL)
     line, = own_lines(run.stderr)
-    assert run.returncode == 1 and line.startswith('error: nothing was learnt: each step of all 2 ')
+    assert run.returncode == 1 and line.startswith('error: nothing was learned: each step of all 2 ')
     assert [row['loss'] for row in rows_of(tmp_path / 'run' / 'history.csv')] == ['nan', 'nan']

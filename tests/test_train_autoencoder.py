@@ -132,7 +132,7 @@ def test_ones_own_data_going_on_and_bad_input(tmp_path):
     first, again, *bad = starts(tmp_path, own, own,
                                 *([*flags.split(), '--workdir=bad', *SMALL] for flags in BAD))
     assert (first[0], first[2]) == (0, []) and (again[0], again[2]) == (0, [])
-    assert again[1][1] == 'going on after epoch 2 of own'
+    assert again[1][1] == 'resuming after epoch 2 of own'
     assert first[1][-3:] == again[1][-3:]       # the table, the files
     codes = arrays_of(tmp_path / 'own' / 'codes.npz')
     assert set(codes) == {'codes', 'lengths', 'split', 'number'}        # there are no labels

@@ -107,8 +107,8 @@ def test_a_second_start_ends_alike_and_draws(first, folder):
     before = (folder / 'run' / 'events.csv').read_bytes()
     again = run(folder, '--data=own.npz', '--workdir=run', '--tolerance=1', '--plots', *SMALL)
     assert (again.returncode, own_lines(again.stderr)) == (0, [])
-    assert 'going on after epoch 3 of run' in again.stdout
-    assert 'going on after epoch 3 of run/unweighted' in again.stdout
+    assert 'resuming after epoch 3 of run' in again.stdout
+    assert 'resuming after epoch 3 of run/unweighted' in again.stdout
     assert (folder / 'run' / 'events.csv').read_bytes() == before
     told = first.stdout.splitlines()
     assert again.stdout.splitlines()[-11:-1] == told[-11:-1] and 'pictures/' in again.stdout

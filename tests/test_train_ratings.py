@@ -164,7 +164,7 @@ def test_started_again_it_has_nothing_to_train_and_says_the_same(own_run, shared
     lines = shared[' '.join(OWN)]
     assert table_of(lines) == table_of(own_run[0])
     assert rows_of(folder / 'run' / 'predictions.csv') == own_run[1]
-    assert 'going on after epoch 2 of run/item-1' in lines
+    assert 'resuming after epoch 2 of run/item-1' in lines
 
 
 def test_a_folder_of_rating_models_is_told_from_a_run(own_run, folder, monkeypatch):

@@ -376,7 +376,7 @@ def test_another_process_goes_on_bit_for_bit(train, valid, tmp_path, capsys):
     for epochs in [1, 3, 4]:        # each a model, optimizer and trainer of its own
         parts = a_trainer(cosine(), seed=epochs - 1, progress=True)
         parted = parts.fit(train, valid, epochs=epochs, workdir=tmp_path / 'parts')
-    assert f'going on after epoch 3 of {tmp_path / "parts"}' in capsys.readouterr().out
+    assert f'resuming after epoch 3 of {tmp_path / "parts"}' in capsys.readouterr().out
     assert without_times(parted) == without_times(history)
     assert_identical(everything(parts), everything(whole))
     assert parts.best_epoch == whole.best_epoch

@@ -210,7 +210,7 @@ def test_what_a_kill_left_of_a_best_model_does_not_count(moment, train, tmp_path
     with monkeypatch.context() as patch, pytest.raises(Killed):
         scripted([2.0, 3.0, 1.0]).fit(kill_in_epoch(patch, moment, 3, train), valid, epochs=4,
                                       workdir=str(tmp_path))
-    finished = checkpoints.newest_whole(str(tmp_path / 'checkpoints'))
+    finished = checkpoints.newest_complete(str(tmp_path / 'checkpoints'))
     best = 3 if finished == 3 else 1
     wanted = scripted([1.0, 1.0, 1.0])
     wanted.fit(train, valid, epochs=best)
@@ -301,8 +301,8 @@ def test_a_full_disk_is_told_as_pythons_own_errors(folder, epoch, train, tmp_pat
                                       workdir=str(tmp_path))
     path = tmp_path / folder / f'epoch-{epoch}'
     assert str(told.value) == (
-        f"the checkpoint '{path}' cannot be written: No space left on device. What was saved "
-        f'before is as it was, and training can go on from there.')
+        f"the checkpoint '{path}' cannot be written: No space left on device. Earlier "
+        f'checkpoints are intact, and training can resume from them.')
     again = scripted([3.0, 2.0, 1.0][epoch - 1:])
     assert len(again.fit(train, list(some_batches()[1])[:1], epochs=3, workdir=str(tmp_path))) == 3
     assert again.best_epoch == 3
@@ -375,7 +375,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(part, damage, 
     history = trainer.fit(train, valid, epochs=2, workdir=str(three_epochs))
     warning, = warnings_of(caplog)
     assert '\n' not in warning and f"{folder / 'epoch-3.'}" in warning
-    assert warning.endswith(f"Going back to epoch 2, {folder / 'epoch-2'}.")
+    assert warning.endswith(f"Falling back to epoch 2, {folder / 'epoch-2'}.")
     assert without_times(history) == without_times(whole[2][:2])
     assert trainer.best_epoch == min(history, key=lambda row: row['valid_loss'])['epoch']
     trainer, history = run(three_epochs)

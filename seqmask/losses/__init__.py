@@ -1,26 +1,27 @@
-"""How wrong is each real step? Logits in, never probabilities; a sum and its count out.
+"""How wrong is each real step? Losses of logits, not probabilities, as a sum and its count.
 
-A sigmoid or a softmax taken beforehand loses the gradient where it saturates: at logit -50 with
-label 1 it is -1 here, and 0 after a float32 sigmoid that has been clipped.
+A sigmoid or softmax taken beforehand loses the gradient where it saturates: at logit -50 with
+label 1 it is -1 here, and 0 after a clipped float32 sigmoid.
 
-Every loss returns a `seqmask.Tally`; `tally.mean()` is the loss to minimise, and tallies of
-micro-batches and replicas add up first. All arguments go by keyword. These are the same everywhere:
+Every loss returns a `seqmask.Tally` of its element-wise loss, which has the shape of the
+predictions, without the axis K of softmax losses. `tally.mean()` is the loss to minimize, after
+adding the tallies of micro-batches and replicas. All arguments are keyword-only; shared ones are:
 
   mask: bool, True = real. Of the shape of the element-wise loss, [B, T] or any other that begins
-    with B, such as [users, items]. Where steps have features it may lack that last axis. None says
-    that every step is real; then [B, T, D] has steps of D features, [B, T] and [B] have none. What
-    stands at masked places of logits, predictions, labels and weights changes nothing, NaN and
-    labels out of range included.
-  weights: number, of the shape of mask (a weight for each step) or [B] (for each sequence). They
-    multiply the total and the count.
+    with B, such as [users, items]; or without its last axis, if that holds features. None means
+    that every step is real; then [B, T, D] has steps of D features, [B, T] and [B] have none.
+    Masked values of logits, predictions, labels and weights change nothing, NaN and labels out of
+    range included.
+  weights: number, of the shape of mask (one per step) or [B] (one per sequence). They multiply the
+    total and the count.
   per: 'step' averages over all real steps of the batch: long sequences weigh more. 'sequence'
-    averages each sequence, with its steps' weights, and then over the sequences that have any step.
-  features: Where the mask lacks the last axis: 'mean' takes the average over it, an error per
-    element; 'sum' adds up, the nats of a whole frame.
+    averages over each sequence, with its steps' weights, then over the sequences with any step.
+  features: Reduction of the last axis if the mask lacks it: 'mean', an error per element, or 'sum',
+    the nats of a whole frame.
   label_smoothing: number in [0, 1), s: this part of each label is spread evenly over the classes.
 
-Sums are float32 for float16, bfloat16 and float32, in which the element-wise loss is taken too, and
-float64 for float64. Without any real step total, count and gradients are 0. Each loss raises
+Element-wise losses and sums are float32 for float16, bfloat16 and float32, and float64 for float64.
+Without any real step total, count and gradients are 0. Each loss raises
 
   TypeError: If a dtype does not fit.
   ValueError: If a shape or an option does not fit.

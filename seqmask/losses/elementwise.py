@@ -1,4 +1,4 @@
-"""Element-wise losses, summed over the real steps. What they share stands in `seqmask.losses`."""
+"""Element-wise losses, summed over the real steps; `seqmask.losses` describes what they share."""
 
 from __future__ import annotations
 
@@ -7,23 +7,20 @@ import tensorflow as tf
 from seqmask import checks
 from seqmask.checks import TensorLike
 from seqmask.masking import apply_mask
-from seqmask.tally import Tally, real_steps, tally_up, widen
+from seqmask.tally import Tally, labels_like, real_steps, tally_up, widen
 
 
 def sparse_softmax_cross_entropy(*, logits: TensorLike, labels: TensorLike, mask: TensorLike | None,
                                  weights: TensorLike | None = None, per: str = 'step',
                                  label_smoothing: float = 0.0) -> Tally:
-    """Cross-entropy of one class a step, in nats.
+    """Cross-entropy of one class per step, in nats.
 
     loss = -(1 - s) log p[label] - s / K sum over k of log p[k],   p = softmax(logits)
 
     Args:
       logits: float [B, T, K].
       labels: int [B, T]. 0 <= labels < K at real steps.
-      mask, weights, per, label_smoothing: As above; mask [B, T].
-
-    Returns:
-      `Tally` of a loss [B, T].
+      mask, weights, per, label_smoothing: As in `seqmask.losses`; mask [B, T].
 
     >>> tally = seqmask.losses.sparse_softmax_cross_entropy(
     ...     logits=tf.constant([[[0., 100.], [float('nan'), 0.]]]), labels=tf.constant([[0, -7]]),
@@ -36,9 +33,9 @@ def sparse_softmax_cross_entropy(*, logits: TensorLike, labels: TensorLike, mask
     labels = checks.class_labels(labels, logits, mask)
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
     if smoothing:
-        # Of the even distribution: the mean over k of -log p[k].
-        even = tf.reduce_logsumexp(logits, axis=-1) - tf.reduce_mean(logits, axis=-1)
-        losses = (1 - smoothing) * losses + smoothing * even
+        # The cross-entropy of uniform labels: the mean over k of -log p[k].
+        uniform = tf.reduce_logsumexp(logits, axis=-1) - tf.reduce_mean(logits, axis=-1)
+        losses = (1 - smoothing) * losses + smoothing * uniform
     return tally_up(losses, mask, weights, per)
 
 
@@ -52,10 +49,7 @@ def softmax_cross_entropy(*, logits: TensorLike, labels: TensorLike, mask: Tenso
     Args:
       logits: float [B, T, K].
       labels: number [B, T, K]. At real steps each sums to 1.
-      mask, weights, per, label_smoothing: As above; mask [B, T].
-
-    Returns:
-      `Tally` of a loss [B, T].
+      mask, weights, per, label_smoothing: As in `seqmask.losses`; mask [B, T].
 
     >>> tally = seqmask.losses.softmax_cross_entropy(
     ...     logits=tf.constant([[[0., 80.]]]), labels=[[[0.75, 0.25]]], mask=None)
@@ -64,7 +58,7 @@ def softmax_cross_entropy(*, logits: TensorLike, labels: TensorLike, mask: Tenso
     """
     smoothing = checks.fraction('label_smoothing', label_smoothing)
     logits, mask = _classes(logits, mask)
-    labels = apply_mask(_labels(labels, 'logits', logits), mask)
+    labels = apply_mask(labels_like(logits, 'logits', labels), mask)
     num_classes = tf.cast(tf.shape(logits)[-1], logits.dtype)
     labels = (1 - smoothing) * labels + smoothing / num_classes
     return tally_up(tf.nn.softmax_cross_entropy_with_logits(labels, logits), mask, weights, per)
@@ -74,7 +68,7 @@ def sigmoid_cross_entropy(*, logits: TensorLike, labels: TensorLike, mask: Tenso
                           weights: TensorLike | None = None, per: str = 'step',
                           features: str = 'mean', label_smoothing: float = 0.0,
                           pos_weight: float = 1.0) -> Tally:
-    """Cross-entropy of independent yes-or-no labels, in nats.
+    """Cross-entropy of independent binary labels, in nats.
 
     loss = -pos_weight y log p - (1 - y) log(1 - p),   p = sigmoid(logits)
     y = (1 - s) labels + s / 2
@@ -82,11 +76,8 @@ def sigmoid_cross_entropy(*, logits: TensorLike, labels: TensorLike, mask: Tenso
     Args:
       logits: float [B, T] or [B, T, D].
       labels: number, of the shape of logits. In [0, 1] at real steps.
-      mask, weights, per, features, label_smoothing: As above.
-      pos_weight: number > 0. What a label of 1 weighs, against 1 for a label of 0.
-
-    Returns:
-      `Tally` of a loss of the shape of logits.
+      mask, weights, per, features, label_smoothing: As in `seqmask.losses`.
+      pos_weight: number > 0. Weight of a label of 1, relative to a label of 0.
 
     >>> tally = seqmask.losses.sigmoid_cross_entropy(
     ...     logits=tf.constant([[-50., 50.]]), labels=[[1, 1]], mask=None)
@@ -106,7 +97,7 @@ def sigmoid_cross_entropy(*, logits: TensorLike, labels: TensorLike, mask: Tenso
 def focal(*, logits: TensorLike, labels: TensorLike, mask: TensorLike | None,
           weights: TensorLike | None = None, per: str = 'step', features: str = 'mean',
           gamma: float = 2.0, alpha: float | None = None) -> Tally:
-    """Sigmoid cross-entropy in which labels that are predicted well count for less.
+    """Sigmoid cross-entropy that down-weights labels that are predicted well.
 
     loss = alpha y f(logits) + (1 - alpha) (1 - y) f(-logits)
     f(z) = (1 - p)^gamma * -log p,   p = sigmoid(z)
@@ -114,12 +105,9 @@ def focal(*, logits: TensorLike, labels: TensorLike, mask: TensorLike | None,
     Args:
       logits: float [B, T] or [B, T, D].
       labels: number, of the shape of logits. y, in [0, 1] at real steps.
-      mask, weights, per, features: As above.
+      mask, weights, per, features: As in `seqmask.losses`.
       gamma: number >= 0. 0 is plain cross-entropy.
-      alpha: number in (0, 1), what a label of 1 weighs against one of 0; None weighs both by 1.
-
-    Returns:
-      `Tally` of a loss of the shape of logits.
+      alpha: number in (0, 1), the weight of labels of 1; None for weight 1 on both.
 
     Source: T. Lin, P. Goyal, R. Girshick, K. He, P. Dollár, Focal Loss for Dense Object Detection,
       2017, eq. 5.
@@ -130,18 +118,18 @@ def focal(*, logits: TensorLike, labels: TensorLike, mask: TensorLike | None,
     100.0
     """
     gamma = checks.positive('gamma', gamma, or_zero=True)
-    of_ones, of_zeros = 1.0, 1.0
+    positive_weight = negative_weight = 1.0
     if alpha is not None:
-        of_ones = checks.positive('alpha', checks.fraction('alpha', alpha))
-        of_zeros = 1 - of_ones
+        positive_weight = checks.positive('alpha', checks.fraction('alpha', alpha))
+        negative_weight = 1 - positive_weight
     logits, labels, mask = _elements('logits', logits, labels, mask)
 
     def modulated(z):
-        # 1 - sigmoid(z) = exp(-softplus(z)): a power of it has no gradient at 0 if gamma < 1.
+        # 1 - sigmoid(z) = exp(-softplus(z)); for gamma < 1 a power of it has no gradient at 0.
         return tf.exp(-gamma * tf.math.softplus(z)) * tf.math.softplus(-z)
 
-    losses = (of_ones * labels * modulated(logits)
-              + of_zeros * (1 - labels) * modulated(-logits))
+    losses = (positive_weight * labels * modulated(logits)
+              + negative_weight * (1 - labels) * modulated(-logits))
     return tally_up(losses, mask, weights, per, features)
 
 
@@ -153,10 +141,7 @@ def squared_error(*, predictions: TensorLike, labels: TensorLike, mask: TensorLi
     Args:
       predictions: float [B, T] or [B, T, D].
       labels: number, of the shape of predictions.
-      mask, weights, per, features: As above.
-
-    Returns:
-      `Tally` of a loss of the shape of predictions.
+      mask, weights, per, features: As in `seqmask.losses`.
 
     >>> tally = seqmask.losses.squared_error(
     ...     predictions=tf.constant([[1., 2.]]), labels=[[4., 9.]],
@@ -173,7 +158,7 @@ def absolute_error(*, predictions: TensorLike, labels: TensorLike, mask: TensorL
                    features: str = 'mean') -> Tally:
     """loss = |predictions - labels|
 
-    Args and returns: As `squared_error`.
+    Args: As `squared_error`.
 
     >>> tally = seqmask.losses.absolute_error(
     ...     predictions=tf.constant([[1., 2.]]), labels=[[4., 9.]],
@@ -188,11 +173,11 @@ def absolute_error(*, predictions: TensorLike, labels: TensorLike, mask: TensorL
 def huber(*, predictions: TensorLike, labels: TensorLike, mask: TensorLike | None,
           weights: TensorLike | None = None, per: str = 'step', features: str = 'mean',
           delta: float = 1.0) -> Tally:
-    """Squared near the label, linear further off.
+    """Squared near the label, linear far from it.
 
     loss = e^2 / 2 where e <= delta, delta (e - delta / 2) elsewhere;   e = |predictions - labels|
 
-    Args and returns: As `squared_error`, and
+    Args: As `squared_error`, and
       delta: number > 0.
 
     >>> tally = seqmask.losses.huber(
@@ -203,25 +188,20 @@ def huber(*, predictions: TensorLike, labels: TensorLike, mask: TensorLike | Non
     delta = checks.positive('delta', delta)
     predictions, labels, mask = _elements('predictions', predictions, labels, mask)
     error = tf.abs(predictions - labels)
-    near = tf.minimum(error, delta)     # both cases in one, and no square of a large error
+    near = tf.minimum(error, delta)     # covers both cases without squaring a large error
     return tally_up(near * (error - near / 2), mask, weights, per, features)
 
 
 def _classes(logits, mask):
-    """Logits [..., K], wide and selected, and the mask of their steps."""
+    """Logits [..., K], widened and masked, and the mask of their steps."""
     logits = widen(checks.floating('logits', logits, 'B, K, ...'))
     mask = real_steps(mask, 'logits', logits, [logits.shape.rank - 1])
     return apply_mask(logits, mask), mask
 
 
 def _elements(name, outputs, labels, mask):
-    """Outputs and labels of one shape, wide and selected, and the mask of their steps."""
+    """Outputs and labels of one shape, widened and masked, and the mask of their steps."""
     outputs = widen(checks.floating(name, outputs, 'B, ...'))
-    labels = _labels(labels, name, outputs)
+    labels = labels_like(outputs, name, labels)
     mask = real_steps(mask, name, outputs)
     return apply_mask(outputs, mask), apply_mask(labels, mask), mask
-
-
-def _labels(labels, name, outputs):
-    labels = checks.tensor('labels', tf.cast(labels, outputs.dtype), 'B, ...')
-    return checks.same_shape('labels', labels, name, outputs)

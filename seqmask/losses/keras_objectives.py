@@ -1,13 +1,13 @@
-"""What Keras divides a masked loss by, version by version: to get old results again.
+"""What each version of Keras divides a masked loss by, to reproduce earlier results.
 
-With values l[b, t], weights w[b, t] and R real steps among B x T, these minimise
+With values l[b, t], weights w[b, t] and R real steps among B x T, they minimize
 
-  Keras 2.0 to 2.2.4            sum of w l / (R * share of all weights that are not 0)
+  Keras 2.0 to 2.2.4            sum of w l / (R * share of nonzero weights)
   Keras 2.3 to 2.9              sum of w l / (B T), so more padding makes the loss smaller
   Keras 2.10 to 2.15, Keras 3   sum of w l / R
   seqmask                       sum of w l / sum of w
 
-each sum over the real steps. Without weights all but the second are the mean over the real steps.
+with sums over the real steps. Without weights all but the second are the mean over real steps.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from seqmask.tally import Tally, real_steps, widen
 
 def keras_mean(*, values: TensorLike, mask: TensorLike | None,
                weights: TensorLike | None = None) -> Tally:
-    """The mean that Keras 3 takes of a masked loss, from values of any loss.
+    """The mean of a masked loss as Keras 3 computes it, from the values of any loss.
 
     mean = sum of w[b, t] * values[b, t] / number of real steps,   over the real steps
 
-    So weights that are all 2 double it, where the other losses here divide by their sum.
+    So weights of 2 double it, unlike the other losses here, which divide by the sum of weights.
 
     Args:
-      values: float [B, T], a loss element by element; or any other shape that begins with B.
-      mask: bool, of the shape of values. None says that all is real.
-      weights: number, of the shape of values or [B]; or None. (Keras lines [B] up with the last
-        axis, which is an error there, or wrong numbers if B = T.)
+      values: float [B, T], an element-wise loss; or any other shape that begins with B.
+      mask: bool, of the shape of values. None means that all is real.
+      weights: number, of the shape of values or [B]; or None. (Keras aligns [B] with the last axis,
+        which fails, or gives wrong numbers if B = T.)
 
     Returns:
-      `Tally`; its mean is Keras's, and 0 where nothing is real.
+      `Tally` with Keras's mean; 0 where nothing is real.
 
     Raises:
       ValueError: If a shape does not fit.
       TypeError: If a dtype does not fit.
 
-    Source: `reduce_weighted_values` of Keras 3, with the reduction 'sum_over_batch_size'.
+    Source: `reduce_weighted_values` of Keras 3, with reduction 'sum_over_batch_size'.
 
     >>> tally = seqmask.losses.keras_mean(
     ...     values=tf.constant([[1., 2., 9.]]), mask=tf.constant([[True, True, False]]),
@@ -60,25 +60,24 @@ def keras_mean(*, values: TensorLike, mask: TensorLike | None,
 
 
 def weighted_masked_objective(fn: Callable[..., tf.Tensor]) -> Callable[..., Tally]:
-    """The objective of Keras 2.0 to 2.2.4, made of a loss without weights and mask.
+    """The objective of Keras 2.0 to 2.2.4, from a loss without weights and mask.
 
     score[b, t] = fn(y_true, y_pred)[b, t] * mask[b, t] / mean of mask
     score       = mean of score over the axes that weights lack
     objective   = mean of score * weights / mean of (weights != 0)
 
-    All means go over all steps, padded ones included. The mean of the mask makes up for that; but
-    weights [B, T] of which some are 0 make the objective depend on the padding where there is a
-    mask as well, and did so in Keras.
+    All means include padded steps. Dividing by the mean of the mask corrects for that; but with a
+    mask and weights [B, T] that are 0 in places, the objective depends on the padding, as in Keras.
 
     Args:
       fn: (y_true, y_pred) -> float [B, T], such as `tf.keras.losses.mse`.
 
     Returns:
       (y_true, y_pred, weights=None, mask=None) -> `Tally`, whose mean is the objective.
-        y_true, y_pred: As fn takes them, [B, T] or [B, T, ...]. What stands at masked steps is not
-          shown to fn: there Keras multiplied by 0, which left NaN.
+        y_true, y_pred: As fn takes them, [B, T] or [B, T, ...]. fn does not see masked values,
+          which Keras multiplied by 0, so that NaN remained.
         weights: number [B] or [B, T], or None.
-        mask: bool [B, T]. True = real; None says that all is.
+        mask: bool [B, T]. True = real; None means that all is.
       The mean is 0 where nothing is real or all weights are 0, which was NaN in Keras. Unlike those
       of other losses, tallies of several batches do not add up to that of one.
 
@@ -105,13 +104,13 @@ def weighted_masked_objective(fn: Callable[..., tf.Tensor]) -> Callable[..., Tal
 
 def at_real_steps(fn: Callable[..., tf.Tensor], y_true: TensorLike, y_pred: TensorLike,
                   mask: TensorLike | None) -> tuple[tf.Tensor, tf.Tensor]:
-    """A Keras loss, which sees nothing of what stands at masked steps.
+    """A Keras loss that does not see the values at masked steps.
 
     Args:
       fn: (y_true, y_pred) -> float [B, ...].
       y_true, y_pred: As fn takes them.
-      mask: bool, of the shape of what fn returns, or [B] for whole sequences; None says that all
-        is real.
+      mask: bool, of the shape of fn's result, or [B] for whole sequences; None means that all is
+        real.
 
     Returns:
       (fn(y_true, y_pred), 0 at masked steps; mask, of its shape).
@@ -120,7 +119,7 @@ def at_real_steps(fn: Callable[..., tf.Tensor], y_true: TensorLike, y_pred: Tens
     y_pred = checks.floating('y_pred', y_pred, 'B, ...')
     if mask is not None:
         mask = checks.mask(mask, y_pred, 'y_pred')
-        # Of these, no loss of Keras has a pole: logarithms and divisions are of predictions.
+        # Safe fills: Keras's losses take logarithms and divide by predictions only.
         y_true, y_pred = apply_mask(y_true, mask), apply_mask(y_pred, mask, fill=1)
     score = widen(checks.floating('fn(y_true, y_pred)', fn(y_true, y_pred), 'B, ...'))
     mask = real_steps(mask, 'fn(y_true, y_pred)', score, [score.shape.rank, 1])
@@ -129,7 +128,7 @@ def at_real_steps(fn: Callable[..., tf.Tensor], y_true: TensorLike, y_pred: Tens
 
 
 def _weights(weights, values):
-    """Weights [B] or of the shape of values, as the latter."""
+    """Weights [B] or of the shape of values, broadcast to the latter."""
     weights = checks.tensor('weights', tf.cast(weights, values.dtype), 'B, ...')
     if weights.shape.rank == 1 < values.shape.rank:
         weights = tf.reshape(weights, [-1] + [1] * (values.shape.rank - 1))

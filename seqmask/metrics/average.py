@@ -1,4 +1,4 @@
-"""What becomes of tallies of many batches: their mean."""
+"""Metrics that are the mean of the tallies of many batches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from seqmask.tally import Tally, real_steps, tally_up, widen
 
 
 class Average(tf.Module):
-    """The mean of all tallies added so far, through `_finish`."""
+    """Base of metrics: `_finish` of the mean of all tallies added so far."""
 
     _finish = staticmethod(tf.identity)
 
@@ -21,7 +21,7 @@ class Average(tf.Module):
         self.count = tf.Variable(0, trainable=False, dtype=tf.float64, name='count')
 
     def add(self, tally: Tally) -> None:
-        """Adds a `seqmask.Tally`, as `tally(...)` or the sum of several gave it."""
+        """Adds a `seqmask.Tally`: the result of `tally(...)`, or a sum of several."""
         self.total.assign_add(tf.cast(tally.total, tf.float64))
         self.count.assign_add(tf.cast(tally.count, tf.float64))
 
@@ -34,7 +34,7 @@ class Average(tf.Module):
 
 
 class Mean(Average):
-    """Average of a value [B, T], or [B, T, D], which is averaged over D first.
+    """Mean of values [B, T], or of [B, T, D] averaged over D first.
 
     >>> mean = seqmask.metrics.Mean()
     >>> mean.update(values=tf.constant([[0.]]), mask=None)

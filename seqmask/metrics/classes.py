@@ -1,4 +1,4 @@
-"""Of logits and class labels: how many are right?"""
+"""Metrics of logits and class labels."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from seqmask.metrics.average import Average
 from seqmask.tally import Tally, real_steps, tally_up, widen
 
 
-class _OfClasses(Average):
-    """A metric of logits and class labels, `_of_steps` of them."""
+class _ClassMetric(Average):
+    """Base of metrics that average `_per_step(logits, labels)`, float [B, T]."""
 
     def update(self, *, logits: TensorLike, labels: TensorLike, mask: TensorLike | None,
                weights: TensorLike | None = None) -> None:
@@ -22,11 +22,11 @@ class _OfClasses(Average):
     def tally(cls, *, logits: TensorLike, labels: TensorLike, mask: TensorLike | None,
               weights: TensorLike | None = None, per: str = 'step') -> Tally:
         logits, labels, mask = _classes(logits, labels, mask)
-        return tally_up(cls._of_steps(logits, labels), mask, weights, per)
+        return tally_up(cls._per_step(logits, labels), mask, weights, per)
 
 
-class Accuracy(_OfClasses):
-    """Part of the real steps whose largest logit is that of the label.
+class Accuracy(_ClassMetric):
+    """Share of the real steps whose largest logit is the label's.
 
     >>> accuracy = seqmask.metrics.Accuracy()
     >>> accuracy.update(logits=tf.constant([[[0., 1.], [1., 0.], [1., 0.]]]),
@@ -36,14 +36,14 @@ class Accuracy(_OfClasses):
     """
 
     @staticmethod
-    def _of_steps(logits, labels):
-        return tf.cast(_largest(logits) == labels, logits.dtype)
+    def _per_step(logits, labels):
+        return tf.cast(_predicted(logits) == labels, logits.dtype)
 
 
-class ErrorRate(_OfClasses):
-    """Part of the real steps whose largest logit is not that of the label.
+class ErrorRate(_ClassMetric):
+    """Share of the real steps whose largest logit is not the label's.
 
-    ErrorRate(per='sequence') is the mean error per sequence: of the letters of a word, say.
+    ErrorRate(per='sequence') is the mean error per sequence, such as that of the letters of a word.
 
     >>> error = seqmask.metrics.ErrorRate(per='sequence')
     >>> error.update(logits=tf.constant([[[0., 1.], [1., 0.]], [[1., 0.], [0., 0.]]]),
@@ -54,12 +54,12 @@ class ErrorRate(_OfClasses):
     """
 
     @staticmethod
-    def _of_steps(logits, labels):
-        return tf.cast(_largest(logits) != labels, logits.dtype)
+    def _per_step(logits, labels):
+        return tf.cast(_predicted(logits) != labels, logits.dtype)
 
 
-class SequenceAccuracy(_OfClasses):
-    """Part of the sequences all of whose real steps are right; those without steps do not count.
+class SequenceAccuracy(_ClassMetric):
+    """Share of the sequences without a wrong step; empty sequences do not count.
 
     >>> accuracy = seqmask.metrics.SequenceAccuracy()
     >>> accuracy.update(logits=tf.constant([[[0., 1.], [1., 0.]], [[1., 0.], [0., 0.]]]),
@@ -75,16 +75,16 @@ class SequenceAccuracy(_OfClasses):
     @staticmethod
     def tally(*, logits: TensorLike, labels: TensorLike, mask: TensorLike | None,
               weights: TensorLike | None = None, per: str = 'sequence') -> Tally:
-        """`Tally` of right sequences; weights [B]."""
+        """`Tally` of correct sequences; weights [B]."""
         checks.choice('per', per, ['sequence'])
         logits, labels, mask = _classes(logits, labels, mask)
         inner = list(range(1, mask.shape.rank))
-        right = tf.reduce_all((_largest(logits) == labels) | ~mask, axis=inner)
-        return tally_up(tf.cast(right, logits.dtype), tf.reduce_any(mask, axis=inner), weights)
+        correct = tf.reduce_all((_predicted(logits) == labels) | ~mask, axis=inner)
+        return tally_up(tf.cast(correct, logits.dtype), tf.reduce_any(mask, axis=inner), weights)
 
 
-class Perplexity(_OfClasses):
-    """exp of the mean cross-entropy; K for a guess at random. Its tally is in nats.
+class Perplexity(_ClassMetric):
+    """exp of the mean cross-entropy; K for a random guess. Its tally is in nats.
 
     >>> perplexity = seqmask.metrics.Perplexity()
     >>> perplexity.update(logits=tf.zeros([1, 2, 4]), labels=tf.constant([[3, 1]]), mask=None)
@@ -95,12 +95,12 @@ class Perplexity(_OfClasses):
     _finish = staticmethod(tf.exp)
 
     @staticmethod
-    def _of_steps(logits, labels):
+    def _per_step(logits, labels):
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
 
 
 class ConfusionMatrix(tf.Module):
-    """How many real steps of each class were taken for each class.
+    """Counts of real steps by label and predicted class.
 
     >>> confusion = seqmask.metrics.ConfusionMatrix(num_classes=2)
     >>> confusion.update(logits=tf.constant([[[0., 1.], [1., 0.], [0., 1.]]]),
@@ -119,14 +119,14 @@ class ConfusionMatrix(tf.Module):
     def update(self, *, logits: TensorLike, labels: TensorLike, mask: TensorLike | None) -> None:
         logits, labels, mask = _classes(logits, labels, mask)
         checks.axis_size('logits', logits, -1, self.num_classes, 'K')
-        of_classes = labels * self.num_classes + _largest(logits)
-        # Masked places count 0, for label 0; a gather would not have a static shape for XLA.
+        cells = labels * self.num_classes + _predicted(logits)
+        # Masked steps add 0; selecting the others would have no static shape for XLA.
         counts = tf.math.unsorted_segment_sum(
-            tf.cast(mask, tf.int64), of_classes, self.num_classes ** 2)
+            tf.cast(mask, tf.int64), cells, self.num_classes ** 2)
         self.counts.assign_add(tf.reshape(counts, self.counts.shape))
 
     def result(self) -> tf.Tensor:
-        """int64 [K, K]. Rows are the labels, columns what was taken for them."""
+        """int64 [K, K]. Rows are labels, columns predicted classes."""
         return tf.identity(self.counts)
 
     def reset(self) -> None:
@@ -134,11 +134,11 @@ class ConfusionMatrix(tf.Module):
 
 
 def _classes(logits, labels, mask):
-    """Logits, wide and selected, class labels and the mask of their steps."""
+    """Logits, widened and masked, class labels, and the mask of their steps."""
     logits = widen(checks.floating('logits', logits, 'B, K, ...'))
     mask = real_steps(mask, 'logits', logits, [logits.shape.rank - 1])
     return apply_mask(logits, mask), checks.class_labels(labels, logits, mask), mask
 
 
-def _largest(logits):
+def _predicted(logits):
     return tf.argmax(logits, axis=-1, output_type=tf.int64)

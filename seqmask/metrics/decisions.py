@@ -1,6 +1,6 @@
-"""Yes or no at every step: how many of the detections are right, how much was found?
+"""Binary detection at every step: precision, recall and F1.
 
-These are the same everywhere:
+They share these arguments:
 
   logits: float [B, T]. A step is detected where its logit is at least the threshold.
   labels: number [B, T], 1 at the steps of an event, 0 elsewhere.
@@ -14,11 +14,11 @@ import tensorflow as tf
 from seqmask import checks
 from seqmask.checks import TensorLike
 from seqmask.metrics.average import Average
-from seqmask.tally import Tally, real_steps, tally_up, widen
+from seqmask.tally import Tally, labels_like, real_steps, tally_up, widen
 
 
-class _OfDecisions(Average):
-    """A metric of one logit a step, a detection where it is at least `threshold`: `_counted`."""
+class _DetectionMetric(Average):
+    """Base of metrics of one logit per step; `_hits_among` says what to average over what."""
 
     def __init__(self, threshold: float | tf.Variable = 0.0, per: str = 'step',
                  name: str | None = None):
@@ -35,18 +35,17 @@ class _OfDecisions(Average):
               weights: TensorLike | None = None, per: str = 'step',
               threshold: float | tf.Variable = 0.0) -> Tally:
         logits = widen(checks.floating('logits', logits, 'B, T'))
-        labels = checks.tensor('labels', tf.cast(labels, logits.dtype), 'B, T')
-        events = checks.same_shape('labels', labels, 'logits', logits) > 0.5
+        events = labels_like(logits, 'logits', labels) > 0.5
         mask = real_steps(mask, 'logits', logits, [2])
         detected = logits >= tf.cast(threshold, logits.dtype)
-        hits, which = cls._counted(detected, events)
-        return tally_up(tf.cast(hits, logits.dtype), mask & which, weights, per)
+        hits, steps = cls._hits_among(detected, events)
+        return tally_up(tf.cast(hits, logits.dtype), mask & steps, weights, per)
 
 
-class Precision(_OfDecisions):
-    """Part of the detected steps that are events.
+class Precision(_DetectionMetric):
+    """Share of the detected steps that are events.
 
-    precision = hits / detections;   0 where nothing is detected, as the mean of a `Tally` is
+    precision = hits / detections;   0 without detections, like the mean of any `Tally`
 
     >>> precision = seqmask.metrics.Precision()
     >>> precision.update(logits=tf.constant([[3., 1., -2., 9.]]), labels=[[1, 0, 1, 1]],
@@ -56,14 +55,14 @@ class Precision(_OfDecisions):
     """
 
     @staticmethod
-    def _counted(detected, events):
+    def _hits_among(detected, events):
         return events, detected
 
 
-class Recall(_OfDecisions):
-    """Part of the events' steps that are detected.
+class Recall(_DetectionMetric):
+    """Share of the events' steps that are detected.
 
-    recall = hits / steps of events;   0 where there is no event, as the mean of a `Tally` is
+    recall = hits / steps of events;   0 without events, like the mean of any `Tally`
 
     >>> recall = seqmask.metrics.Recall()
     >>> recall.update(logits=tf.constant([[3., 1., -2., 9.]]), labels=[[1, 0, 1, 1]],
@@ -73,16 +72,16 @@ class Recall(_OfDecisions):
     """
 
     @staticmethod
-    def _counted(detected, events):
+    def _hits_among(detected, events):
         return detected, events
 
 
-class F1(_OfDecisions):
+class F1(_DetectionMetric):
     """The harmonic mean of precision and recall, step by step.
 
-    F1 = 2 hits / (detections + steps of events);   0 where there are neither
+    F1 = 2 hits / (detections + steps of events);   0 without either
 
-    It is counted as such over all batches; the mean of their F1 would be something else.
+    Hits are counted over all batches; the mean of the batches' F1 would differ.
 
     >>> f1 = seqmask.metrics.F1()
     >>> f1.update(logits=tf.constant([[3., 1., -2., 9.]]), labels=[[1, 0, 0, 1]],
@@ -99,5 +98,5 @@ class F1(_OfDecisions):
               weights: TensorLike | None = None, per: str = 'step',
               threshold: float | tf.Variable = 0.0) -> Tally:
         checks.choice('per', per, ['step'])
-        of = dict(logits=logits, labels=labels, mask=mask, weights=weights, threshold=threshold)
-        return Precision.tally(**of) + Recall.tally(**of)
+        batch = dict(logits=logits, labels=labels, mask=mask, weights=weights, threshold=threshold)
+        return Precision.tally(**batch) + Recall.tally(**batch)

@@ -1,4 +1,4 @@
-"""Of predictions and labels that are numbers: how far off?"""
+"""Metrics of numeric predictions and labels."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import tensorflow as tf
 from seqmask import checks
 from seqmask.checks import TensorLike
 from seqmask.metrics.average import Average
-from seqmask.tally import Tally, real_steps, tally_up, widen
+from seqmask.tally import Tally, labels_like, real_steps, tally_up, widen
 
 
-class _OfErrors(Average):
-    """A metric of predictions and labels of one shape, [B, T] or [B, T, D]: `_of_errors`."""
+class _ErrorMetric(Average):
+    """Base of metrics that average `_per_element(predictions - labels)`, [B, T] or [B, T, D]."""
 
     def update(self, *, predictions: TensorLike, labels: TensorLike, mask: TensorLike | None,
                weights: TensorLike | None = None) -> None:
@@ -22,13 +22,12 @@ class _OfErrors(Average):
     def tally(cls, *, predictions: TensorLike, labels: TensorLike, mask: TensorLike | None,
               weights: TensorLike | None = None, per: str = 'step') -> Tally:
         predictions = widen(checks.floating('predictions', predictions, 'B, ...'))
-        labels = checks.tensor('labels', tf.cast(labels, predictions.dtype), 'B, ...')
-        labels = checks.same_shape('labels', labels, 'predictions', predictions)
+        labels = labels_like(predictions, 'predictions', labels)
         mask = real_steps(mask, 'predictions', predictions)
-        return tally_up(cls._of_errors(predictions - labels), mask, weights, per)
+        return tally_up(cls._per_element(predictions - labels), mask, weights, per)
 
 
-class RMSE(_OfErrors):
+class RMSE(_ErrorMetric):
     """Square root of the mean squared error. Its tally is of squares.
 
     >>> rmse = seqmask.metrics.RMSE()
@@ -37,11 +36,11 @@ class RMSE(_OfErrors):
     True
     """
 
-    _of_errors = staticmethod(tf.square)
+    _per_element = staticmethod(tf.square)
     _finish = staticmethod(tf.sqrt)
 
 
-class MAE(_OfErrors):
+class MAE(_ErrorMetric):
     """Mean absolute error.
 
     >>> mae = seqmask.metrics.MAE()
@@ -50,4 +49,4 @@ class MAE(_OfErrors):
     4.0
     """
 
-    _of_errors = staticmethod(tf.abs)
+    _per_element = staticmethod(tf.abs)

@@ -1,4 +1,4 @@
-"""How well are rare events found, over all thresholds? Step by step, or event by event."""
+"""Detection of rare events at all thresholds, step by step or event by event."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from seqmask import checks
 from seqmask.checks import TensorLike
 from seqmask.lengths import lengths_from_mask
 from seqmask.metrics.matching import find_events, find_peaks, match_events
-from seqmask.tally import real_steps
+from seqmask.tally import labels_like, real_steps
 
 
 class Scores(NamedTuple):
-    """Precision, recall and F1 at a threshold; NaN where they are not defined."""
+    """Precision, recall and F1 at a threshold; NaN where undefined."""
     precision: float
     recall: float
     f1: float
 
 
 class PrecisionRecall(NamedTuple):
-    """What can be had at each threshold.
+    """The precision-recall curve.
 
     Attributes:
-      thresholds: float64 [P]. The different scores, falling; a detection has at least that score.
-      hits: int64 [P]. Detections that are right, at each.
-      detections: int64 [P]. All of them.
-      events: int. What is to be found.
+      thresholds: float64 [P]. The distinct scores, descending; detections reach the threshold.
+      hits: int64 [P]. Correct detections at each threshold.
+      detections: int64 [P]. All detections at each threshold.
+      events: int. Number of events.
     """
     thresholds: np.ndarray
     hits: np.ndarray
@@ -49,14 +49,13 @@ class PrecisionRecall(NamedTuple):
     def average_precision(self) -> float:
         """sum over n of (recall[n] - recall[n - 1]) precision[n]; NaN if there is no event.
 
-        The area under the curve as a sum of steps, without the straight lines between its points,
-        which would be too kind.
+        The area under the curve as a step function: interpolating linearly would overestimate it.
         """
         return float(np.sum(np.diff(self.recall, prepend=0.0) * self.precision)
                      if self.events else np.nan)
 
     def at(self, threshold: float) -> Scores:
-        """`Scores` at a threshold of one's own. Without any detection there is no precision."""
+        """`Scores` at any threshold. Precision is NaN without a detection."""
         above = np.count_nonzero(self.thresholds >= threshold)
         hits, detections = (
             (int(self.hits[above - 1]), int(self.detections[above - 1])) if above else (0, 0))
@@ -64,63 +63,63 @@ class PrecisionRecall(NamedTuple):
                       float(_ratio(2 * hits, detections + self.events)))
 
     def best_f1(self) -> float:
-        """The threshold of the highest F1; of equal ones the highest.
+        """The threshold with the highest F1; of several, the highest threshold.
 
         Raises:
-          ValueError: If there is no event, or nothing to choose from.
+          ValueError: If there are no events or no scores.
         """
         self._require_events()
         return self._just_below(np.argmax(2 * self.hits / (self.detections + self.events)))
 
     def for_precision(self, precision: float) -> float:
-        """The threshold of the highest recall whose precision is at least `precision`.
+        """The threshold with the highest recall among those that reach a precision.
 
         Args:
           precision: number in (0, 1].
 
         Raises:
-          ValueError: If there is no event, or no threshold has that precision with any recall; the
-            message says what can be had.
+          ValueError: If there are no events, or no threshold with a hit reaches that precision; the
+            message gives the highest precision.
         """
         self._require_events()
         if not 0 < precision <= 1:
             raise ValueError(f'precision must be in (0, 1], got {precision}.')
-        enough = np.flatnonzero((self.precision >= precision) & (self.hits > 0))
-        if not enough.size:
+        eligible = np.flatnonzero((self.precision >= precision) & (self.hits > 0))
+        if not eligible.size:
             raise ValueError(f'no threshold has a precision of {precision:g}: the highest is '
                              f'{self.precision.max():.3g}.')
-        # Of the same recall, the one with the fewest false alarms.
-        most = enough[self.hits[enough] == self.hits[enough].max()]
-        return self._just_below(most[0])
+        # Of those with that recall, the one with the fewest false alarms.
+        best = eligible[self.hits[eligible] == self.hits[eligible].max()]
+        return self._just_below(best[0])
 
     def _require_events(self):
         if not self.events or not len(self.thresholds):
-            raise ValueError(f'there must be events and scores to choose a threshold by, got '
-                             f'{self.events} events and {len(self.thresholds)} different scores.')
+            raise ValueError(f'there must be events and scores to choose a threshold, got '
+                             f'{self.events} events and {len(self.thresholds)} distinct scores.')
 
     def _just_below(self, k):
-        # Half-way to the next score, so that rounding in another batch does not lose this one.
-        here, lower = self.thresholds[k], self.thresholds[min(k + 1, len(self.thresholds) - 1)]
-        return float((here + lower) / 2 if np.isfinite(lower) else here)
+        # Half-way to the next score, so that rounding differences do not lose this one.
+        score, lower = self.thresholds[k], self.thresholds[min(k + 1, len(self.thresholds) - 1)]
+        return float((score + lower) / 2 if np.isfinite(lower) else score)
 
 
 class AveragePrecision(tf.Module):
-    """Area under the curve of precision over recall, and the curve itself.
+    """Area under the precision-recall curve, and the curve itself.
 
     AP = sum over n of (recall[n] - recall[n - 1]) precision[n],   from the highest score down
 
-    Step by step (tolerance=None) each real step is a detection with its score, right if its label
-    is 1. With a tolerance, in steps, events are counted: an event is a run of labels 1, a detection
-    a peak of the score (`find_peaks`), and each belongs to one of the other at most
-    (`match_events`); what is left over is a false alarm or missed. Each row is a whole sequence
-    then: an event cut in two would count twice.
+    With tolerance=None each real step is a detection with its score, correct if its label is 1.
+    With a tolerance events are counted: an event is a run of labels 1, a detection a peak of the
+    score (`find_peaks`), and they are matched one to one (`match_events`). Unmatched detections are
+    false alarms, unmatched events are missed. Each row must then be a whole sequence: an event cut
+    in two would count twice.
 
-    It is NaN as long as there is no event, never 0 as if nothing had been found. Scores are kept in
-    NumPy until `result()`, because the curve needs all of them: `update` works eagerly only.
-    `Precision`, `Recall` and `F1` work in a graph, at one threshold.
+    It is NaN, not 0, without any event. Scores are kept in NumPy until `result()`, because the
+    curve needs all of them, so `update` works eagerly only. `Precision`, `Recall` and `F1` work in
+    a graph, at one threshold.
 
     Args:
-      tolerance: int, steps; None for step by step.
+      tolerance: int, steps; None to evaluate step by step.
 
     >>> metric = seqmask.metrics.AveragePrecision()
     >>> metric.update(logits=tf.constant([[3., 2., 1.]]), labels=[[1, 0, 1]], mask=None)
@@ -142,19 +141,18 @@ class AveragePrecision(tf.Module):
         Args:
           logits: float [B, T], or any other scores; not NaN at real steps.
           labels: number [B, T]. 0 or 1 at real steps.
-          mask: bool [B, T], True = real; None says that every step is. With a tolerance each row's
-            real steps come first, as those of `sequence_mask` do.
+          mask: bool [B, T], True = real; None means that every step is. With a tolerance each row's
+            real steps must come first, as in `sequence_mask`.
         """
         logits = checks.floating('logits', logits, 'B, T')
-        labels = checks.tensor('labels', tf.cast(labels, logits.dtype), 'B, T')
-        labels = checks.same_shape('labels', labels, 'logits', logits)
+        labels = labels_like(logits, 'logits', labels)
         mask = real_steps(mask, 'logits', logits, [2])
         if not tf.executing_eagerly():
             raise TypeError('AveragePrecision keeps scores in NumPy: call update outside of '
                             'tf.function. Precision, Recall and F1 work inside.')
         real, scores = mask.numpy(), logits.numpy().astype(np.float64)
-        checks.require(not np.isnan(scores[real]).any(), 'logits must not be NaN at real steps;'
-                       ' the rows that are:', np.flatnonzero((np.isnan(scores) & real).any(axis=1)))
+        checks.require(not np.isnan(scores[real]).any(), 'logits must not be NaN at real steps; '
+                       'rows with NaN:', np.flatnonzero((np.isnan(scores) & real).any(axis=1)))
         positive = labels.numpy()
         checks.require(np.isin(positive[real], (0, 1)).all(), 'labels must be 0 or 1 at real '
                        'steps, got', np.unique(positive[real].astype(np.float64)))
@@ -167,9 +165,9 @@ class AveragePrecision(tf.Module):
             matched = match_events(steps, scores[b, steps], events, self.tolerance)
             self._add(scores[b, steps], matched >= 0, len(events))
 
-    def _add(self, scores, right, events):
+    def _add(self, scores, correct, events):
         self._scores.append(scores)
-        self._right.append(right)
+        self._correct.append(correct)
         self._events += int(events)
 
     def result(self) -> tf.Tensor:
@@ -178,15 +176,15 @@ class AveragePrecision(tf.Module):
 
     def curve(self) -> PrecisionRecall:
         """`PrecisionRecall` of all batches so far."""
-        scores, right = np.concatenate(self._scores), np.concatenate(self._right)
+        scores, correct = np.concatenate(self._scores), np.concatenate(self._correct)
         order = np.argsort(-scores, kind='stable')
-        scores, hits = scores[order], np.cumsum(right[order])
-        # Equal scores are above a threshold all together.
+        scores, hits = scores[order], np.cumsum(correct[order])
+        # One threshold per group of equal scores.
         last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True)[:len(scores)])
         return PrecisionRecall(scores[last], hits[last], last + 1, self._events)
 
     def reset(self) -> None:
-        self._scores, self._right, self._events = [np.zeros(0)], [np.zeros(0, bool)], 0
+        self._scores, self._correct, self._events = [np.zeros(0)], [np.zeros(0, bool)], 0
 
 
 def _ratio(part, whole):

@@ -1,4 +1,4 @@
-"""A Keras metric that is shown the real steps only."""
+"""Keras metrics of real steps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from seqmask.tally import real_steps
 
 
 class KerasMetric(tf.Module):
-    """Any Keras metric, shown the real steps only.
+    """Any Keras metric, updated with the real steps only.
 
     keras_metric.update_state(labels[mask], predictions[mask], sample_weight=weights[mask])
 
@@ -30,7 +30,7 @@ class KerasMetric(tf.Module):
 
     def update(self, *, predictions: TensorLike, labels: TensorLike, mask: TensorLike | None,
                weights: TensorLike | None = None) -> None:
-        """Adds a batch; predictions and labels [B, T, ...] as the Keras metric wants them."""
+        """Adds a batch; predictions and labels [B, T, ...] as the Keras metric takes them."""
         predictions = checks.tensor('predictions', predictions, 'B, ...')
         labels = checks.tensor('labels', labels, 'B, ...')
         rank = labels.shape.rank
@@ -42,7 +42,7 @@ class KerasMetric(tf.Module):
                                     'mask', mask)
             weights = tf.gather_nd(weights, places[:, :weights.shape.rank])
         if predictions.shape.rank == mask.shape.rank:
-            # Keras averages over the last axis, and would take all steps for one.
+            # Keras averages over the last axis: it must not hold the steps.
             predictions, labels = predictions[..., None], labels[..., None]
         self.keras_metric.update_state(tf.gather_nd(labels, places),
                                        tf.gather_nd(predictions, places), sample_weight=weights)
@@ -55,5 +55,5 @@ class KerasMetric(tf.Module):
         self.keras_metric.reset_state()
 
     def _track(self):
-        # Keras metrics are no tf.Modules, and some make their variables at the first update.
+        # Keras metrics are not tf.Modules, and some create variables at the first update.
         self.state = [variable.value for variable in self.keras_metric.variables]

@@ -1,4 +1,4 @@
-"""Which detection belongs to which event? One to one, within a tolerance."""
+"""One-to-one matching of detections and events, within a tolerance."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ __all__ = ['find_events', 'find_peaks', 'match_events']
 
 
 def find_peaks(scores: TensorLike, mask: TensorLike | None, tolerance: int) -> tf.Tensor:
-    """Steps whose score is the highest of all real ones within the tolerance.
+    """Steps whose score is the highest among the real steps within the tolerance.
 
     out[b, t] = scores[b, t] >  scores[b, u] for t - tolerance <= u < t
             and scores[b, t] >= scores[b, u] for t < u <= t + tolerance,   u real
 
-    So of equal scores the first is the peak. Padded steps are none.
+    So the first of equal scores is the peak. Padded steps are never peaks.
 
     Args:
       scores: float [B, T]. Values at padded steps are ignored, NaN included.
-      mask: bool [B, T], True = real; None says that every step is.
+      mask: bool [B, T], True = real; None means that every step is.
       tolerance: int. Steps; 0 makes each real step a peak.
 
     Returns:
@@ -43,17 +43,17 @@ def find_peaks(scores: TensorLike, mask: TensorLike | None, tolerance: int) -> t
     mask = real_steps(mask, 'scores', scores, [2])
     low = scores.dtype.as_numpy_dtype(-np.inf)
     scores = apply_mask(scores, mask, fill=low)
-    seen = windows(scores, 2 * tolerance + 1, fill=low)         # [B, T, 2 tolerance + 1]
-    before, after = seen[:, :, :tolerance], seen[:, :, tolerance + 1:]
+    near = windows(scores, 2 * tolerance + 1, fill=low)         # [B, T, 2 tolerance + 1]
+    before, after = near[:, :, :tolerance], near[:, :, tolerance + 1:]
     return (mask & tf.reduce_all(scores[:, :, None] > before, axis=-1)
             & tf.reduce_all(scores[:, :, None] >= after, axis=-1))
 
 
 def find_events(labels: TensorLike) -> np.ndarray:
-    """The events of one sequence: runs of positive labels, each as long as it can be.
+    """The events of one sequence: maximal runs of positive labels.
 
     Args:
-      labels: number or bool [n]. Of the real steps.
+      labels: number or bool [n], of the real steps.
 
     Returns:
       int64 [E, 2]. First and last step of each event.
@@ -69,22 +69,21 @@ def find_events(labels: TensorLike) -> np.ndarray:
 
 def match_events(steps: TensorLike, scores: TensorLike, events: TensorLike,
                  tolerance: int) -> np.ndarray:
-    """Matches detections to events, each to one at most, those of the highest scores first.
+    """Matches detections and events one to one, the highest scores first.
 
-    A detection may stand for an event if it lies at most `tolerance` steps before its first step or
-    after its last. The detections are taken in the order of their scores, of equal ones the first
-    step first; one is matched if all those that were matched before it can stay so, to another
-    event if need be. Therefore at every threshold the detections above it are matched to as many
-    events as can be, and a lower threshold never takes a match away.
+    A detection can match an event from `tolerance` steps before its first step to `tolerance` steps
+    after its last. Detections are visited by falling score, equal ones by step; one is matched if
+    all earlier ones can stay matched, to other events if necessary. So at every threshold the
+    detections above it match as many events as possible, and lowering it never removes a match.
 
     Args:
-      steps: int [P]. Of the detections.
+      steps: int [P]. Steps of the detections.
       scores: number [P].
-      events: int [E, 2]. First and last step of each, as `find_events` gives them.
+      events: int [E, 2]. First and last step of each, as returned by `find_events`.
       tolerance: int. Steps.
 
     Returns:
-      int64 [P]. The number of each detection's event, -1 for a false alarm.
+      int64 [P]. The index of each detection's event, -1 for a false alarm.
 
     >>> seqmask.metrics.matching.match_events(
     ...     [3, 9, 5], [0.9, 0.8, 0.7], [[4, 5]], tolerance=2).tolist()
@@ -92,26 +91,26 @@ def match_events(steps: TensorLike, scores: TensorLike, events: TensorLike,
     """
     steps, events = np.asarray(steps, np.int64), np.reshape(events, [-1, 2])
     matched = np.full(len(steps), -1)
-    holder = {}                         # of each event that is taken, the detection
+    matched_by = {}                     # event -> detection
     for detection in np.argsort(-np.asarray(scores, np.float64), kind='stable'):
-        _join(detection, steps, events, tolerance, matched, holder)
+        _augment(detection, steps, events, tolerance, matched, matched_by)
     return matched
 
 
-def _join(detection, steps, events, tolerance, matched, holder):
-    """Finds an event for one more detection, moving others on if need be: an augmenting path."""
-    asked_by, asking = {}, [detection]
-    for one in asking:                  # grows by those who would have to move on
-        distance = np.maximum(events[:, 0] - steps[one], steps[one] - events[:, 1])
+def _augment(detection, steps, events, tolerance, matched, matched_by):
+    """Matches one more detection, along an augmenting path found by breadth-first search."""
+    reached_from, queue = {}, [detection]
+    for current in queue:               # grows by the detections that would have to change event
+        distance = np.maximum(events[:, 0] - steps[current], steps[current] - events[:, 1])
         near = np.flatnonzero(distance <= tolerance)
         for event in near[np.argsort(distance[near], kind='stable')]:
-            if event in asked_by:
+            if event in reached_from:
                 continue
-            asked_by[event] = one
-            if event in holder:
-                asking.append(holder[event])
+            reached_from[event] = current
+            if event in matched_by:
+                queue.append(matched_by[event])
                 continue
-            while event != -1:          # back to the one who asked first
-                one = asked_by[event]
-                holder[event], matched[one], event = one, event, matched[one]
+            while event != -1:          # back along the path to the new detection
+                current = reached_from[event]
+                matched_by[event], matched[current], event = current, event, matched[current]
             return

@@ -1,6 +1,6 @@
-"""Models: an encoder, and what a labeller, a classifier, an autoencoder, a detector adds to it.
+"""Models: an encoder and a head, for labelling, classification, reconstruction or detection.
 
-Encoders   Encoder (recurrent), ConvEncoder, DilatedEncoder; OwnEncoder around any callable
+Encoders   Encoder (recurrent), ConvEncoder, DilatedEncoder; OwnEncoder wraps any callable
 Models     SequenceLabeller, SequenceClassifier, SequenceAutoencoder, EventDetector; SequenceModel
 Ratings    RatingAutoencoder on a RatingEncoder; rating_biases, factorize_ratings
 """

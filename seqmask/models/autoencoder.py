@@ -1,4 +1,4 @@
-"""A code for every sequence, and the sequence from its code."""
+"""A code for each sequence, and reconstruction from codes."""
 
 from __future__ import annotations
 
@@ -17,34 +17,33 @@ from seqmask.tally import Tally
 
 
 class SequenceAutoencoder(SequenceModel):
-    """An encoder makes one vector of each sequence, a decoder the whole sequence of that vector.
+    """Encodes each sequence as one vector, and decodes the sequence from it.
 
     code[b] = encoder's output after the last step of inputs[b], through a linear map if code_size
     outputs[b, t] = decoder(code[b] at each step)[t] W + b      for t < lengths[b];   0 after it
 
-    The decoder gets the code at each of the sequence's own steps, as many as it has. One with
-    `autoregressive` gets the frame before, too: the true one in training, its own otherwise.
+    The decoder reads the code at each real step. With `autoregressive` it also reads the previous
+    frame: the true one in training (teacher forcing), its own output otherwise.
 
     Args:
-      encoder: `Encoder`. Its standardizer is also what outputs are compared with, and its
-        dropout of steps applies to the true frames that an autoregressive decoder reads.
+      encoder: `Encoder`. Outputs are compared with its standardized inputs, and its dropout of
+        steps also applies to the true frames that an autoregressive decoder reads.
       decoder: `Encoder` whose input_size is the width of the code, plus D if autoregressive.
-      code_size: Width of the code: a linear map makes it of the encoder's last outputs. None for
-        these outputs themselves: those of the top layer, each direction's after its own last step.
-      reverse_target: Whether the decoder runs from each sequence's own last step to its first. What
-        it returns is in the order of the inputs all the same.
-      autoregressive: Whether the decoder reads the frame that comes before in its order, zeros at
-        the first step, beside the code.
-      dropout: Share of the decoder's outputs dropped in training, the same at all steps of a
-        sequence.
+      code_size: Width of the code, a linear map of the encoder's last outputs. None for the outputs
+        themselves: those of the top layer, in each direction after its own last step.
+      reverse_target: Whether the decoder runs from each sequence's own last step to its first.
+        Outputs are returned in the order of the inputs in either case.
+      autoregressive: Whether the decoder also reads the frame before in its own order; zeros at the
+        first step.
+      dropout: Share of the decoder's outputs dropped in training, with one mask per sequence.
       seed: int; the same seed gives the same weights and the same dropout.
 
-    Variables beside those of the parts: `mean` [D], not trainable: the mean step of the training
-    data, in the units of the outputs, which training starts from and `measure` compares with; zeros
-    by default, as a `data.Standardizer` of kind 'standard' makes it, and set by `start_at`.
+    Variables besides those of its parts: `mean` [D], not trainable, set by `start_at`: the mean
+    step of the training data in the units of the outputs, the baseline of `measure`. It is zero by
+    default, which fits a `data.Standardizer` of kind 'standard'.
 
     Raises:
-      ValueError: If a size does not fit, or an autoregressive decoder shall run in both directions.
+      ValueError: If a size does not fit, or an autoregressive decoder is bidirectional.
 
     Source: Srivastava, Mansimov, Salakhutdinov. Unsupervised Learning of Video Representations
       using LSTMs. ICML 2015. Dropping what the decoder reads: Bowman et al. Generating Sentences
@@ -66,9 +65,8 @@ class SequenceAutoencoder(SequenceModel):
         super().__init__(encoder, None, name)
         self.decoder, width = decoder, encoder.output_size
         if autoregressive and not decoder.streams():
-            raise ValueError('an autoregressive decoder reads the frame before, so it runs in one '
-                             'direction: autoregressive or the decoder\'s bidirectional must be '
-                             'False.')
+            raise ValueError('an autoregressive decoder runs in one direction: autoregressive or '
+                             'the decoder\'s bidirectional must be False.')
         self.reverse_target, self.autoregressive = bool(reverse_target), bool(autoregressive)
         code_seed, dropout_seed, frame_seed = noise.seeds(seed, 3)
         self.code_size = width if code_size is None else checks.size('code_size', code_size)
@@ -85,7 +83,7 @@ class SequenceAutoencoder(SequenceModel):
                                 name='mean')
 
     def start_at(self, mean: TensorLike) -> SequenceAutoencoder:
-        """Sets `mean`, and the bias of the outputs to it.
+        """Sets `mean`, and initializes the bias of the outputs to it.
 
         Args:
           mean: [D]. The mean step of the training data, in the units of the outputs.
@@ -94,12 +92,12 @@ class SequenceAutoencoder(SequenceModel):
           The model.
 
         Raises:
-          ValueError: If it does not have one number a feature.
+          ValueError: If its shape does not fit.
         """
         mean = tf.convert_to_tensor(mean)
         if mean.shape != (self.input_size,):
-            raise ValueError(f'mean must have shape [{self.input_size}], one number a feature, got '
-                             f'shape {checks.shown(mean.shape)}.')
+            raise ValueError(f'mean must have shape [{self.input_size}], one number per feature, '
+                             f'got shape {checks.shown(mean.shape)}.')
         self.mean.assign(tf.cast(mean, self.dtype))
         self.to_frame.bias.assign(self.mean)
         return self
@@ -108,23 +106,16 @@ class SequenceAutoencoder(SequenceModel):
                  training: bool = False) -> tf.Tensor:
         """Encodes and decodes the real steps.
 
-        Args:
-          inputs: float [B, T, D]. Values at padded steps are ignored, NaN included.
-          lengths: int32 [B]. Time steps, 0 <= lengths <= T.
-          training: Whether dropout applies, and an autoregressive decoder reads the true frames.
+        Args and raises: As a call of `SequenceEncoder`, and
+          training: Whether an autoregressive decoder reads the true frames, too.
 
         Returns:
-          float [B, T, D], in the units of the standardised inputs, 0 at padded steps.
-
-        Raises:
-          ValueError: If a rank or a static size does not fit.
-          TypeError: If a dtype does not fit.
-          tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
+          float [B, T, D], in the units of the standardized inputs, 0 at padded steps.
         """
         return self._run(self.targets(inputs, lengths), lengths, training)
 
     def targets(self, inputs: TensorLike, lengths: TensorLike) -> tf.Tensor:
-        """What the outputs are compared with: the standardised inputs.
+        """The targets of the outputs: the standardized inputs.
 
         Args, returns and raises: As a call.
         """
@@ -132,7 +123,7 @@ class SequenceAutoencoder(SequenceModel):
                          self.dtype)[0]
 
     def encode(self, inputs: TensorLike, lengths: TensorLike) -> tf.Tensor:
-        """The code of each sequence; of one without steps that of the initial state.
+        """The code of each sequence; an empty sequence has that of the initial state.
 
         Args and raises: As a call.
 
@@ -143,36 +134,36 @@ class SequenceAutoencoder(SequenceModel):
 
     def decode(self, codes: TensorLike, lengths: TensorLike, maxlen: int | tf.Tensor, *,
                targets: TensorLike | None = None) -> tf.Tensor:
-        """Sequences from their codes, of any lengths.
+        """Decodes sequences of any lengths from their codes.
 
         Args:
           codes: float [B, code_size].
-          lengths: int32 [B]. Time steps to make of each, 0 <= lengths <= maxlen.
+          lengths: int32 [B]. Time steps to generate, 0 <= lengths <= maxlen.
           maxlen: int or int scalar. T, the padded width.
-          targets: float [B, T, D], in the units of the outputs: what an autoregressive decoder
-            reads instead of its own outputs, each at the step after; or None.
+          targets: float [B, T, D], in the units of the outputs, for teacher forcing: an
+            autoregressive decoder reads them instead of its own outputs. Or None.
 
         Returns:
-          float [B, T, D], in the units of the standardised inputs, 0 at padded steps.
+          float [B, T, D], in the units of the standardized inputs, 0 at padded steps.
 
         Raises:
-          ValueError: If a rank or a static size does not fit, or there are targets for a decoder
-            that reads none.
+          ValueError: If a rank or a static size does not fit, or targets are given to a decoder
+            that is not autoregressive.
           TypeError: If a dtype does not fit.
           tf.errors.InvalidArgumentError: If a length is negative or exceeds maxlen.
         """
         if targets is not None and not self.autoregressive:
             raise ValueError('targets are read by an autoregressive decoder only; this one has '
-                             'autoregressive=False. Leave targets out.')
+                             'autoregressive=False. Omit targets.')
         codes = checks.floating('codes', codes, 'B, code_size', dtype=self.dtype)
         checks.axis_size('codes', codes, -1, self.code_size, 'code_size')
         return self._decode(codes, lengths, maxlen, targets, False)
 
     def reconstruct(self, inputs: TensorLike, lengths: TensorLike) -> tf.Tensor:
-        """A call in the units of the inputs: it undoes the standardizer.
+        """A call with outputs in the units of the inputs: inverts the standardizer.
 
         Args and raises: As a call, and
-          ValueError: If the standardizer cannot be undone.
+          ValueError: If the standardizer cannot be inverted.
 
         Returns:
           float [B, T, D], 0 at padded steps.
@@ -182,38 +173,35 @@ class SequenceAutoencoder(SequenceModel):
         if standardizer is None:
             return outputs
         if not self.is_invertible():
-            raise ValueError('what the standardizer did cannot be undone: it is no '
-                             'data.Standardizer. Call the model for standardised outputs.')
+            raise ValueError('the standardizer cannot be inverted: it is not a data.Standardizer. '
+                             'Call the model for standardized outputs.')
         return standardizer.inverse(tf.cast(outputs, standardizer.dtype), lengths)
 
     def is_invertible(self) -> bool:
-        """Whether `reconstruct` can give outputs in the units of the inputs."""
+        """Whether `reconstruct` can invert the standardizer."""
         return self.encoder.standardizer is None or isinstance(self.encoder.standardizer,
                                                                Standardizer)
 
     def loss(self, batch: dict[str, tf.Tensor], training: bool) -> Tally:
-        """Squared error of a feature per real step, as `training.Trainer` takes it.
+        """Squared error per real step, averaged over features, for `training.Trainer`.
 
         Args:
           batch: dict with 'inputs' [B, T, D], 'lengths' [B].
           training: As of a call.
 
         Returns:
-          `seqmask.Tally`, in squared units of the standardised inputs.
+          `seqmask.Tally`, in squared units of the standardized inputs.
         """
         return losses.squared_error(**self._scored(batch, training))
 
     def measure(self, batch: dict[str, tf.Tensor]) -> dict[str, Tally]:
-        """What `training.Trainer` measures: `SequenceAutoencoder.measure`.
+        """Metrics of a batch as of `loss`, for `Trainer(measure=SequenceAutoencoder.measure)`.
 
-        An autoregressive decoder reads its own outputs here: what it is worth without the sequence.
-
-        Args:
-          batch: As `loss` takes it.
+        An autoregressive decoder reads its own outputs here, not the true frames.
 
         Returns:
           dict of `seqmask.Tally`: 'loss'; 'baseline', the squared error of `mean` at every step;
-          'explained', the share of it that the model does away with, 1 - loss / baseline.
+          'explained', the share of the baseline that the model explains, 1 - loss / baseline.
         """
         scored = self._scored(batch, False)
         error = losses.squared_error(**scored)
@@ -243,20 +231,21 @@ class SequenceAutoencoder(SequenceModel):
             outputs = self._free_run(inputs, lengths)
         else:
             if self.autoregressive:
-                inputs = tf.concat([inputs, self._before(targets, lengths, training)], axis=-1)
+                previous = self._previous_frames(targets, lengths, training)
+                inputs = tf.concat([inputs, previous], axis=-1)
             outputs = self.decoder(inputs, lengths, training=training)
             outputs = self.to_frame(self.dropout(outputs, lengths, training=training), lengths)
         return reverse(outputs, lengths) if self.reverse_target else outputs
 
-    def _before(self, targets, lengths, training):
-        """What the decoder reads under teacher forcing: in its order, one step late."""
+    def _previous_frames(self, targets, lengths, training):
+        """Inputs for teacher forcing: targets in the decoder's order, one step late."""
         targets = self.encoder.step_dropout(targets, lengths, training=training)
         if self.reverse_target:
             targets = reverse(targets, lengths)
         return tf.pad(targets, [[0, 0], [1, 0], [0, 0]])[:, :-1]
 
     def _free_run(self, inputs, lengths):
-        """What the decoder makes of codes at every step when it reads its own outputs."""
+        """Outputs of an autoregressive decoder that reads its own outputs, from codes per step."""
         def cell(code, state):
             frame, state = state
             output, state = self.decoder.step(tf.concat([code, frame], axis=-1), state)
@@ -264,5 +253,5 @@ class SequenceAutoencoder(SequenceModel):
             return frame, (frame, state)
 
         batch = tf.shape(inputs)[0]
-        nothing = tf.zeros([batch, self.input_size], self.dtype)
-        return unroll(cell, inputs, lengths, (nothing, self.decoder.initial_state(batch)))[0]
+        zeros = tf.zeros([batch, self.input_size], self.dtype)
+        return unroll(cell, inputs, lengths, (zeros, self.decoder.initial_state(batch)))[0]

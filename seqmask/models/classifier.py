@@ -18,18 +18,18 @@ POOLS = ('last', 'mean', 'max', 'attention')
 
 
 class SequenceClassifier(SequenceModel):
-    """An encoder, pooled over time, and one logit a class; optionally a second encoder beside it.
+    """An encoder, pooled over time, and one logit per class; optionally a second encoder.
 
     logits = dropout([pool(encoder(inputs)), mean over time of branch(inputs)]) W + b
 
     Args:
       encoder: `Encoder`, `ConvEncoder`, or as of `SequenceModel`.
       num_classes: K.
-      pool: What becomes of the encoder's outputs: 'last', each direction's output after its last
-        step, 'mean', 'max' or 'attention'.
-      branch: A second `SequenceEncoder`, whose outputs, averaged over time, stand beside; or None.
-        An `Encoder` of one LSTM with a `ConvEncoder` is the MLSTM-FCN of Karim et al.
-      dropout: Share of the features dropped in training below the logits.
+      pool: How outputs are pooled over time: 'mean', 'max', 'attention', or 'last', which is each
+        direction's output after its last step.
+      branch: A second `SequenceEncoder`, whose outputs are averaged over time and concatenated; or
+        None. An `Encoder` of one LSTM with a `ConvEncoder` is the MLSTM-FCN of Karim et al.
+      dropout: Share of the pooled features dropped in training.
       encoder_size: As of `SequenceModel`.
       seed: int; the same seed gives the same weights and the same dropout.
 
@@ -64,20 +64,9 @@ class SequenceClassifier(SequenceModel):
 
     def __call__(self, inputs: TensorLike, lengths: TensorLike, *,
                  training: bool = False) -> tf.Tensor:
-        """Labels each sequence.
+        """Computes logits, float [B, K].
 
-        Args:
-          inputs: float [B, T, D]. Values at padded steps are ignored, NaN included.
-          lengths: int32 [B]. Time steps, 0 <= lengths <= T.
-          training: Whether dropout applies, and batch norm takes the batch's statistics.
-
-        Returns:
-          Logits, float [B, K].
-
-        Raises:
-          ValueError: If a rank or a static size does not fit.
-          TypeError: If a dtype does not fit.
-          tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
+        Args and raises: As a call of `SequenceEncoder`.
         """
         outputs, state = self.encoder.run(inputs, lengths, training=training)
         pooled = [self._pool(outputs, lengths, state)]
@@ -93,23 +82,20 @@ class SequenceClassifier(SequenceModel):
         return {'mean': mean_pool, 'max': max_pool}[self.pool](outputs, lengths)
 
     def loss(self, batch: dict[str, tf.Tensor], training: bool) -> Tally:
-        """Cross-entropy per sequence, as `training.Trainer` takes it: `SequenceClassifier.loss`.
+        """Cross-entropy per sequence, for `training.Trainer(loss=SequenceClassifier.loss)`.
 
         Args:
           batch: dict with 'inputs' [B, T, D], 'lengths' [B], 'labels' int [B].
           training: As of a call.
 
         Returns:
-          `seqmask.Tally`, in nats. A sequence without steps does not count.
+          `seqmask.Tally`, in nats. Sequences without steps do not count.
         """
         return losses.sparse_softmax_cross_entropy(**_scored(
             self(batch['inputs'], batch['lengths'], training=training), batch))
 
     def measure(self, batch: dict[str, tf.Tensor]) -> dict[str, Tally]:
-        """What `training.Trainer` measures: `SequenceClassifier.measure`.
-
-        Args:
-          batch: As `loss` takes it.
+        """Metrics of a batch as of `loss`, for `Trainer(measure=SequenceClassifier.measure)`.
 
         Returns:
           dict of `seqmask.Tally`: 'loss' and 'accuracy', of sequences.

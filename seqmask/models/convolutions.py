@@ -1,4 +1,4 @@
-"""Encoders of convolutions alone, each of which knows where a sequence ends."""
+"""Convolutional encoders."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from seqmask.models.protocol import SequenceEncoder
 
 
 class ConvEncoder(SequenceEncoder):
-    """Convolutions one above the other, each with batch norm and relu.
+    """A stack of convolutions, each with batch norm and relu.
 
     standardizer -> batch norm of the inputs -> dropout of steps -> `Conv1D`, `BatchNorm` and relu
-    for each width, followed by `SqueezeExcite` but for the last one
+    for each width, with `SqueezeExcite` after all but the last
 
-    Beside one LSTM in a `SequenceClassifier`, this is the MLSTM-FCN of Karim et al.
+    Combined with one LSTM in a `SequenceClassifier`, this is the MLSTM-FCN of Karim et al.
 
     Args:
       input_size: D.
-      filters: Width of each convolution; the last one is that of the outputs.
-      kernel_sizes: Steps in the window of each.
-      step_dropout: Share of the steps whose input is dropped in training as a whole.
+      filters: Width of each convolution; the last one is also `output_size`.
+      kernel_sizes: Window of each convolution, in steps.
+      step_dropout: Share of the steps whose whole input is dropped in training.
       standardizer, dtype, seed: As of `Encoder`.
 
     Raises:
-      ValueError: If filters and kernel_sizes are not as many, or there are none.
+      ValueError: If filters and kernel_sizes differ in number or are empty.
 
     Source: Karim, Majumdar, Darabi, Harford. Multivariate LSTM-FCNs for time series classification.
       Neural Networks, 2019.
@@ -45,8 +45,8 @@ class ConvEncoder(SequenceEncoder):
                  dtype: str | tf.DType = 'float32', seed: int | None = None,
                  name: str | None = None):
         if not filters or len(filters) != len(kernel_sizes):
-            raise ValueError(f'filters and kernel_sizes must be as many, and at least one, got '
-                             f'{len(filters)} and {len(kernel_sizes)}.')
+            raise ValueError(f'filters and kernel_sizes must have the same number of entries, at '
+                             f'least one, got {len(filters)} and {len(kernel_sizes)}.')
         checks.fraction('step_dropout', step_dropout)
         seeds = iter(noise.seeds(seed, 2 * len(filters) + 1))
         super().__init__(input_size, filters[-1], dtype=dtype, standardizer=standardizer, name=name,
@@ -72,18 +72,18 @@ class ConvEncoder(SequenceEncoder):
 
 
 class DilatedEncoder(SequenceEncoder):
-    """A stack of `Conv1D` with relu, each but the first added to its inputs.
+    """A stack of `Conv1D` with relu, with residual connections around all but the first.
 
-    Dilations are 1, 2, 4, ...: of L layers with windows of k steps a step sees
+    Dilations are 1, 2, 4, ...: the receptive field of L layers with windows of k steps is
     1 + (k - 1) (2^L - 1) steps.
 
     Args:
       input_size: D.
-      hidden_size: Width of each convolution, and of the outputs.
+      hidden_size: Width of each convolution, and `output_size`.
       num_layers: L.
       kernel_size: k.
-      causal: Whether a step sees only itself and what came before, as a stream demands; else
-        windows reach to both sides.
+      causal: Whether windows end at the current step, as streaming requires; else they are
+        centered on it.
       standardizer, dtype, seed: As of `Encoder`.
 
     Source: A. van den Oord et al. WaveNet. 2016.
@@ -110,13 +110,14 @@ class DilatedEncoder(SequenceEncoder):
 
     def run(self, inputs: TensorLike, lengths: TensorLike, state: None = None, *,
             training: bool = False, standardized: bool = False) -> tuple[tf.Tensor, None]:
-        """As of `Encoder`, from the first step on.
+        """As of `Encoder`; there is no state.
 
         Raises:
-          ValueError: If there is a state to go on from.
+          ValueError: If a state is passed.
         """
         if state is not None:
-            raise ValueError('only recurrent layers go on from chunk to chunk: take an Encoder.')
+            raise ValueError('state must be None: only recurrent layers carry a state from chunk '
+                             'to chunk. Use an Encoder.')
         outputs = inputs if standardized else self.standardize(inputs, lengths)
         for index, convolution in enumerate(self.convolutions):
             added, _ = convolution(outputs, lengths)
@@ -124,14 +125,14 @@ class DilatedEncoder(SequenceEncoder):
         return outputs, None
 
     def streams(self) -> bool:
-        """Whether it goes step by step, as a causal one does."""
+        """Whether it supports `step`: it must be causal."""
         return self._streams
 
     def initial_state(self, batch: int | tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """What each window holds before the first step of `batch` sequences: zeros.
+        """The contents of each window before the first step of `batch` sequences: zeros.
 
         Raises:
-          ValueError: If it does not go step by step.
+          ValueError: If it depends on later steps.
         """
         if not self._streams:
             return super().initial_state(batch)
@@ -140,8 +141,8 @@ class DilatedEncoder(SequenceEncoder):
     def step(self, x_t: TensorLike, state: typing.Any) -> tuple[tf.Tensor, tuple]:
         """One step of a stream: float [B, D] and a state -> (output [B, output_size], state)."""
         output, new = self.standardize(checks.floating('x_t', x_t, 'B, D'), None), []
-        for index, (convolution, seen) in enumerate(zip(self.convolutions, state)):
-            added, seen = convolution.step(output, seen)
+        for index, (convolution, window) in enumerate(zip(self.convolutions, state)):
+            added, window = convolution.step(output, window)
             output = tf.nn.relu(added) + (output if index else 0)
-            new.append(seen)
+            new.append(window)
         return output, tuple(new)

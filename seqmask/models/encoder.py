@@ -1,4 +1,4 @@
-"""What most models of sequences begin with: recurrent layers, and what stands below them."""
+"""The encoder of most models: recurrent layers, and the preprocessing below them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CELLS = {'gru': GRU, 'lstm': LSTM, 'mgu': MGU}
 
 
 class Encoder(SequenceEncoder):
-    """Recurrent layers, one above the other, in one or both directions.
+    """A stack of recurrent layers, in one or both directions.
 
     standardizer -> batch norm, if `normalize` -> dropout of steps -> convolution with batch norm
     and relu, if `filters` -> recurrent layers
@@ -25,21 +25,21 @@ class Encoder(SequenceEncoder):
       input_size: D.
       cell: 'gru', 'lstm' or 'mgu'.
       hidden_size: H of each layer and direction.
-      num_layers: Recurrent layers.
-      bidirectional: Whether each layer runs in both directions; outputs are 2 H wide then.
-      normalize: Whether a `BatchNorm` of the inputs stands first.
+      num_layers: Number of recurrent layers.
+      bidirectional: Whether each layer runs in both directions; then outputs are 2 H wide.
+      normalize: Whether to apply a `BatchNorm` to the inputs first.
       filters: Width of a convolution below the recurrent layers; 0 for none.
-      kernel_size: Steps in the window of that convolution.
+      kernel_size: Window of that convolution, in steps.
       dropout: Share of the features dropped in training below each recurrent layer but the first,
-        the same at all steps of a sequence.
-      input_dropout: Share of the features dropped below the first one, the same at all steps.
-      step_dropout: Share of the steps whose input is dropped in training as a whole, so that the
-        model learns to tell a step from those around it.
+        with one mask per sequence.
+      input_dropout: The same below the first one.
+      step_dropout: Share of the steps whose whole input is dropped in training, so that the model
+        learns to infer a step from its neighbors.
       recurrent_dropout: Share of the hidden units dropped inside the recurrence in training.
       implementation: As of `GRU` and `LSTM`.
-      standardizer: Called first, as (inputs, lengths), such as a `data.Standardizer` or
-        `data.standardize_sequences`; by `step` as ([B, D], None). None for none. What it holds is
-        saved with the model.
+      standardizer: Function of (inputs, lengths), applied first, such as a `data.Standardizer` or
+        `data.standardize_sequences`; `step` calls it with ([B, D], None). None for none. Its
+        variables are saved with the model.
       dtype: Of weights, inputs and outputs; float32 inputs are rounded to bfloat16 or float16.
       seed: int; the same seed gives the same weights and the same dropout.
 
@@ -90,12 +90,12 @@ class Encoder(SequenceEncoder):
 
     def run(self, inputs: TensorLike, lengths: TensorLike, state: tuple | None = None, *,
             training: bool = False, standardized: bool = False) -> tuple[tf.Tensor, tuple]:
-        """A call that begins with a state and returns one.
+        """A call that takes an initial state and returns the final one.
 
         Args:
           inputs, lengths, training: As of a call.
           state: Tuple of the layers' states; None for zeros.
-          standardized: Whether the inputs come from `standardize`.
+          standardized: Whether `standardize` has been applied to the inputs.
 
         Returns:
           (outputs, state after each sequence's own last step).
@@ -110,27 +110,26 @@ class Encoder(SequenceEncoder):
         return self.recurrent(inputs, lengths, state, training=training)
 
     def last(self, outputs: tf.Tensor, lengths: TensorLike, state: tuple) -> tf.Tensor:
-        """The top layer's output after the last step, of each direction: float [B, output_size]."""
-        top = state[-1]
-        both_ways = isinstance(self.recurrent.layers[-1], Bidirectional)
-        directions = top if both_ways else (top,)
-        # An LSTM's output is the hidden part of its state, any other's the whole of it.
+        """The top layer's last output in each direction, concatenated: float [B, output_size]."""
+        bidirectional = isinstance(self.recurrent.layers[-1], Bidirectional)
+        directions = state[-1] if bidirectional else state[-1:]
+        # The output of an LSTM is the hidden part of its state; other cells output the state.
         return tf.concat([part.hidden if isinstance(part, LSTMState) else part
                           for part in directions], axis=-1)
 
     def streams(self) -> bool:
-        """Whether it also goes step by step and chunk by chunk: in one direction, from the inputs
-        straight to the recurrent layers, without a standardizer that sees sequences whole."""
+        """Whether it runs step by step and chunk by chunk: in one direction, without `normalize`
+        or `filters`, and with a standardizer that does not need whole sequences."""
         return self._streams
 
     def initial_state(self, batch: int | tf.Tensor) -> tuple:
         """The state before the first step of `batch` sequences: zeros.
 
         Raises:
-          ValueError: If it does not go step by step.
+          ValueError: If it depends on later steps.
         """
-        return self.recurrent.initial_state(batch) if self._streams else super().initial_state(
-            batch)
+        layers = self.recurrent if self._streams else super()
+        return layers.initial_state(batch)
 
     def step(self, x_t: TensorLike, state: tuple) -> tuple[tf.Tensor, tuple]:
         """One step of a stream: float [B, D] and a state -> (output [B, output_size], state)."""

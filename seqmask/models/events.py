@@ -1,4 +1,4 @@
-"""Whether a rare event happens, at every step."""
+"""Detection of rare events, at every step."""
 
 from __future__ import annotations
 
@@ -8,45 +8,44 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from seqmask import checks, known, losses, noise
+from seqmask import checks, losses, noise
 from seqmask.layers import Dense, Dropout
 from seqmask.lengths import sequence_mask
 from seqmask.masking import apply_mask
 from seqmask.metrics import F1, Mean, Precision, Recall
-from seqmask.models.protocol import SequenceEncoder, StreamingModel
+from seqmask.models.protocol import SequenceEncoder, StreamingModel, scored_steps
 from seqmask.tally import Tally
 
 
 class EventDetector(StreamingModel):
-    """An encoder and a linear map to one logit a step, for events at few of the steps.
+    """An encoder and a linear head with one logit per step, for events at few of the steps.
 
     loss = -w y log p - (1 - y) log(1 - p),   p = sigmoid(logit),  w = pos_weight
 
-    with the focal factor (1 - p)^gamma, or p^gamma, in front of each term if focal_gamma > 0. It is
-    computed from logits, so that no log sees a 0. The bias of the linear map begins where this loss
-    is lowest for a model that knows the events' rate alone,
+    with the focal factor (1 - p)^gamma, or p^gamma, on each term if focal_gamma > 0; computed from
+    logits, so that no logarithm of 0 occurs. The bias of the head is initialized to the minimum of
+    this loss for a model that knows only the event rate,
 
-    bias = log(event_rate / (1 - event_rate)) + log w   (gamma aside)
+    bias = log(event_rate / (1 - event_rate)) + log w   (for gamma = 0)
 
-    so that training need not first learn that events are rare; 'balanced', w = (1 - event_rate) /
-    event_rate, makes it 0. The weight moves all logits up by about log w; `probabilities` takes
-    that off again. An event is detected where the logit reaches `threshold`. Rare events seldom
-    reach the probability 1/2, where the threshold stands at first: choose it on validation data,
-    with `metrics.AveragePrecision`, and it is saved with the model.
+    so that training need not first learn that events are rare. pos_weight='balanced' is
+    w = (1 - event_rate) / event_rate, with which the bias is 0. The weight raises all logits by
+    about log w; `probabilities` subtracts that. An event is detected where the logit reaches
+    `threshold`. It starts at the probability 1/2, which rare events seldom reach: choose it on
+    validation data with `metrics.AveragePrecision`. It is saved with the model.
 
     Args:
       encoder: `Encoder`, `DilatedEncoder`, or as of `SequenceModel`.
       event_rate: Share of the training steps that are events, in (0, 1).
-      pos_weight: What a step of an event weighs against another; or 'balanced'.
-      focal_gamma: number >= 0. How much less what is predicted well counts; 0 is cross-entropy.
-      dropout: Share of the encoder's outputs dropped in training, the same at all steps of a
-        sequence.
+      pos_weight: Weight of an event's step relative to any other; or 'balanced'.
+      focal_gamma: number >= 0. How strongly easy steps are down-weighted; 0 is cross-entropy.
+      dropout: Share of the encoder's outputs dropped in training, with one mask per sequence.
       encoder_size: As of `SequenceModel`.
       seed: int; the same seed gives the same weights and the same dropout.
 
     Attributes:
-      threshold: float32 variable, not trained. A logit, not a probability: in float32 these reach 1
-        long before logits cease to differ.
+      threshold: float32 variable, not trained. A logit: a float32 probability would saturate at 1
+        while logits still differ.
 
     Raises:
       ValueError: If an option does not fit.
@@ -71,8 +70,8 @@ class EventDetector(StreamingModel):
                  name: str | None = None):
         super().__init__(encoder, encoder_size, name)
         if not 0 < event_rate < 1:
-            raise ValueError(f'event_rate must be in (0, 1), got {event_rate}: with only one kind '
-                             f'of step there is nothing to tell apart.')
+            raise ValueError(f'event_rate must be in (0, 1), got {event_rate}. A detector needs '
+                             f'steps with events and steps without.')
         odds = event_rate / (1 - event_rate)
         self.pos_weight = checks.positive(
             'pos_weight', 1 / odds if pos_weight == 'balanced' else pos_weight)
@@ -92,17 +91,14 @@ class EventDetector(StreamingModel):
         return self.to_logit(outputs, lengths)[..., 0]
 
     def detect(self, inputs: checks.TensorLike, lengths: checks.TensorLike) -> tf.Tensor:
-        """Where there is an event, bool [B, T]: logit >= threshold; False at padded steps."""
+        """Detected steps, bool [B, T]: logit >= threshold; False at padded steps."""
         return self.results(self(inputs, lengths), lengths)['detected']
 
     def probabilities(self, inputs: checks.TensorLike, lengths: checks.TensorLike) -> tf.Tensor:
-        """Probability of an event at each real step, as far as the model has learnt it.
+        """Estimated probability of an event at each real step.
 
-        p = sigmoid(logit - log w): what the loss with its weight w > 1 made too likely is taken
-        back. A focal loss leaves them nearer to 1/2 than they should be.
-
-        Args:
-          inputs, lengths: As of a call.
+        p = sigmoid(logit - log w), which corrects the bias from the weight w of the loss. A focal
+        loss leaves probabilities too close to 1/2. Arguments are those of a call.
 
         Returns:
           float32 [B, T], 0 at padded steps.
@@ -113,7 +109,7 @@ class EventDetector(StreamingModel):
 
     def results(self, outputs: tf.Tensor,
                 lengths: checks.TensorLike | None) -> dict[str, tf.Tensor]:
-        """The logits, and where there is an event: 'outputs' and 'detected'."""
+        """The logits and the detected steps: 'outputs' and 'detected'."""
         detected = tf.cast(outputs, tf.float32) >= self.threshold
         if lengths is not None:
             detected &= sequence_mask(lengths, tf.shape(outputs)[1])
@@ -121,24 +117,21 @@ class EventDetector(StreamingModel):
 
     def loss_of(self, logits: tf.Tensor, batch: dict[str, tf.Tensor]) -> Tally:
         """The loss of logits per real step, in nats; labels are 1 at steps of events, else 0."""
-        w, scored = self.pos_weight, _scored(logits, batch)
+        w, scored = self.pos_weight, scored_steps(logits, batch)
         if not self.focal_gamma:
             return losses.sigmoid_cross_entropy(**scored, pos_weight=w)
         total, count = losses.focal(**scored, gamma=self.focal_gamma, alpha=w / (1 + w))
-        return Tally((1 + w) * total, count)        # at gamma = 0 the cross-entropy above
+        return Tally((1 + w) * total, count)        # equals the cross-entropy at gamma = 0
 
     def measure(self, batch: dict[str, tf.Tensor]) -> dict[str, Tally]:
-        """What `training.Trainer` measures: `EventDetector.measure`.
-
-        Args:
-          batch: As `loss` takes it.
+        """Metrics of a batch as of `loss`, for `Trainer(measure=EventDetector.measure)`.
 
         Returns:
-          dict of `seqmask.Tally`: 'loss', and of steps at the threshold 'accuracy', 'precision',
-          'recall' and 'f1'.
+          dict of `seqmask.Tally`: 'loss'; 'accuracy', 'precision', 'recall' and 'f1' of steps, at
+          the threshold.
         """
         logits = self(batch['inputs'], batch['lengths'])
-        scored = _scored(tf.cast(logits, tf.float32), batch)
+        scored = scored_steps(tf.cast(logits, tf.float32), batch)
         events = tf.cast(scored['labels'], tf.float32) > 0.5
         right = tf.cast((scored['logits'] >= self.threshold) == events, tf.float32)
         return {'loss': self.loss_of(logits, batch),
@@ -146,8 +139,3 @@ class EventDetector(StreamingModel):
                 'precision': Precision.tally(**scored, threshold=self.threshold),
                 'recall': Recall.tally(**scored, threshold=self.threshold),
                 'f1': F1.tally(**scored, threshold=self.threshold)}
-
-
-def _scored(logits, batch):
-    mask = sequence_mask(batch['lengths'], known.sizes(logits)[1])
-    return {'logits': logits, 'labels': batch['labels'], 'mask': mask}

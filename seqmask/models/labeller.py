@@ -7,23 +7,21 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from seqmask import checks, known, losses, noise
+from seqmask import checks, losses, noise
 from seqmask.checks import TensorLike
 from seqmask.layers import Dense, Dropout
-from seqmask.lengths import sequence_mask
 from seqmask.metrics import Accuracy, ErrorRate, SequenceAccuracy
-from seqmask.models.protocol import SequenceEncoder, StreamingModel
+from seqmask.models.protocol import SequenceEncoder, StreamingModel, scored_steps
 from seqmask.tally import Tally
 
 
 class SequenceLabeller(StreamingModel):
-    """An encoder, and a linear map to one logit a class at every step.
+    """An encoder, and a linear head with one logit per class at every step.
 
     Args:
       encoder: `Encoder`, or as of `SequenceModel`.
       num_classes: K.
-      dropout: Share of the encoder's outputs dropped in training, the same at all steps of a
-        sequence.
+      dropout: Share of the encoder's outputs dropped in training, with one mask per sequence.
       encoder_size: As of `SequenceModel`.
       seed: int; the same seed gives the same weights and the same dropout.
 
@@ -51,26 +49,18 @@ class SequenceLabeller(StreamingModel):
 
     def loss_of(self, logits: tf.Tensor, batch: dict[str, tf.Tensor]) -> Tally:
         """Cross-entropy of logits per real step, in nats."""
-        return losses.sparse_softmax_cross_entropy(**_scored(logits, batch))
+        return losses.sparse_softmax_cross_entropy(**scored_steps(logits, batch))
 
     def measure(self, batch: dict[str, tf.Tensor]) -> dict[str, Tally]:
-        """What `training.Trainer` measures: `SequenceLabeller.measure`.
-
-        Args:
-          batch: As `loss` takes it.
+        """Metrics of a batch as of `loss`, for `Trainer(measure=SequenceLabeller.measure)`.
 
         Returns:
           dict of `seqmask.Tally`: 'loss'; 'accuracy', of steps; 'sequence_error', the share of
-          wrong steps of a sequence, averaged over sequences; 'sequence_accuracy', of sequences
-          without a wrong step.
+          wrong steps per sequence, averaged over sequences; 'sequence_accuracy', the share of
+          sequences without a wrong step.
         """
-        scored = _scored(self(batch['inputs'], batch['lengths']), batch)
+        scored = scored_steps(self(batch['inputs'], batch['lengths']), batch)
         return {'loss': losses.sparse_softmax_cross_entropy(**scored),
                 'accuracy': Accuracy.tally(**scored),
                 'sequence_error': ErrorRate.tally(**scored, per='sequence'),
                 'sequence_accuracy': SequenceAccuracy.tally(**scored)}
-
-
-def _scored(logits, batch):
-    mask = sequence_mask(batch['lengths'], known.sizes(logits)[1])
-    return {'logits': logits, 'labels': batch['labels'], 'mask': mask}

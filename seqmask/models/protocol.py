@@ -1,4 +1,4 @@
-"""What training, export and scripts may ask of an encoder, and of a model that stands on one."""
+"""The interface of encoders, and of models on them, to training, export and scripts."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from seqmask import checks
+from seqmask import checks, known
 from seqmask.checks import TensorLike
 from seqmask.layers import Dropout
+from seqmask.lengths import sequence_mask
 from seqmask.masking import last_relevant
 from seqmask.operands import rounded
 from seqmask.tally import Tally
 
 
 class SequenceEncoder(tf.Module):
-    """From inputs [B, T, D] to outputs [B, T, output_size], 0 at padded steps.
+    """Maps inputs [B, T, D] to outputs [B, T, output_size], 0 at padded steps.
 
-    A subclass overrides `run`; and, if no step depends on later ones, `streams`, `initial_state`
+    A subclass implements `run`; and, if no step depends on later ones, `streams`, `initial_state`
     and `step`.
 
     Args:
-      input_size: D; None if it is not known.
+      input_size: D; None if unknown.
       output_size: Width of the outputs.
       dtype: Of weights and outputs.
-      standardizer: Called first, as (inputs, lengths); or None.
+      standardizer: Function of (inputs, lengths), applied first; or None.
       step_dropout: `Dropout` of whole steps; none by default.
     """
 
@@ -60,44 +61,38 @@ class SequenceEncoder(tf.Module):
         return self.run(inputs, lengths, training=training)[0]
 
     def standardize(self, inputs: TensorLike, lengths: TensorLike | None) -> tf.Tensor:
-        """The inputs as the layers get to see them; vectors [B, D] go without lengths."""
+        """The inputs of the layers; lengths are None for vectors [B, D]."""
         if self.standardizer is not None:
             inputs = self.standardizer(inputs, lengths)
         return rounded(inputs, self.dtype)
 
     def last(self, outputs: tf.Tensor, lengths: TensorLike, state: typing.Any) -> tf.Tensor:
-        """What is known after each sequence's last step: float [B, output_size].
-
-        Args:
-          outputs, state: As `run` returned them.
-          lengths: int32 [B].
-        """
+        """The last output of each sequence, float [B, output_size], from the results of `run`."""
         return last_relevant(outputs, lengths)
 
     def streams(self) -> bool:
-        """Whether it also goes step by step: no step depends on later ones."""
+        """Whether it supports `step`, because no step depends on later ones."""
         return False
 
     def initial_state(self, batch: int | tf.Tensor) -> typing.Any:
         """The state before the first step of `batch` sequences.
 
         Raises:
-          ValueError: If it does not go step by step.
+          ValueError: If it depends on later steps.
         """
-        raise ValueError('a model that goes through a sequence step by step or chunk by chunk sees '
-                         'no steps to come: bidirectional and normalize must be False, filters 0, '
-                         'causal True, and standardizer none that sees sequences whole.')
+        raise ValueError('a model that runs step by step or chunk by chunk cannot use later steps: '
+                         'bidirectional and normalize must be False, filters 0, causal True, and '
+                         'standardizer must not need whole sequences.')
 
 
 class OwnEncoder(SequenceEncoder):
-    """Any callable (inputs, lengths, *, training) -> outputs [B, T, output_size] as an encoder.
-
-    Of a layer that returns (outputs, state) or (outputs, lengths) the outputs are taken.
+    """Wraps any callable (inputs, lengths, *, training) -> outputs as an encoder.
 
     Args:
-      function: The callable.
+      function: The callable. It returns outputs [B, T, output_size], or a tuple that begins with
+        them, such as (outputs, state).
       output_size: Width of its outputs.
-      input_size: D, which the autoencoder and `export` need; None if it is not known.
+      input_size: D, required by the autoencoder and `export`; None if unknown.
       dtype: Of its outputs.
 
     >>> encoder = seqmask.models.OwnEncoder(seqmask.GRU(4, 5, seed=0), output_size=5, input_size=4)
@@ -118,18 +113,18 @@ class OwnEncoder(SequenceEncoder):
 
 
 class SequenceModel(tf.Module):
-    """An encoder, and what a model adds to it.
+    """Base of models: an encoder and a head.
 
     Besides its call, (inputs, lengths, *, training) -> outputs, a model has
 
       loss(batch, training) -> Tally, measure(batch) -> dict of Tally     for `training.Trainer`
-      streams() -> bool     whether it goes step by step: `initial_state`, `step`, `chunk_loss`
-      results(outputs, lengths) -> dict     what an exported model gives, by name
+      streams() -> bool     whether it supports `initial_state`, `step` and `chunk_loss`
+      results(outputs, lengths) -> dict     the outputs of an exported model, by name
 
     Args:
       encoder: `Encoder`, another `SequenceEncoder`, or any callable (inputs, lengths, *, training)
         -> outputs float32 [B, T, encoder_size], 0 at padded steps.
-      encoder_size: Width of the outputs of a callable that is no `SequenceEncoder`.
+      encoder_size: Width of the outputs of a callable that is not a `SequenceEncoder`.
     """
 
     def __init__(self, encoder: SequenceEncoder | Callable[..., typing.Any],
@@ -140,14 +135,14 @@ class SequenceModel(tf.Module):
                             f'training) -> outputs, got {encoder!r}.')
         if not isinstance(encoder, SequenceEncoder):
             if encoder_size is None:
-                raise ValueError('an encoder of your own needs encoder_size, the width of its '
-                                 'outputs; or models.OwnEncoder around it, which says it.')
+                raise ValueError('a custom encoder needs encoder_size, the width of its outputs. '
+                                 'Pass it, or wrap the encoder in models.OwnEncoder.')
             encoder = OwnEncoder(encoder, encoder_size)
         self.encoder = encoder
 
     @property
     def input_size(self) -> int | None:
-        """D; None if the encoder is one of your own."""
+        """D; None for a custom encoder."""
         return self.encoder.input_size
 
     @property
@@ -155,78 +150,64 @@ class SequenceModel(tf.Module):
         return self.encoder.dtype
 
     def streams(self) -> bool:
-        """Whether `initial_state`, `step` and `chunk_loss` can be used: no step depends on later
-        ones."""
+        """Whether it supports `initial_state`, `step` and `chunk_loss`."""
         return False
 
     def results(self, outputs: tf.Tensor, lengths: TensorLike | None) -> dict[str, tf.Tensor]:
-        """What an exported model gives, by name, from the outputs of a call.
+        """The outputs of an exported model, by name, from those of a call, or of `step`.
 
-        Args:
-          outputs: As a call returns them; or as `step` does.
-          lengths: int32 [B]; None for those of `step`.
+        `lengths` are int32 [B]; None for the outputs of `step`.
         """
         return {'outputs': outputs}
 
 
 class StreamingModel(SequenceModel):
-    """A model that gives an output at every step, and goes step by step if its encoder does.
+    """A model with an output at every step; it runs step by step if its encoder does.
 
-    A subclass overrides `head` and `loss_of`.
+    A subclass implements `head` and `loss_of`.
     """
 
     def __call__(self, inputs: TensorLike, lengths: TensorLike, *,
                  training: bool = False) -> tf.Tensor:
-        """Outputs for the real steps, 0 at padded ones.
+        """Computes logits, float [B, T, ...], 0 at padded steps.
 
-        Args:
-          inputs: float [B, T, D]. Values at padded steps are ignored, NaN included.
-          lengths: int32 [B]. Time steps, 0 <= lengths <= T.
-          training: Whether dropout applies.
-
-        Returns:
-          Logits, float [B, T, ...].
-
-        Raises:
-          ValueError: If a rank or a static size does not fit.
-          TypeError: If a dtype does not fit.
-          tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
+        Args and raises: As a call of `SequenceEncoder`.
         """
         outputs, _ = self.encoder.run(inputs, lengths, training=training)
         return self.head(outputs, lengths, training=training)
 
     def streams(self) -> bool:
-        """Whether `initial_state`, `step` and `chunk_loss` can be used."""
+        """Whether the encoder does, so that `initial_state`, `step` and `chunk_loss` work."""
         return self.encoder.streams()
 
     def initial_state(self, batch: int | tf.Tensor) -> typing.Any:
         """The state before the first step of `batch` sequences, for `step` and `chunk_loss`: zeros.
 
         Raises:
-          ValueError: If the model sees steps to come, so that no state holds all it knows.
+          ValueError: If the model depends on later steps.
         """
         return self.encoder.initial_state(batch)
 
     def step(self, x_t: TensorLike, state: typing.Any) -> tuple[tf.Tensor, typing.Any]:
-        """One step of a stream; step by step equals the whole call.
+        """One step of a stream. Step by step equals the whole call.
 
         Args:
           x_t: float [B, D].
-          state: `initial_state(batch)`, or as the last step returned it.
+          state: `initial_state(batch)`, or the state that the previous step returned.
 
         Returns:
           (logits float [B, ...], state).
 
         Raises:
-          ValueError: If the model sees steps to come, or a size does not fit.
+          ValueError: If the model depends on later steps, or a size does not fit.
           TypeError: If a dtype does not fit.
         """
-        self.initial_state(1)           # refuses what sees steps to come
+        self.initial_state(1)           # raises if the model depends on later steps
         output, state = self.encoder.step(x_t, state)
         return self.head(output, None), state
 
     def loss(self, batch: dict[str, tf.Tensor], training: bool) -> Tally:
-        """The loss per real step, as `training.Trainer` takes it.
+        """The loss per real step, for `training.Trainer`.
 
         Args:
           batch: dict with 'inputs' [B, T, D], 'lengths' [B], 'labels' [B, T].
@@ -239,20 +220,25 @@ class StreamingModel(SequenceModel):
 
     def chunk_loss(self, batch: dict[str, tf.Tensor], state: typing.Any,
                    training: bool) -> tuple[Tally, typing.Any]:
-        """`loss` of the next chunk of each sequence, as `training.ChunkLoss` takes it.
+        """`loss` of the next chunk of each sequence, for `training.ChunkLoss`.
 
         Args:
-          batch: As `loss` takes it.
-          state: As `initial_state`, or as the chunk before returned it.
-          training: Whether dropout applies.
+          batch, training: As of `loss`.
+          state: `initial_state(batch)`, or the state that the previous chunk returned.
 
         Returns:
           (`seqmask.Tally`, in nats; the state after the chunk).
 
         Raises:
-          ValueError: If the encoder cannot go on from a state.
+          ValueError: If the encoder cannot start from a state.
         """
         outputs, state = self.encoder.run(batch['inputs'], batch['lengths'], state,
                                           training=training)
         logits = self.head(outputs, batch['lengths'], training=training)
         return self.loss_of(logits, batch), state
+
+
+def scored_steps(logits: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Arguments of a loss or a metric per step: 'logits', 'labels' and the 'mask' of real steps."""
+    mask = sequence_mask(batch['lengths'], known.sizes(logits)[1])
+    return {'logits': logits, 'labels': batch['labels'], 'mask': mask}

@@ -1,4 +1,4 @@
-"""What ratings are predicted by before any network is: means, biases, factors. NumPy alone."""
+"""Baselines of rating prediction without a network: means, biases, factors. NumPy alone."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from seqmask.checks import TensorLike
 def rating_biases(rows: TensorLike, columns: TensorLike, ratings: TensorLike,
                   shape: tuple[int, int], *, shrinkage: float = 5.0,
                   sweeps: int = 10) -> tuple[float, np.ndarray, np.ndarray]:
-    """How far the ratings of each row, and of each column, lie above the mean.
+    """Deviations of each row's and each column's ratings from the mean.
 
     column[c] = sum over the ratings of c of (r - mean - row) / (n_c + shrinkage)
     row[b]    = sum over the ratings of b of (r - mean - column) / (n_b + shrinkage)
 
-    in turns, so that a generous row does not count as a good column; 0 for what has no rating.
+    in turns, so that a generous row does not look like a good column; 0 where there is no rating.
 
     Args:
       rows, columns: int [N]. Who rated what.
       ratings: float [N].
       shape: (number of rows, number of columns).
-      shrinkage: float >= 0. As many ratings at the mean are added to those of each.
-      sweeps: int. Turns.
+      shrinkage: float >= 0. Number of ratings at the mean to add to each row and column.
+      sweeps: int. Number of alternations.
 
     Returns:
       (mean, a float; row float64 [rows]; column float64 [columns]).
@@ -48,20 +48,18 @@ def rating_biases(rows: TensorLike, columns: TensorLike, ratings: TensorLike,
 def factorize_ratings(rows: TensorLike, columns: TensorLike, ratings: TensorLike,
                       shape: tuple[int, int], *, size: int = 8, decay: float = 14.0,
                       sweeps: int = 15, seed: int = 0) -> Callable[..., np.ndarray]:
-    """Biased matrix factorisation, by alternating least squares: for comparison.
+    """Biased matrix factorization by alternating least squares, for comparison.
 
-    minimises the sum of (r - base - row_b - column_c - p_b . q_c)^2
+    minimizes the sum of (r - base - row_b - column_c - p_b . q_c)^2
               + decay (sum of |p_b|^2 + sum of |q_c|^2 + sum of row_b^2 + sum of column_c^2)
 
-    base being mean and biases of `rating_biases`.
+    where base is the mean and the biases of `rating_biases`.
 
     Args:
-      rows, columns: int [N]. Who rated what.
-      ratings: float [N].
-      shape: (number of rows, number of columns).
+      rows, columns, ratings, shape: As of `rating_biases`.
       size: int. Factors of each row and column.
       decay: float > 0.
-      sweeps: int. Times that all rows, then all columns, are solved for.
+      sweeps: int. How often to solve for all rows, then all columns.
       seed: int >= 0.
 
     Returns:
@@ -79,10 +77,10 @@ def factorize_ratings(rows: TensorLike, columns: TensorLike, ratings: TensorLike
     mean, row, column = rating_biases(rows, columns, ratings, shape)
     residuals = np.asarray(ratings, np.float64) - mean - row[rows] - column[columns]
     rng = np.random.default_rng(seed)
-    # The last entry of a row is its own bias; on the other side it meets a one.
+    # The last entry of a vector is its bias; the other side's vector has a 1 there.
     of_rows, of_columns = (np.append(rng.normal(0, 0.1, [n, size]), np.zeros([n, 1]), axis=1)
                            for n in shape)
-    by_row, by_column = _grouped(rows, shape[0]), _grouped(columns, shape[1])
+    by_row, by_column = _members(rows, shape[0]), _members(columns, shape[1])
     ridge = decay * np.eye(size + 1)
     for _ in range(sweeps):
         for own, other, groups, partners in [(of_rows, of_columns, by_row, columns),
@@ -107,7 +105,7 @@ def _shrunken(groups, values, number, shrinkage):
     return np.divide(sums, counts, out=np.zeros(number), where=counts > 0)
 
 
-def _grouped(groups, number):
-    """The places of the members of each group."""
+def _members(groups, number):
+    """Indices of the members of each group."""
     ends = np.cumsum(np.bincount(groups, minlength=number))
     return np.split(np.argsort(groups, kind='stable'), ends[:-1])

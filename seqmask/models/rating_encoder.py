@@ -1,4 +1,4 @@
-"""The code of a row of ratings, from the list of those that there are."""
+"""The code of a row of ratings, computed from the ratings given alone."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from seqmask.layers import Dense
 
 
 class RatingEncoder(tf.Module):
-    """Tables of vectors, one a column, summed over the columns that were rated.
+    """Tables with one vector per column, summed over the columns that were rated.
 
     code = activation(sum over given j of (e[j] table[j] + rated[j]) / sqrt(n + 1) + bias)
 
-    e[j] being what the rating differs from what was expected, n the number of ratings given;
-    further layers of hidden_sizes stand on the code. A row without a given rating has the code 0.
+    where e[j] is the rating's residual and n the number of ratings given; hidden_sizes beyond the
+    first add dense layers on the code. A row without a given rating has the code 0.
 
     Variables: `table`, `rated` (if implicit) [columns, H], `bias` [H], and those of `hidden`, a
     list of Dense layers.
 
     Args:
-      num_columns: int. Columns that may occur: items, where rows are users.
-      hidden_sizes: Widths of the code and of further layers on it.
-      activation: Name, or function that tf.keras.activations.get knows.
-      implicit: Whether it also counts what was rated, however: the table `rated`.
+      num_columns: int. Number of columns: of items, if rows are users.
+      hidden_sizes: Widths of the first layer and of the dense layers on it.
+      activation: Name or function, for tf.keras.activations.get.
+      implicit: Whether to use implicit feedback, which columns were rated: the table `rated`.
       dtype: Of weights and codes.
       seed: int; the same seed gives the same weights.
 
     Source: Sedhain, Menon, Sanner, Xie. AutoRec: autoencoders meet collaborative filtering. WWW
-      2015; which columns were rated, as in Koren. Factorization meets the neighborhood. KDD 2008.
+      2015; implicit feedback as in Koren. Factorization meets the neighborhood. KDD 2008.
     """
 
     def __init__(self, num_columns: int, *, hidden_sizes: Sequence[int] = (64,),
@@ -61,16 +61,16 @@ class RatingEncoder(tf.Module):
 
     def encode(self, residuals: tf.Tensor, row: tf.Tensor, column: tf.Tensor,
                count: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        """Codes from a list of ratings: it costs what these cost.
+        """Codes from a list of ratings, at a cost proportional to their number.
 
         Args:
-          residuals: float [N]. What each rating differs from what was expected.
-          row: int [N]. Which row it stands in, below B.
-          column: int [N]. What was rated.
+          residuals: float [N]. Each rating less its expectation.
+          row: int [N]. The row of each rating, below B.
+          column: int [N]. Its column.
           count: float [B]. Ratings of each row.
 
         Returns:
-          (code float [B, H]; the rows of each table that occurred, as a list).
+          (code float [B, H]; list of the gathered rows of each table).
         """
         occurring, place = tf.unique(column)
         rows = [tf.gather(self.table, occurring)]

@@ -1,4 +1,4 @@
-"""Which ratings are seen, which predicted? How much of a row decays that occurs elsewhere, too?"""
+"""Which ratings are given, which are scored, and how is weight decay shared among batches?"""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from seqmask.masking import apply_mask
 
 
 def given_steps(given: TensorLike | None, mask: tf.Tensor) -> tf.Tensor:
-    """Steps that are real and given, bool [B, T]; all real ones where `given` is None."""
+    """Steps that are real and given, bool [B, T]; all real ones if `given` is None."""
     return mask if given is None else mask & checks.mask(given, mask, 'lengths')
 
 
 def seen_and_scored(batch: dict[str, tf.Tensor], mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Which steps the encoder sees, and which are predicted, both bool [B, T]."""
+    """Which steps the encoder sees, and which are scored, both bool [B, T]."""
     if 'given' not in batch:
         return mask, mask
     given = given_steps(batch['given'], mask)
@@ -31,7 +31,7 @@ def shares(columns: Sequence[tf.Tensor], steps: Sequence[tf.Tensor], num_columns
     Args:
       columns: list of int [B, T], one for each micro-batch of this replica.
       steps: list of bool [B, T]. Which ratings count as occurrences.
-      num_columns: int. Columns are below it.
+      num_columns: int. Upper bound of columns.
       dtype: Of the shares.
 
     Returns:
@@ -49,13 +49,13 @@ def shares(columns: Sequence[tf.Tensor], steps: Sequence[tf.Tensor], num_columns
 
 def sum_of_squares(rows: Sequence[tf.Tensor], columns: tf.Tensor, steps: tf.Tensor,
                    share: tf.Tensor | None = None) -> tf.Tensor:
-    """Sum of the squares of rows of tables, each weighed by its share.
+    """Sum of the squares of gathered table rows, weighted by their shares.
 
     Args:
       rows: list of float [N, H], a table's rows of the N columns that occur, in their order.
       columns: int [B, T].
       steps: bool [B, T]. Which ratings count as occurrences.
-      share: float [B, T] as `shares` returns it; None where no row occurs elsewhere.
+      share: float [B, T] as `shares` returns it; None if no row occurs elsewhere.
     """
     if share is None:
         return tf.add_n([tf.reduce_sum(tf.square(r)) for r in rows])

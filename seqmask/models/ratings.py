@@ -1,4 +1,4 @@
-"""Ratings that are missing, from those that are there."""
+"""Missing ratings, predicted from the ratings given."""
 
 from __future__ import annotations
 
@@ -19,32 +19,31 @@ from seqmask.tally import Tally
 
 
 class RatingAutoencoder(tf.Module):
-    """Predicts the ratings of a row, a person say, in any columns from those that are given.
+    """Predicts the ratings of a row, such as a user, in any column from the ratings given.
 
     above   = sum over given j of (r[j] - mean - column[j]) / (n + shrinkage)
     e[j]    = r[j] - mean - column[j] - above
     code    = encoder of e, a `RatingEncoder`
     out[c]  = mean + column[c] + above + code . decoder[c],   within rating_range
 
-    n being the number of ratings given. A row is
-    the list of its ratings, not a vector with zeros for what was not rated: the tables' gradients
-    are sparse, of the columns that occur, and the cost is that of the ratings that there are. What
-    was not observed is nowhere in the computation. A row without a given rating has the code 0,
-    and a column that was never trained on the decoder 0: they fall back to the means.
+    where n is the number of ratings given. A row is the list of its ratings, not a vector with
+    zeros for missing ones, which take no part in the computation: gradients of the tables are
+    sparse, and the cost is proportional to the number of ratings. A row without a given rating has
+    the code 0, and a column without training data the decoder 0: both fall back to the means.
 
-    In training each rating is hidden from the encoder with probability `dropout`, and the hidden
-    ones are predicted: so the model learns to predict what it does not see. With dropout 0 every
-    rating is both seen and predicted.
+    In training each rating is hidden from the encoder with probability `dropout`, and only hidden
+    ratings are scored, so that the model learns to predict missing ones. With dropout 0 every
+    rating is both given and scored.
 
-    Variables: those of the encoder, and `decoder` [columns, H]; not trained, but set by
+    Variables: those of the encoder; `decoder` [columns, H]; and, not trained but set by
     `fit_means`, `mean` [] and `column` [columns].
 
     Args:
       encoder: `RatingEncoder`.
       dropout: Share of the ratings hidden in training.
-      decay: Weight of the squares of the tables' rows that occur in a step, in its loss.
+      decay: Weight decay of the table rows that occur in a step, as a term of its loss.
       shrinkage: As of `rating_biases`.
-      rating_range: (lowest, highest) rating, to which predictions are clipped; None for neither.
+      rating_range: (lowest, highest) rating, to which predictions are clipped; None for no limits.
       seed: int; the same seed gives the same dropout.
 
     Source: Sedhain, Menon, Sanner, Xie. AutoRec: autoencoders meet collaborative filtering. WWW
@@ -84,7 +83,7 @@ class RatingAutoencoder(tf.Module):
         self._noise = noise.generator(noise.seeds(seed, 1)[0])
 
     def fit_means(self, rows: data.Sequences) -> RatingAutoencoder:
-        """Sets the mean and the columns' biases to those of training data.
+        """Sets the mean and the column biases to those of the training data.
 
         Args:
           rows: `data.Sequences` of ratings, with 'columns' per step.
@@ -101,14 +100,14 @@ class RatingAutoencoder(tf.Module):
 
     def __call__(self, inputs: TensorLike, lengths: TensorLike, columns: TensorLike,
                  given: TensorLike | None = None) -> tf.Tensor:
-        """Predicts a rating at every step, from those given.
+        """Predicts a rating at every step, from the ratings given.
 
         Args:
-          inputs: float [B, T, 1]. Ratings; what stands at steps that are not given, or padded, is
+          inputs: float [B, T, 1]. Ratings; values at padded steps, or steps that are not given, are
             ignored, NaN included.
           lengths: int32 [B]. Ratings of each row, 0 <= lengths <= T.
-          columns: int32 [B, T]. What was rated.
-          given: bool [B, T]. False where the rating is not to be seen; None where all are.
+          columns: int32 [B, T]. The column of each rating.
+          given: bool [B, T]. False where the rating is hidden; None if all are given.
 
         Returns:
           float [B, T], 0 at padded steps.
@@ -125,13 +124,13 @@ class RatingAutoencoder(tf.Module):
 
     def encode(self, inputs: TensorLike, lengths: TensorLike,
                columns: TensorLike) -> tuple[tf.Tensor, tf.Tensor]:
-        """All that the model keeps of rows of ratings.
+        """Encodes rows of ratings; the result is all that `decode` needs.
 
         Args:
           inputs, lengths, columns: As of a call.
 
         Returns:
-          (code, float [B, H]; base, float [B], the mean and how far the row lies above it).
+          (code, float [B, H]; base, float [B], mean + above).
         """
         inputs, mask, columns = self._checked(inputs, lengths, columns)
         code, base, _ = self._encode(inputs, columns, mask)
@@ -139,11 +138,11 @@ class RatingAutoencoder(tf.Module):
 
     def decode(self, code: TensorLike, base: TensorLike,
                columns: TensorLike | None = None) -> tf.Tensor:
-        """Predicts a rating of each row in each column, which takes memory for all of them.
+        """Predicts a rating of each row in each column.
 
         Args:
-          code, base: As `encode` returns them.
-          columns: int [C], which ones; None for all.
+          code, base: As returned by `encode`.
+          columns: int [C]. None for all, which takes memory for each of them.
 
         Returns:
           float [B, C].
@@ -154,22 +153,22 @@ class RatingAutoencoder(tf.Module):
         return self._clipped(base[:, None] + column + tf.matmul(code, decoder, transpose_b=True))
 
     def loss(self, batch: dict[str, tf.Tensor], training: bool) -> Tally:
-        """Squared error of the ratings that are predicted, as `training.Trainer` takes it.
+        """Squared error of the scored ratings, before clipping, for `training.Trainer`.
 
         total = sum of (r - out)^2 + decay * sum over the tables' rows that occur of their squares
 
-        in training, before clipping; without the second term otherwise.
+        in training; without the second term otherwise.
 
         Args:
           batch: dict with 'inputs' [B, T, 1], 'lengths' [B], 'columns' [B, T]; optionally 'given'
-            [B, T]: then what is given is seen and only the rest predicted.
-          training: Whether ratings are hidden at random, where the batch has no 'given'.
+            [B, T]: then only the ratings that are not given are scored.
+          training: Whether ratings are hidden at random if the batch lacks 'given'.
 
         Returns:
           `seqmask.Tally`.
         """
         inputs, mask, columns = self._checked(batch['inputs'], batch['lengths'], batch['columns'])
-        batch = self._hidden(batch, mask) if training else batch
+        batch = self._hide(batch, mask) if training else batch
         given, scored = seen_and_scored(batch, mask)
         code, base, rows = self._encode(inputs, columns, given)
         outputs, more_rows = self._decode(code, base, columns, scored)
@@ -183,41 +182,42 @@ class RatingAutoencoder(tf.Module):
         return tally + Tally(tf.cast(self.decay * squares, tally.total.dtype), 0.0)
 
     def prepare_step(self, batches: Sequence[dict[str, tf.Tensor]]) -> list[dict[str, tf.Tensor]]:
-        """Micro-batches of one step, told of each other, so that each row decays once in all.
+        """Adds shares to the micro-batches of one step, so that each row decays only once.
 
-        A row that occurs in several, or on several replicas, decays in each by the share of its
-        occurrences there. `training.train_step` calls this.
+        A row that occurs in several micro-batches or on several replicas decays in each by the
+        share of its occurrences there. `training.train_step` calls this.
 
-        Args and returns: list of batches as `loss` takes them; 'given_share' and 'scored_share'
-        are added, float [B, T], and 'given', where ratings are hidden at random.
+        Args:
+          batches: list of batches as of `loss`.
+
+        Returns:
+          The same with 'given_share' and 'scored_share', float [B, T]; and with 'given' where
+          ratings are hidden at random.
         """
         prepared, steps = [], []
         for batch in batches:
             _, mask, columns = self._checked(batch['inputs'], batch['lengths'], batch['columns'])
-            prepared.append(self._hidden(batch, mask))
+            prepared.append(self._hide(batch, mask))
             steps.append((columns, *seen_and_scored(prepared[-1], mask)))
         columns, given, scored = zip(*steps)
-        return [{**batch, 'given_share': of_given, 'scored_share': of_scored}
-                for batch, of_given, of_scored in zip(
-                    prepared, shares(columns, given, self.num_columns, self.dtype),
-                    shares(columns, scored, self.num_columns, self.dtype))]
+        given_shares, scored_shares = (shares(columns, steps, self.num_columns, self.dtype)
+                                       for steps in (given, scored))
+        return [{**batch, 'given_share': g, 'scored_share': s}
+                for batch, g, s in zip(prepared, given_shares, scored_shares)]
 
-    def _hidden(self, batch, mask):
-        """The batch, with ratings hidden at random where it does not say which are given."""
+    def _hide(self, batch, mask):
+        """The batch with ratings hidden at random, unless it has 'given'."""
         if 'given' in batch or not self.dropout:
             return batch
         kept = noise.dropout_mask(self._noise, tf.shape(mask), self.dropout, self.dtype) > 0
         return {**batch, 'given': kept}
 
     def measure(self, batch: dict[str, tf.Tensor]) -> dict[str, Tally]:
-        """What `training.Trainer` measures: `RatingAutoencoder.measure`.
-
-        Args:
-          batch: As `loss` takes it.
+        """Metrics of a batch as of `loss`, for `Trainer(measure=RatingAutoencoder.measure)`.
 
         Returns:
-          dict of `seqmask.Tally`: 'loss', the squared error of the clipped predictions, whose root
-          is the RMSE; 'absolute_error', whose mean is the MAE.
+          dict of `seqmask.Tally` of the clipped predictions: 'loss', the squared error, whose root
+          is the RMSE; 'absolute_error', the MAE.
         """
         names = ('inputs', 'lengths', 'columns', 'given')
         predictions = self(**{name: batch[name] for name in names if name in batch})
@@ -239,10 +239,10 @@ class RatingAutoencoder(tf.Module):
             f'are', tf.reduce_min(columns), tf.reduce_max(columns))], columns)
 
     def _encode(self, inputs, columns, given):
-        """Code [B, H] and base [B] of each row, and the rows of the tables that occurred."""
+        """Code [B, H] and base [B] of each row, and the gathered rows of the tables."""
         batch = tf.shape(given, tf.int64)[0]
         count = tf.reduce_sum(tf.cast(given, self.dtype), axis=1)                    # [B]
-        # A list of the given ratings alone: what follows costs what they cost.
+        # A list of the given ratings alone, which the cost of the rest is proportional to.
         row = tf.where(given)[:, 0]                                                  # [N]
         column = tf.boolean_mask(columns, given)
         rating = tf.boolean_mask(inputs[:, :, 0], given)
@@ -254,7 +254,7 @@ class RatingAutoencoder(tf.Module):
         return code, self.mean + above, rows
 
     def _decode(self, code, base, columns, scored):
-        """Predictions [B, T] where scored, and the rows of the table that occurred."""
+        """Predictions [B, T] where scored, and the gathered rows of the table."""
         row = tf.where(scored)[:, 0]
         column = tf.boolean_mask(columns, scored)
         occurring, place = tf.unique(column)

@@ -1,12 +1,12 @@
-"""Training: how weights move, on how many devices, and what stays of them on disk.
+"""Training: how weights move, on how many devices, and what is saved to disk.
 
-One step                train_step, sum_gradients, Step
-What is trained         trainable_variables, model_variables
-Epochs, best, resumed   Trainer, restore_best, read_history
-Long sequences          ChunkLoss
-Half precision          MixedPrecision
-Tables of many rows     LazyAdam
-Several workers         is_chief
+One step                    train_step, sum_gradients, Step
+Model variables             trainable_variables, model_variables
+Epochs, best epoch, resume  Trainer, restore_best, read_history
+Long sequences              ChunkLoss
+Half precision              MixedPrecision
+Large tables                LazyAdam
+Several workers             is_chief
 """
 
 from seqmask.training.chunks import ChunkLoss

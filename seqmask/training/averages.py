@@ -1,4 +1,4 @@
-"""Batch norm's averages, of the weights as they are now."""
+"""Batch norm's running statistics, recomputed with the current weights."""
 
 from __future__ import annotations
 
@@ -14,19 +14,14 @@ from seqmask.training.step import Loss
 from seqmask.training.traced import BatchIterable, Traced
 from seqmask.variables import model_parts
 
-MOST = 32       # batches. More would change little, and cost time
+MAX_BATCHES = 32        # more would cost time and change little
 
 
-class Averages:
-    """The moving averages of all `BatchNorm` layers of a model, to be taken anew.
+class RunningStatistics:
+    """The running statistics of all `BatchNorm` layers of a model.
 
-    Moving averages are those of the weights of the last batches, which on small data are those of
-    epochs ago. The plain average over a pass with the weights as they are has no such lag.
-
-    Args:
-      model: `tf.Module`.
-      loss: (model, batch, training) -> `Tally`.
-      strategy: `tf.distribute.Strategy` under whose scope the model was made.
+    Moving averages lag behind the weights: on small data they date from epochs ago. The plain
+    average over one pass with the current weights does not. Arguments are as of `Trainer`.
 
     Source: Wu, Johnson. Rethinking "Batch" in BatchNorm. 2021, section 3.
     """
@@ -36,27 +31,28 @@ class Averages:
         self._traced = Traced(strategy)
         self._norms = [part for part in model_parts(model) if isinstance(part, BatchNorm)]
 
-    def take(self, batches: BatchIterable) -> None:
-        """Replaces the averages by those of the first batches, 32 at most, in training.
+    def recompute(self, batches: BatchIterable) -> None:
+        """Replaces the statistics by their averages over the first 32 batches, in training mode.
 
-        Nothing else of the model moves. A batch whose statistics are not finite does not count.
-        Without a BatchNorm, or from an iterator that is used up, all stays as it is.
+        Nothing else in the model changes, and batches with non-finite statistics are skipped. Does
+        nothing for a model without BatchNorm or an iterator, which is used up already.
         """
         if not self._norms or isinstance(batches, Iterator):
             return
         for norm in self._norms:
             for part in self._strategy.experimental_local_results(norm.averaged):
                 part.assign(0)
-        take = self._traced(self._taken, batches)
-        for batch in itertools.islice(batches, MOST):
-            take(batch)
+        add = self._traced(self._add, batches)
+        for batch in itertools.islice(batches, MAX_BATCHES):
+            with self._strategy.scope():
+                add(batch)
 
-    def _taken(self, batch):
-        # Around the replicas, not in each: these are traced in turns.
-        with _all_batches_alike(self._norms):
-            self._strategy.run(lambda: self._take_in(own_rows(batch)))
+    def _add(self, batch):
+        # Around the replicas, not in each: they are traced in turns.
+        with _equal_weights(self._norms):
+            self._strategy.run(lambda: self._add_rows(own_rows(batch)))
 
-    def _take_in(self, batch):
+    def _add_rows(self, batch):
         averages = [average for norm in self._norms
                     for average in (norm.moving_mean, norm.moving_variance, norm.averaged)]
         before = [tf.identity(average) for average in averages]
@@ -67,8 +63,8 @@ class Averages:
 
 
 @contextlib.contextmanager
-def _all_batches_alike(norms):
-    """While the call is traced: with momentum 1 a moving average is the average of all batches."""
+def _equal_weights(norms):
+    """While the call is traced: momentum 1 makes the moving average the mean of all batches."""
     momentums = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 1.0

@@ -1,4 +1,4 @@
-"""Which epoch was the best so far, by what is monitored?"""
+"""Which epoch was the best so far, by the monitored metric?"""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ from seqmask import checks
 
 
 class Best:
-    """The best epoch so far, in variables, which checkpoints keep.
+    """The best epoch so far, in variables that checkpoints save.
 
     Args:
-      monitor: A name of what is measured on validation data; or on training data, the 'loss', where
-        there is none. NaN is never better.
-      mode: 'min' or 'max': which is better.
+      monitor, mode: As of `Trainer`.
 
     Attributes:
       epoch: int64 variable. From 1; 0 before the first.
-      value: float64 variable. Of `monitor`, negated where more is better.
+      value: float64 variable. Of `monitor`, negated for mode 'max'.
     """
 
     def __init__(self, monitor: str, mode: str):
@@ -29,21 +27,21 @@ class Best:
         self.epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.value = tf.Variable(float('inf'), dtype=tf.float64, trainable=False)
 
-    def require_monitored(self, measured: Collection[str]) -> None:
-        """Refuses a monitor that is none of what is measured; nothing if that is not known yet."""
-        if measured:
-            checks.choice('monitor', self.monitor, measured)
+    def require_monitored(self, metrics: Collection[str]) -> None:
+        """Checks that `monitor` is one of the metrics; passes if none are known yet."""
+        if metrics:
+            checks.choice('monitor', self.monitor, metrics)
 
     def update(self, row: dict[str, float]) -> bool:
-        """Takes a row of the history into account; returns whether it is the best so far.
+        """Adds a row of the history; returns whether it is the best so far.
 
         Raises:
-          ValueError: If the row does not hold what is monitored.
+          ValueError: If the row lacks the monitored metric.
         """
-        measured = {name.removeprefix('valid_'): value for name, value in row.items()
-                    if name.startswith('valid_')} or {'loss': row['loss']}
-        self.require_monitored(measured)
-        value = self._sign * measured[self.monitor]
+        metrics = {name.removeprefix('valid_'): value for name, value in row.items()
+                   if name.startswith('valid_')} or {'loss': row['loss']}
+        self.require_monitored(metrics)
+        value = self._sign * metrics[self.monitor]
         value = float('inf') if np.isnan(value) else value
         is_best = not int(self.epoch) or value < float(self.value)
         if is_best:

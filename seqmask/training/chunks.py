@@ -1,4 +1,4 @@
-"""Truncated back-propagation through time: the state goes on, the gradient does not."""
+"""Truncated back-propagation through time: state is carried across chunks, gradients are not."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from seqmask.tally import Tally
 class ChunkLoss(tf.Module):
     """A model's loss over the chunks of long sequences, as `data.Lanes` cuts them.
 
-    Each lane's state at the end of a chunk is where its next chunk begins, as a constant: no
-    gradient goes back beyond a chunk, and none but its activations are kept. Where a sequence
-    begins ('starts'), the state is zero. With one chunk for a whole sequence it is the model's own
-    loss.
-
-    A batch without 'starts', such as whole sequences to validate on, gives `model.loss`.
+    Each lane's state at the end of a chunk is carried into its next chunk as a constant, so the
+    gradient stops at the chunk's start and only its activations are kept in memory. The state is
+    reset to zero where a sequence starts ('starts'). With one chunk per sequence this is the
+    model's own loss, and so it is for a batch without 'starts', such as whole sequences to validate
+    on.
 
     Args:
       model: `tf.Module` with `initial_state(batch)`, `chunk_loss(batch, state, training)` ->
@@ -24,7 +23,7 @@ class ChunkLoss(tf.Module):
       num_lanes: int. B.
 
     Raises:
-      ValueError: If the model cannot go on from a state.
+      ValueError: If the model cannot start from a given state.
 
     Source: Williams, Peng. An efficient gradient-based algorithm for on-line training of recurrent
     network trajectories. Neural Computation, 1990.
@@ -57,7 +56,7 @@ class ChunkLoss(tf.Module):
             model.initial_state(1), [tf.convert_to_tensor(part) for part in self._carried])
         tally, state = model.chunk_loss(batch, reset_rows(state, batch['starts']), training)
         parts = [tf.stop_gradient(part) for part in tf.nest.flatten(state)]
-        # A step that is skipped because it is not finite must not spoil those after it.
+        # A non-finite step is skipped: its state must not spoil later ones.
         finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(part)) for part in parts])
         for carried, part in zip(self._carried, parts):
             carried.assign(tf.where(finite, part, tf.zeros_like(part)))

@@ -1,31 +1,31 @@
-"""Adam that leaves alone what a gradient does not mention."""
+"""Adam for large tables: only the rows in the gradient are updated."""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
 from seqmask.checks import TensorLike
+from seqmask.training.gradients import map_values, sum_rows
 
 
 class LazyAdam(tf.keras.optimizers.Adam):
-    """Adam that moves only the rows of a table that stand in its sparse gradient.
+    """Adam that updates only the rows of a table that its sparse gradient contains.
 
     m[i] <- beta_1 m[i] + (1 - beta_1) g[i]
     v[i] <- beta_2 v[i] + (1 - beta_2) g[i]^2
     w[i] <- w[i] - rate weight_decay w[i] - rate_t m[i] / (sqrt(v[i]) + epsilon)
 
-    for the rows i of the gradient alone, a `tf.IndexedSlices`, and where rate_t corrects for the
-    zeros that m and v began with, by the number of all steps. All other rows keep weight and
-    moments bit for bit, and cost nothing: a step takes as long as it has rows. Keras's Adam goes
-    on moving them by momentum, and goes through the whole table for it. Dense gradients are taken
-    as Keras's Adam takes them; so are all of them where several replicas train, because their sum
-    is dense.
+    for the rows i of the gradient, a `tf.IndexedSlices`, with rate_t corrected for the zero
+    initialization of m and v by the number of all steps. All other rows keep weight and moments bit
+    for bit, so the cost of a step is proportional to its rows. Keras's Adam keeps moving them by
+    momentum, and visits the whole table to do so. Dense gradients are applied as in Keras's Adam.
+    With several replicas all gradients are dense, because their sum is.
 
     Args:
       learning_rate: float, or a Keras schedule.
-      beta_1, beta_2, epsilon: As of Adam.
+      beta_1, beta_2, epsilon: As in Adam.
       weight_decay: float; None for none. Rows that are not in the gradient do not decay either.
-      **options: As of every Keras optimizer, such as `clipnorm`.
+      **options: Those of every Keras optimizer, such as `clipnorm`.
 
     Source: Kingma, Ba. Adam: a method for stochastic optimization. ICLR 2015; Loshchilov, Hutter.
       Decoupled weight decay regularization. ICLR 2019.
@@ -52,7 +52,7 @@ class LazyAdam(tf.keras.optimizers.Adam):
                          name=name, **options)
 
     def _apply_weight_decay(self, variables):
-        """Nothing yet: Keras would let whole tables decay. `update_step` does it, row by row."""
+        """Does nothing, where Keras decays whole tables: `update_step` decays row by row."""
 
     def update_step(self, gradient: tf.Tensor | tf.IndexedSlices,
                     variable: tf.keras.Variable, learning_rate: TensorLike) -> None:
@@ -63,26 +63,25 @@ class LazyAdam(tf.keras.optimizers.Adam):
                 self.assign_sub(variable, rate * self.weight_decay * variable)
             super().update_step(gradient, variable, learning_rate)
             return
-        rows, places = tf.unique(gradient.indices)      # a row may come in several parts
-        values = tf.cast(gradient.values, variable.dtype)
-        gradient = tf.cond(tf.size(rows) == tf.size(places), lambda: values,
-                           lambda: tf.math.unsorted_segment_sum(values, places, tf.size(rows)))
+        gradient = sum_rows(map_values(lambda values: tf.cast(values, variable.dtype), gradient))
+        rows, gradient = gradient.indices, gradient.values
         index = self._get_variable_index(variable)
-        moment = self._moved(self._momentums[index], rows, gradient, self.beta_1)
-        velocity = self._moved(self._velocities[index], rows, tf.square(gradient), self.beta_2)
+        moment = self._update_slot(self._momentums[index], rows, gradient, self.beta_1)
+        velocity = self._update_slot(self._velocities[index], rows, tf.square(gradient),
+                                     self.beta_2)
         step = tf.cast(self.iterations, variable.dtype) + 1
         corrected = rate * tf.sqrt(1 - self.beta_2 ** step) / (1 - self.beta_1 ** step)
-        now = tf.gather(variable, rows)
+        before = tf.gather(variable, rows)
         change = corrected * moment / (tf.sqrt(velocity) + self.epsilon)
         if decays:
-            change += rate * self.weight_decay * now
-        self.assign(variable, tf.IndexedSlices(now - change, rows))     # faster than subtracting
+            change += rate * self.weight_decay * before
+        self.assign(variable, tf.IndexedSlices(before - change, rows))   # faster than subtracting
 
-    def _moved(self, slot, rows, towards, beta):
-        """Takes the rows of a slot a step towards what came; returns them."""
-        now = beta * tf.gather(slot.value, rows) + (1 - beta) * towards
-        self.assign(slot, tf.IndexedSlices(now, rows))
-        return now
+    def _update_slot(self, slot, rows, target, beta):
+        """Moves the rows of a slot towards the target; returns their new values."""
+        values = beta * tf.gather(slot.value, rows) + (1 - beta) * target
+        self.assign(slot, tf.IndexedSlices(values, rows))
+        return values
 
     def get_config(self) -> dict:
         config = super().get_config()

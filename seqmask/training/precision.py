@@ -1,4 +1,4 @@
-"""Weights that compute in half precision, and are trained in float32."""
+"""Mixed precision: the model computes in half precision, its weights are trained in float32."""
 
 from __future__ import annotations
 
@@ -6,33 +6,34 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from seqmask.training.gradients import map_values
+
 HALF = (tf.bfloat16, tf.float16)
 
 
 class MixedPrecision(tf.Module):
-    """An optimizer of the float32 masters of a model in bfloat16 or float16.
+    """An optimizer of float32 master weights, for a model in bfloat16 or float16.
 
     w_32 <- step(w_32, g_32);   w <- w_32 rounded
 
-    The model computes with its half-precision weights; the sums of losses, their counts, the
-    division of the gradient and the optimizer's state are float32. Weights that are float32
-    themselves, those of batch norm for instance, are their own masters. A float16 gradient below
-    6e-8 would be 0, so the loss is multiplied by `scale` before it is differentiated, and the
-    gradient divided by it, in float32: the scale is halved when a step is not finite, and such a
-    step skipped, and doubled after `growth_steps` finite ones. bfloat16 has the range of float32,
-    and a scale of 1.
+    The model computes with half-precision weights. Loss sums, counts, the division of the gradient
+    and the optimizer's state are float32. Weights that are float32 already, such as those of batch
+    norm, are their own masters. A float16 gradient below 6e-8 would underflow to 0, so the loss is
+    multiplied by `scale` before differentiation, and the gradient divided by it in float32. A
+    non-finite step is skipped and halves the scale; `growth_steps` finite ones double it. bfloat16
+    has the range of float32, and a scale of 1.
 
     Args:
       optimizer: Keras optimizer.
-      growth_steps: int. Finite steps after which the scale of float16 is doubled.
-      initial_scale: Of float16.
+      growth_steps: int. Consecutive finite steps after which the float16 scale doubles.
+      initial_scale: First float16 scale.
 
     Source: Micikevicius et al. Mixed Precision Training. ICLR 2018.
 
     >>> weight = tf.Variable(1.0, dtype=tf.bfloat16)
     >>> optimizer = seqmask.training.MixedPrecision(tf.keras.optimizers.SGD(0.001))
     >>> optimizer.build([weight])
-    >>> for _ in range(4):      # 1 - 0.001 is 1 in bfloat16; four such steps are not nothing
+    >>> for _ in range(4):      # 1 - 0.001 rounds to 1 in bfloat16; 1 - 4 * 0.001 does not
     ...     optimizer.apply([tf.constant(1.0)], [weight])
     >>> optimizer.round_masters([weight])
     >>> float(weight)
@@ -69,39 +70,33 @@ class MixedPrecision(tf.Module):
 
     @property
     def scale(self) -> tf.Tensor:
-        """By what the loss is multiplied before it is differentiated, a float32 scalar."""
+        """Factor of the loss before differentiation, a float32 scalar."""
         return tf.convert_to_tensor(self._scale)
 
     @property
-    def may_mend(self) -> bool:
-        """Whether a step that is not finite may be finite on a smaller scale."""
+    def may_recover(self) -> bool:
+        """Whether a step that is not finite may be finite at a smaller scale."""
         return float(self.scale) > 1
 
     def apply(self, gradients: Sequence[tf.Tensor | tf.IndexedSlices],
               variables: Sequence[tf.Variable]) -> None:
-        """One step of the masters, from gradients that are divided by the scale already."""
-        self.optimizer.apply([_float32(g) for g in gradients], self.masters)
+        """Updates the masters by gradients that have been divided by the scale."""
+        self.optimizer.apply([map_values(lambda g: tf.cast(g, tf.float32), gradient)
+                              for gradient in gradients], self.masters)
 
     def round_masters(self, variables: Sequence[tf.Variable]) -> None:
-        """Gives the model its weights: the masters, rounded."""
+        """Assigns the rounded masters to the model's weights."""
         for variable, master in zip(variables, self.masters):
             if variable is not master:
                 variable.assign(tf.cast(master, variable.dtype))
 
     def update_scale(self, finite: tf.Tensor) -> None:
-        """After each step: halves the scale of one that is not finite."""
+        """Halves the scale after a non-finite step; doubles it after `growth_steps` finite ones."""
         if self._growth is None:
             return
         steps = tf.where(finite, self._finite_steps + 1, 0)
         grown = steps >= self._growth
-        # Not below 1: what is not finite without a scale is no matter of scale.
+        # At scale 1 a smaller one would not help.
         self._scale.assign(tf.where(finite, tf.where(grown, 2 * self._scale, self._scale),
                                     tf.maximum(self._scale / 2, 1.0)))
         self._finite_steps.assign(tf.where(grown, 0, steps))
-
-
-def _float32(gradient):
-    if isinstance(gradient, tf.IndexedSlices):
-        return tf.IndexedSlices(tf.cast(gradient.values, tf.float32), gradient.indices,
-                                gradient.dense_shape)
-    return tf.cast(gradient, tf.float32)

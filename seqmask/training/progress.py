@@ -1,4 +1,4 @@
-"""What a person sees while weights move."""
+"""What a user sees during training."""
 
 from __future__ import annotations
 
@@ -10,35 +10,30 @@ from seqmask.tally import Tally
 
 
 class EpochProgress:
-    """A progress bar on a terminal; elsewhere one plain line an epoch.
+    """A progress bar on a terminal; one plain line per epoch elsewhere.
 
-    Args:
-      epoch: int, from 1.
-      epochs: int, the last epoch.
-      batches: Number of batches, or None if unknown.
-      shown: Whether to print.
+    Epochs count from 1. `steps` is the number of steps per epoch, None if unknown.
     """
 
-    def __init__(self, epoch: int, epochs: int, batches: int | None, shown: bool = True):
+    def __init__(self, epoch: int, epochs: int, steps: int | None, shown: bool = True):
         self._shown = shown
         self._title = f'epoch {epoch}/{epochs}'
         self._bar = None
         if shown and sys.stdout.isatty():
-            self._bar = tf.keras.utils.Progbar(batches, stateful_metrics=['loss'])
+            self._bar = tf.keras.utils.Progbar(steps, stateful_metrics=['loss'])
 
-    def update(self, batch: int, loss: Tally) -> None:
-        """After batch number `batch`, from 1; `loss` is the `Tally` so far."""
+    def update(self, step: int, loss: Tally) -> None:
+        """Shows step number `step`, from 1, and the mean of `loss`, the `Tally` so far."""
         if self._bar is not None:
-            self._bar.update(batch, [('loss', float(loss.mean()))], finalize=False)
+            self._bar.update(step, [('loss', float(loss.mean()))], finalize=False)
 
     def close(self, values: dict[str, float]) -> None:
-        """After the epoch; shows its values, a dict."""
+        """Ends the epoch, and shows its row of the history."""
         if not self._shown:
             return
         shown = '  '.join(f'{name} {_short(value)}' for name, value in values.items()
                           if name != 'epoch')
-        # On a terminal the line takes the place of the bar.
-        start = '\r\033[K' if self._bar is not None else ''
+        start = '\r\033[K' if self._bar is not None else ''      # overwrites the bar
         print(f'{start}{self._title}  {shown}', flush=True)
 
 

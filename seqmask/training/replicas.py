@@ -1,7 +1,7 @@
-"""One batch, several devices: which replica has which rows, and how what they found adds up.
+"""One batch, several devices: which replica takes which rows, and how their results add up.
 
-Every process reads the whole of each batch, and each replica takes its own rows of it. So all
-workers have equally many steps, whatever the lengths, and the sums are those of one device.
+Every process reads each batch whole, and each replica takes its own rows. So all workers run the
+same number of training steps, whatever the lengths, and the sums equal those of one device.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import tensorflow as tf
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process writes and prints: the only one, or the first of several workers."""
+    """Whether this process writes and prints: the only one, or the chief of several workers."""
     resolver = strategy.cluster_resolver
     if resolver is None or not resolver.cluster_spec().as_dict():
         return True
@@ -24,17 +24,13 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 
 
 def check_scope(strategy: tf.distribute.Strategy, **made) -> None:
-    """Refuses variables that were not made under the scope of a strategy.
-
-    Args:
-      strategy: `tf.distribute.Strategy`.
-      **made: Lists of variables, by the name of what they belong to.
+    """Checks that lists of variables, by owner's name, were created under the strategy's scope.
 
     Raises:
-      ValueError: The message names it.
+      ValueError: If one was not; the message names its owner.
     """
     for name, variables in made.items():
-        # Keras keeps a TensorFlow variable in one of its own.
+        # A Keras variable wraps a TensorFlow variable.
         inner = [v if isinstance(v, tf.Variable) else v.value for v in variables]
         if not all(map(strategy.extended.variable_created_in_scope, inner)):
             raise ValueError(f'{name} must be made under the scope of the trainer\'s strategy, got '
@@ -43,23 +39,20 @@ def check_scope(strategy: tf.distribute.Strategy, **made) -> None:
 
 
 def own_rows(batch: typing.Any) -> typing.Any:
-    """This replica's part of a batch: of R replicas, the k-th has the rows k, k + R, ...
+    """This replica's rows of a batch: replica k of R takes rows k, k + R, ..., perhaps none.
 
-    A part may be empty. Called in a replica, as `strategy.run` does.
-
-    Args:
-      batch: Structure of tensors [B, ...].
+    `batch` is a structure of tensors [B, ...]. To be called in replica context, inside
+    `strategy.run`.
     """
     replica = tf.distribute.get_replica_context()
-    return _every(batch, replica.num_replicas_in_sync, replica.replica_id_in_sync_group)
+    return _strided(batch, replica.replica_id_in_sync_group, replica.num_replicas_in_sync)
 
 
 def sum_over_replicas(values: typing.Any) -> typing.Any:
-    """The sum over all replicas, the same on each of them. Called in a replica.
+    """The sum over all replicas, the same on each. To be called in replica context.
 
-    Args:
-      values: Structure of float tensors and `tf.IndexedSlices`; of several replicas, the latter
-        come back dense.
+    `values` is a structure of float tensors and `tf.IndexedSlices`; over several replicas the sum
+    of the latter is dense.
     """
     replica = tf.distribute.get_replica_context()
     if replica.num_replicas_in_sync == 1:
@@ -70,13 +63,13 @@ def sum_over_replicas(values: typing.Any) -> typing.Any:
 
 
 def first_result(values: typing.Any) -> typing.Any:
-    """What the first replica of this process returned from `strategy.run`."""
+    """The result of `strategy.run` on the first replica of this process."""
     strategy = tf.distribute.get_strategy()
     return tf.nest.map_structure(lambda v: strategy.experimental_local_results(v)[0], values)
 
 
 def run_on_rows(function: Callable[..., typing.Any], batch: typing.Any) -> typing.Any:
-    """`function` of a batch, its rows shared out among the replicas of this process alone.
+    """Applies `function` to a batch whose rows are split among this process's replicas.
 
     Args:
       function: Of a structure of tensors [b, ...]; returns a structure of tensors [b, ...].
@@ -93,7 +86,7 @@ def run_on_rows(function: Callable[..., typing.Any], batch: typing.Any) -> typin
 
     def on_replica():
         k = tf.distribute.get_replica_context().replica_id_in_sync_group % count
-        return function(_every(batch, count, k))
+        return function(_strided(batch, k, count))
 
     def joined(result):
         parts = strategy.experimental_local_results(result)
@@ -105,28 +98,28 @@ def run_on_rows(function: Callable[..., typing.Any], batch: typing.Any) -> typin
 
 
 def all_agree(strategy: tf.distribute.Strategy, text: str) -> bool:
-    """Whether all workers gave the same text. All of them have to ask; it waits for them."""
+    """Whether all workers pass the same text. Blocks until every worker has called it."""
     if strategy.cluster_resolver is None:
         return True
     number = tf.constant(zlib.crc32(text.encode()) & 0xfffff, tf.float64)   # its square is exact
     with strategy.scope():
         count, total, squares = _power_sums(strategy)(number)
-    return bool(count * squares == total * total)       # without variance all are equal
+    return bool(count * squares == total * total)       # zero variance: all are equal
 
 
 def wait_for_all(strategy: tf.distribute.Strategy) -> None:
-    """Waits until all workers have come here."""
+    """Blocks until every worker has called it."""
     all_agree(strategy, '')
 
 
 @functools.cache
 def _power_sums(strategy):
-    """Traced once for all questions: number -> sums of its powers 0, 1, 2 over all replicas."""
+    """Traced once: number -> sums of its powers 0, 1, 2 over all replicas."""
     return tf.function(lambda number: first_result(strategy.run(
         lambda: sum_over_replicas([number ** power for power in range(3)]))))
 
 
-def _every(batch, count, k):
+def _strided(batch, k, count):
     if count == 1:
         return batch
     return tf.nest.map_structure(

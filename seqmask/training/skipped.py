@@ -1,4 +1,4 @@
-"""Which steps were skipped because they were not finite, and when is it too many?"""
+"""How many steps were skipped because they were not finite, and how many are too many?"""
 
 from __future__ import annotations
 
@@ -13,13 +13,10 @@ LOOK = 'Look for NaN or huge values in the features, or lower the learning rate.
 
 
 class Skipped:
-    """Counts the steps skipped in a row, over the ends of epochs and over restarts.
-
-    Args:
-      limit: How many of them end training.
+    """Counts the steps skipped in a row, across epochs and restarts; `limit` of them end training.
 
     Attributes:
-      in_a_row: int64 variable, which checkpoints keep.
+      in_a_row: int64 variable that checkpoints save.
     """
 
     def __init__(self, limit: int):
@@ -27,10 +24,10 @@ class Skipped:
         self.in_a_row = tf.Variable(0, dtype=tf.int64, trainable=False)
 
     def count(self, applied: bool) -> None:
-        """Takes a step into account.
+        """Counts one step.
 
         Raises:
-          FloatingPointError: If it is one skipped step too many.
+          FloatingPointError: If it reaches the limit.
         """
         if applied:
             if int(self.in_a_row):
@@ -42,16 +39,16 @@ class Skipped:
 
 
 def require_applied(history: Sequence[dict[str, float]]) -> None:
-    """Refuses a run none of whose steps was applied: the loss of such an epoch is NaN.
+    """Raises an error for a run none of whose steps was applied.
 
     Args:
-      history: A dict an epoch, as `Trainer.fit` returns it.
+      history: As `Trainer.fit` returns it. The loss of an epoch without an applied step is NaN.
 
     Raises:
-      FloatingPointError: If the loss of each epoch is NaN.
+      FloatingPointError: If the loss of every epoch is NaN.
     """
     if history and all(np.isnan(row['loss']) for row in history):
         raise FloatingPointError(
-            f'nothing was learnt: each step of all {len(history)} epochs had a loss or a gradient '
+            f'nothing was learned: each step of all {len(history)} epochs had a loss or a gradient '
             f'that was not finite, and was skipped. {LOOK} In float16, train for more steps: its '
-            f'scale takes some to fit.')
+            f'scale takes some to adapt.')

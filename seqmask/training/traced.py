@@ -1,4 +1,4 @@
-"""Functions of batches, traced once for all their sizes and run where a strategy says."""
+"""Functions of batches, traced once for all batch sizes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,7 @@ BatchIterable = Iterable[dict[str, tf.Tensor]]
 
 
 class Traced:
-    """Traces functions under a strategy, each once for batches of all sizes.
-
-    Args:
-      strategy: `tf.distribute.Strategy`.
-    """
+    """Traces each function once under a strategy, for batches of all sizes."""
 
     def __init__(self, strategy: tf.distribute.Strategy):
         self._strategy = strategy
@@ -24,21 +20,19 @@ class Traced:
 
     def __call__(self, function: Callable[..., typing.Any], batches: BatchIterable,
                  count: int = 1) -> Callable[..., typing.Any]:
-        """`function` of `count` of the `batches`: of one signature, if they tell their sizes."""
-        traced = self._function(function, batches, count)
+        """`function` of `count` of the `batches`, traced; call it in the strategy's scope."""
+        spec = getattr(batches, 'element_spec', None)
+        key = function.__name__, str(spec), count
+        if key not in self._traced:
+            self._traced[key] = tf.function(function, input_signature=spec and [spec] * count,
+                                            reduce_retracing=spec is None)
+        return self._traced[key]
 
-        def run(*several):
-            with self._strategy.scope():
-                return traced(*several)
+    def result_names(self, function: Callable[..., dict[str, typing.Any]],
+                     batches: BatchIterable) -> list[str]:
+        """Keys of the dict that `function` of a batch returns, found by tracing alone.
 
-        return run
-
-    def results(self, function: Callable[..., dict[str, typing.Any]],
-                batches: BatchIterable) -> list[str]:
-        """Names in the dict that `function` of a batch returns, which is traced but not run.
-
-        Empty if that is not known before it is run: of no batch, or of an iterator, whose first
-        batch would be lost.
+        Empty if there is no batch, or if `batches` is an iterator, whose first batch would be lost.
         """
         arguments = []
         if not hasattr(batches, 'element_spec'):
@@ -47,27 +41,19 @@ class Traced:
             if not arguments:
                 return []
         with self._strategy.scope():
-            traced = self._function(function, batches, 1).get_concrete_function(*arguments)
+            traced = self(function, batches).get_concrete_function(*arguments)
         return list(traced.structured_outputs)
-
-    def _function(self, function, batches, count):
-        spec = getattr(batches, 'element_spec', None)
-        key = function.__name__, str(spec), count
-        if key not in self._traced:
-            self._traced[key] = tf.function(function, input_signature=spec and [spec] * count,
-                                            reduce_retracing=spec is None)
-        return self._traced[key]
 
 
 def groups(batches: Iterable, size: int) -> Iterator[list]:
-    """Lists of `size` batches, the last one of what is left."""
+    """Lists of `size` batches; the last one may be shorter."""
     batches = iter(batches)
     while group := list(itertools.islice(batches, size)):
         yield group
 
 
 def number_of(batches: Iterable, size: int) -> int | None:
-    """How many of these lists there are, or None if that is unknown."""
+    """How many lists `groups` yields; None if unknown."""
     try:
         return -(-len(batches) // size)
     except TypeError:

@@ -12,7 +12,7 @@ from seqmask import checks
 from seqmask.masking import crop
 from seqmask.operands import outputs_and_lengths
 from seqmask.tally import Tally, precise, widen
-from seqmask.training.averages import Averages
+from seqmask.training.averages import RunningStatistics
 from seqmask.training.best import Best
 from seqmask.training.replicas import (all_agree, check_scope, first_result, is_chief, own_rows,
                                        run_on_rows, sum_over_replicas, wait_for_all)
@@ -20,43 +20,42 @@ from seqmask.training.progress import EpochProgress
 from seqmask.training.skipped import Skipped, require_applied
 from seqmask.training.step import Loss, Measure, Optimizer, tally_of, train_step
 from seqmask.training.traced import BatchIterable, Traced, groups, number_of
-from seqmask.training.workdir import Workdir
+from seqmask.training.workdir import InMemory, Workdir
 from seqmask.variables import model_variables, trainable_variables
 
 
 class Trainer:
-    """Trains a model, measures it, and goes on where it was killed.
+    """Trains and evaluates a model; a run that was killed resumes where it stopped.
 
     Args:
       model: `tf.Module`.
       loss: (model, batch, training) -> `Tally`.
-      optimizer: Keras optimizer; its learning rate may be a schedule. `MixedPrecision` of one for a
-        model in half precision.
-      measure: (model, batch) -> dict of name to `Tally`: what is measured on validation data beside
-        the loss.
-      clip_norm: Largest global norm of the gradient; None to leave it as it is.
-      monitor: What makes an epoch the best: 'loss' or a name from measure, on the validation data,
-        or on the training data's 'loss' where there is none. NaN is never better.
+      optimizer: Keras optimizer, with a fixed learning rate or a schedule; wrapped in
+        `MixedPrecision` for a model in half precision.
+      measure: (model, batch) -> dict of name to `Tally`: the metrics of validation data.
+      clip_norm: Largest global norm of the gradient; None for no clipping.
+      monitor: Metric that chooses the best epoch: 'loss' or a name from measure, of the validation
+        data; the training loss if there is none. NaN is never better.
       mode: 'min' or 'max': which is better.
-      patience: Epochs without a better one after which training ends; None for never.
-      max_skipped: Steps in a row that may be skipped because they were not finite.
-      accumulate: Batches of one step, as `train_step` takes them.
+      patience: Epochs without improvement before training stops early; None to train on.
+      max_skipped: Non-finite steps in a row, all of them skipped, that end training.
+      accumulate: Micro-batches per step, for gradient accumulation; see `train_step`.
       progress: Whether to print.
-      on_epoch: Functions of a dict, called with each epoch's row of the history once it is kept.
-        What one raises ends training.
-      keep: Checkpoints kept in workdir: more of them, the further back a damaged one can be mended.
+      on_epoch: Functions of a dict, called with each epoch's row of the history once it is saved.
+        An exception from one of them ends training.
+      keep: Checkpoints kept in workdir: how many damaged ones a resumed run can step back over.
       strategy: `tf.distribute.Strategy` under whose scope model and optimizer were made; by default
-        the one in whose scope the trainer is made, if any. Each of its replicas takes its rows of
-        every batch; weights, running averages and what is measured are those of one device. Of
-        several workers all make the same calls, and the chief alone writes and prints.
+        the current one. Each replica takes its own rows of every batch; weights, running statistics
+        and metrics equal those of one device. All workers must make the same calls; only the chief
+        writes and prints.
 
     Raises:
-      ValueError: If an argument's value does not fit, or model or optimizer was made elsewhere.
+      ValueError: If an argument is out of range, or model or optimizer was made in another scope.
 
-    A batch is a dict; `train` and `valid` are iterables of batches. If they have `at_epoch(epoch)`,
-    as `data.Batches` has, that is what an epoch iterates over, from epoch 0; so a resumed run sees
-    the data in the order of an undisturbed one. After an epoch the averages of `BatchNorm` layers
-    are taken anew from its first 32 batches.
+    A batch is a dict; `train` and `valid` are iterables of batches. If `train` has
+    `at_epoch(epoch)`, as `data.Batches` does, each epoch iterates over that, counting from 0, so
+    that a resumed run sees the data in the order of an uninterrupted one. After each epoch the
+    running statistics of `BatchNorm` layers are recomputed from its first 32 batches.
 
     >>> sequences = seqmask.data.Sequences.from_list(
     ...     [np.ones([2, 3], 'f'), np.zeros([1, 3], 'f')], steps={'labels': [[1, 1], [0]]})
@@ -98,9 +97,9 @@ class Trainer:
         with self.strategy.scope():
             optimizer.build(trainable_variables(model))
         self._history, self._traced = [], Traced(self.strategy)
-        self._averages = Averages(model, loss, self.strategy)
+        self._statistics = RunningStatistics(model, loss, self.strategy)
         self._finished = tf.Variable(0, dtype=tf.int64, trainable=False)    # epochs
-        self._files = self._best_weights = None     # the weights, where no workdir keeps them
+        self._files = InMemory(model)       # until a workdir is given
 
     @property
     def best_epoch(self) -> int:
@@ -109,101 +108,94 @@ class Trainer:
 
     def fit(self, train: BatchIterable, valid: BatchIterable | None = None, *, epochs: int,
             workdir: str | None = None) -> list[dict[str, float]]:
-        """Trains until `epochs` epochs are finished, those of earlier calls counted in.
+        """Trains until `epochs` epochs are finished, including those of earlier calls.
 
-        Afterwards the model is as the last epoch left it; `restore_best` puts the best one back.
+        The model keeps the last epoch's weights; `restore_best` loads the best epoch's.
 
         Args:
           train: Batches to train on.
-          valid: Batches to measure after each epoch; or None.
+          valid: Batches to evaluate after each epoch; or None.
           epochs: int.
-          workdir: Folder for `history.csv`, `checkpoints/` and `best/`. If it holds an unfinished
-            run, that goes on from its last finished epoch, and ends with the same weights, bit for
-            bit, as if it had never stopped. Without one nothing stays on disk. A folder given
-            once stays in use in later calls.
+          workdir: Folder for `history.csv`, `checkpoints/` and `best/`, also used by later calls;
+            None writes nothing. An unfinished run in it resumes after its last finished epoch, and
+            ends with the same weights, bit for bit, as if uninterrupted.
 
         Returns:
-          The history: a list with a dict an epoch.
+          The history: a list of one dict per epoch.
 
         Raises:
-          ValueError: If workdir holds another model's state, or none that is not damaged, or is new
-            after the first epoch; if train or valid holds no batch; if monitor is none of what is
-            measured, before the first epoch unless valid can be iterated only once.
+          ValueError: If workdir holds the state of another model, only damaged checkpoints, or is
+            new after the first epoch; if train or valid holds no batch; if monitor is not a metric
+            (before the first epoch, unless valid can be iterated only once).
           BlockingIOError: If another process trains in workdir.
-          FloatingPointError: If `max_skipped` steps in a row were not finite, or all steps of all
-            epochs; the loss of an epoch of such steps alone is NaN.
+          FloatingPointError: If `max_skipped` steps in a row were not finite, or every step of the
+            run. The loss of an epoch with no finite step is NaN.
         """
         checks.size('epochs', epochs)
         if valid is None and self._best.monitor != 'loss':
             raise ValueError(f"monitor must be 'loss' where there is no validation data, got "
                              f'{self._best.monitor!r}. Pass valid.')
         if valid is not None:
-            self._best.require_monitored(self._traced.results(self._measured, valid))
+            self._best.require_monitored(self._traced.result_names(self._tallies, valid))
         if workdir is not None:
             self._open(workdir)
-        while int(self._finished) < epochs and not self._out_of_patience():
+        while int(self._finished) < epochs and not self._stops_early():
             self._finish_epoch(self._train_epoch(train, valid, int(self._finished), epochs))
         require_applied(self._history)
         return list(self._history)
 
     def evaluate(self, batches: BatchIterable) -> dict[str, float]:
-        """Measures the model on batches.
+        """Computes the loss and the metrics over all batches.
 
         Returns:
-          dict of name to float: 'loss', and what measure returns, each a mean over all batches'
-          terms; a metric over two batches weighs steps, not batches.
+          dict of name to float: 'loss' and the names from measure, each the mean of the summed
+          tallies. So every step weighs the same, whatever batch it is in.
 
         Raises:
           ValueError: If there is no batch.
         """
-        measure, totals = self._traced(self._measured, batches), {}
+        measure, totals = self._traced(self._tallies, batches), {}
         for batch in batches:
-            totals = {name: precise(tally) + totals.get(name, Tally(0.0, 0.0))
-                      for name, tally in measure(batch).items()}
+            with self.strategy.scope():
+                for name, tally in measure(batch).items():
+                    totals[name] = precise(tally) + totals.get(name, Tally(0.0, 0.0))
         if not totals:
             raise ValueError('there must be at least one batch to evaluate, got none. A generator '
                              'is empty after one pass: pass something that can be iterated again.')
         return {name: float(tally.mean()) for name, tally in totals.items()}
 
     def predict(self, batches: BatchIterable, *, per: str = 'step') -> Iterator[np.ndarray]:
-        """Yields the model's outputs, an array for each sequence.
+        """Yields the model's outputs, one array per sequence.
 
         Args:
-          batches: Batches; only 'inputs' and 'lengths' are used. If the model returns (outputs,
-            lengths), these lengths are those of its outputs.
+          batches: Batches; only 'inputs' and 'lengths' are used. A model that changes the number of
+            steps returns (outputs, lengths), and its outputs are cropped to those lengths.
           per: 'step' for outputs [B, T, ...], cropped to [length, ...]; 'sequence' for [B, ...].
         """
         checks.choice('per', per, ('step', 'sequence'))
-        forward = self._traced(self._outputs, batches)
+        forward = self._traced(self._forward, batches)
         for batch in batches:
-            outputs, lengths = forward(batch)
+            with self.strategy.scope():
+                outputs, lengths = forward(batch)
             yield from crop(outputs, lengths) if per == 'step' else outputs.numpy()
 
     def restore_best(self) -> None:
-        """Puts the best epoch's variables back into the model.
+        """Restores the model's variables from the best epoch.
 
         Raises:
           ValueError: If no epoch was finished yet.
         """
         self._require_best()
-        if self._files is not None:
-            wait_for_all(self.strategy)         # the chief may still be writing it
-            self._files.restore_best()
-        else:
-            for variable, value in zip(model_variables(self.model), self._best_weights):
-                variable.assign(value)
+        wait_for_all(self.strategy)         # the chief may still be writing it
+        self._files.restore_best()
 
     def keep_best(self) -> None:
-        """Keeps the variables as they are now as the best epoch's: with a threshold set, say.
+        """Saves the current variables as the best epoch's, after setting a threshold for example.
 
-        Raises:
-          ValueError: If no epoch was finished yet.
+        Raises: As `restore_best`.
         """
         self._require_best()
-        if self._files is not None:
-            self._files.replace_best()
-        else:
-            self._best_weights = _values(self.model)
+        self._files.replace_best()
 
     def _open(self, workdir):
         files = Workdir(workdir, self.model, keep=self._keep, writes=is_chief(self.strategy),
@@ -212,12 +204,12 @@ class Trainer:
                         skipped=self._skipped.in_a_row)
         restored = files.restore()
         if not all_agree(self.strategy, f'{int(self._finished)} {self.best_epoch}'):
-            raise ValueError(f'workdir {workdir!r} must be one folder that all workers see; this '
+            raise ValueError(f'workdir {workdir!r} must be one folder shared by all workers; this '
                              f'one found {int(self._finished)} finished epochs, another did not.')
         if restored:
             self._history = files.history(int(self._finished))
             if self._shown:
-                print(f'going on after epoch {int(self._finished)} of {workdir}', flush=True)
+                print(f'resuming after epoch {int(self._finished)} of {workdir}', flush=True)
         elif int(self._finished):
             raise ValueError(f'workdir must be given from the first epoch on: {workdir!r} is new, '
                              f'and {int(self._finished)} epochs are finished.')
@@ -227,20 +219,22 @@ class Trainer:
         batches = train.at_epoch(epoch) if hasattr(train, 'at_epoch') else train
         progress = EpochProgress(epoch + 1, epochs, number_of(train, self._accumulate), self._shown)
         start, total, steps, skipped, count = time.monotonic(), Tally(0.0, 0.0), 0, 0, 0
-        for count, several in enumerate(groups(batches, self._accumulate), 1):
-            done, real_steps = self._traced(self._stepped, batches, len(several))(*several)
+        for count, micro_batches in enumerate(groups(batches, self._accumulate), 1):
+            step = self._traced(self._step, batches, len(micro_batches))
+            with self.strategy.scope():
+                done, num_steps = step(*micro_batches)
             if done.applied:
                 total += precise(done.tally)
             else:
                 skipped += 1
-            steps += int(real_steps)
-            # What overflows in float16 may be finite on the next, smaller scale.
-            self._skipped.count(bool(done.applied) or getattr(self.optimizer, 'may_mend', False))
+            steps += int(num_steps)
+            # A float16 overflow may be finite at the next, smaller scale.
+            self._skipped.count(bool(done.applied) or getattr(self.optimizer, 'may_recover', False))
             progress.update(count, total)
         if not count:
             raise ValueError('train must hold at least one batch, got none. A generator is empty '
                              'after its first epoch: pass something that can be iterated again.')
-        self._averages.take(batches)
+        self._statistics.recompute(batches)
         seconds = time.monotonic() - start
         row = {'epoch': epoch + 1, 'loss': float(total.mean()) if skipped < count else float('nan'),
                'learning_rate': float(tf.convert_to_tensor(self.optimizer.learning_rate)),
@@ -255,10 +249,7 @@ class Trainer:
         epoch, is_best = row['epoch'], self._best.update(row)
         self._history.append(row)
         self._finished.assign(epoch)
-        if self._files is not None:
-            self._files.save(epoch, is_best, self._history)
-        elif is_best:
-            self._best_weights = _values(self.model)
+        self._files.save(epoch, is_best, self._history)
         for call in self._on_epoch:
             call(row)
 
@@ -266,34 +257,29 @@ class Trainer:
         if not self.best_epoch:
             raise ValueError('there is no best epoch yet: call fit first.')
 
-    def _out_of_patience(self):
+    def _stops_early(self):
         since = int(self._finished) - self.best_epoch
-        out = self._patience is not None and since >= self._patience
-        if out and self._shown:
+        stops = self._patience is not None and since >= self._patience
+        if stops and self._shown:
             print(f'no better {self._best.monitor} for {since} epochs: stopping', flush=True)
-        return out
+        return stops
 
-    def _stepped(self, *batches):
-        done = train_step(self.model, self._loss, self.optimizer, *batches,
-                          clip_norm=self._clip_norm)
-        return done, tf.add_n([tf.reduce_sum(tf.cast(batch['lengths'], tf.int64))
-                               for batch in batches])
+    def _step(self, *batches):
+        num_steps = tf.add_n([tf.reduce_sum(tf.cast(b['lengths'], tf.int64)) for b in batches])
+        return train_step(self.model, self._loss, self.optimizer, *batches,
+                          clip_norm=self._clip_norm), num_steps
 
-    def _measured(self, batch):
-        def measured(batch):
-            tallies = dict(self._measure(self.model, batch)) if self._measure is not None else {}
+    def _tallies(self, batch):
+        def on_replica():
+            rows = own_rows(batch)
+            tallies = dict(self._measure(self.model, rows)) if self._measure is not None else {}
             if 'loss' not in tallies:
-                tallies['loss'] = self._loss(self.model, batch, training=False)
-            return {name: tally_of(tally) for name, tally in tallies.items()}
+                tallies['loss'] = self._loss(self.model, rows, training=False)
+            return sum_over_replicas({name: tally_of(tally) for name, tally in tallies.items()})
 
-        return first_result(self.strategy.run(lambda: sum_over_replicas(measured(own_rows(batch)))))
+        return first_result(self.strategy.run(on_replica))
 
-    def _outputs(self, batch):
-        outputs, lengths = run_on_rows(
-            lambda part: outputs_and_lengths(self.model(*part), part[1]),
-            (batch['inputs'], batch['lengths']))
+    def _forward(self, batch):
+        outputs, lengths = run_on_rows(lambda rows: outputs_and_lengths(self.model(*rows), rows[1]),
+                                       (batch['inputs'], batch['lengths']))
         return widen(outputs), lengths          # NumPy has no bfloat16
-
-
-def _values(model):
-    return [variable.numpy() for variable in model_variables(model)]

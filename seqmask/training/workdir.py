@@ -1,4 +1,4 @@
-"""What stays on disk: checkpoints and the history; each written whole or not at all."""
+"""The files of a run: checkpoints and the history, each written whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import tensorflow as tf
 
 from seqmask import checks
 from seqmask.data.files.whole import write_whole
-from seqmask.training.checkpoints import Checkpoints, fault_of, newest_whole, saved_epochs
+from seqmask.training.checkpoints import Checkpoints, fault_of, newest_complete, saved_epochs
 from seqmask.training.lock import hold
-from seqmask.variables import untracked
+from seqmask.variables import model_variables, untracked
 
 HISTORY, LAST, BEST = 'history.csv', 'checkpoints', 'best'
 
@@ -20,22 +20,19 @@ HISTORY, LAST, BEST = 'history.csv', 'checkpoints', 'best'
 class Workdir:
     """The files of one training run.
 
-    `checkpoints/` holds the whole state after each of the newest finished epochs, `best/` the model
-    of the best one of each of these, `history.csv` a row an epoch. An epoch is finished once its
-    checkpoint is whole, the last file to be written: what `best/` holds of a later epoch does not
-    count, and a restart removes it before the epoch is made again.
+    `checkpoints/` holds the complete state after each of the newest finished epochs, `best/` the
+    model of the best epoch up to each of these, `history.csv` one row per epoch. An epoch is
+    finished once its checkpoint, which is written last, is complete. A restart removes the files
+    that `best/` holds of a later epoch, and trains that epoch again.
 
     Args:
-      path: Folder; made if missing.
+      path: Folder; created if missing.
       model: `tf.Module`.
-      keep: int, at least 1. Epochs whose state stays in `checkpoints/`, the newest ones.
-      writes: Whether this process keeps what it saves; of several workers the chief alone does, and
-        the others take part in saving.
-      state: Further objects and variables that make up the state, by name.
+      keep: int, at least 1. Number of checkpoints kept in `checkpoints/`.
+      writes, **state: As of `Checkpoints`.
 
     Raises:
-      BlockingIOError: If another process writes to the folder. It is free for others when this
-        object is gone, or the process.
+      BlockingIOError: If another process holds the folder. This object holds it while it lives.
     """
 
     def __init__(self, path: str, model: tf.Module, *, keep: int = 2, writes: bool = True,
@@ -51,16 +48,16 @@ class Workdir:
         self._epoch = 0
 
     def restore(self) -> bool:
-        """Puts the newest finished epoch's state back; False if there is none yet.
+        """Restores the state of the newest finished epoch; returns False if there is none yet.
 
-        Each damaged checkpoint is told in a warning, and the one before is taken. Nothing is
-        restored before it is known to be whole.
+        Logs a warning for each damaged checkpoint and falls back to the one before. Checksums are
+        verified before anything is restored.
 
         Raises:
-          ValueError: If the folder holds the state of another model or optimizer, or if all its
-            checkpoints are damaged.
+          ValueError: If the folder holds the state of another model or optimizer, or only damaged
+            checkpoints.
         """
-        epoch = newest_whole(os.path.join(self.path, LAST))
+        epoch = newest_complete(os.path.join(self.path, LAST))
         if epoch is None:
             return False
         try:
@@ -70,50 +67,62 @@ class Workdir:
                 f'workdir {self.path!r} holds the checkpoint of another model or optimizer. Train '
                 f'with the flags it was started with, or choose another workdir.') from error
         self._epoch = epoch
-        self._best.keep(self._bests())
+        self._best.keep(self._best_epochs(epoch))
         return True
 
     def save(self, epoch: int, is_best: bool, history: Sequence[dict[str, float]]) -> None:
-        """Keeps the state after an epoch. What a kill leaves half-done, a restart does again."""
+        """Saves the state after an epoch. If it is killed half-way, a restart repeats the epoch."""
         if is_best:
             self._best.save(epoch)
-        # A row too many is dropped at a restart; one too few would be lost.
+        # Before the checkpoint: a restart drops an extra row, but could not restore a lost one.
         if self._writes:
             write_rows(os.path.join(self.path, HISTORY), history)
         self._last.save(epoch)
         self._epoch = epoch
         if self._writes:
-            # What is newer was damaged, and is made again.
+            # Newer ones were damaged, and are trained again.
             kept = [saved for saved in self._last.epochs() if saved <= epoch][:self._keep]
             self._last.keep(kept)
-            self._best.keep({max(self._bests(saved), default=0) for saved in kept} - {0})
+            self._best.keep({max(self._best_epochs(saved), default=0) for saved in kept} - {0})
 
     def history(self, epochs: int) -> list[dict[str, float]]:
-        """The rows of the first `epochs` epochs, as they were saved."""
+        """The saved rows of the first `epochs` epochs."""
         return read_rows(os.path.join(self.path, HISTORY))[:epochs]
 
     def restore_best(self) -> None:
-        """Puts the best epoch's variables back into the model.
-
-        Raises:
-          FileNotFoundError: If they were not saved.
-          ValueError: If their checkpoint is damaged; the message names the file.
-        """
+        """Restores the model's variables from the best epoch; errors as of `restore_best`."""
         epoch = _best_epoch(self.path, self._epoch)
         self._best.restore(epoch).assert_existing_objects_matched()
 
     def replace_best(self) -> None:
-        """Keeps the model as it is now in place of the best epoch's."""
+        """Replaces the best epoch's checkpoint by the current model."""
         self._best.replace(_best_epoch(self.path, self._epoch) if self._writes else 0)
 
-    def _bests(self, epoch=None):
-        """Epochs that were the best in their time, up to one; by default to the last finished."""
-        last = self._epoch if epoch is None else epoch
-        return [best for best in self._best.epochs() if best <= last]
+    def _best_epochs(self, last):
+        """Epochs up to the last one given that were the best when they finished."""
+        return [epoch for epoch in self._best.epochs() if epoch <= last]
+
+
+class InMemory:
+    """Replaces `Workdir` when nothing is written to disk: keeps the best epoch's weights."""
+
+    def __init__(self, model: tf.Module):
+        self._model = model
+
+    def save(self, epoch: int, is_best: bool, history: Sequence[dict[str, float]]) -> None:
+        if is_best:
+            self.replace_best()
+
+    def restore_best(self) -> None:
+        for variable, value in zip(model_variables(self._model), self._weights):
+            variable.assign(value)
+
+    def replace_best(self) -> None:
+        self._weights = [variable.numpy() for variable in model_variables(self._model)]
 
 
 def restore_best(model: tf.Module, path: str) -> None:
-    """Puts the best epoch's variables of a workdir into a model built alike.
+    """Restores a workdir's best epoch into a model of the same architecture.
 
     Args:
       model: `tf.Module`.
@@ -129,19 +138,17 @@ def restore_best(model: tf.Module, path: str) -> None:
         before = _names_in(folder)
         try:
             finished = max(saved_epochs(os.path.join(path, LAST)), default=None)
-            _restore_alike(checkpoint, path, _best_epoch(path, finished))
+            epoch = _best_epoch(path, finished)
+            try:
+                checkpoint.restore(epoch).assert_consumed()
+            except (AssertionError, ValueError) as error:
+                raise ValueError(
+                    f'{path!r} holds a model of other sizes than the one given.') from error
             return
         except (OSError, ValueError, tf.errors.OpError):
-            # Not if a run in progress has put a better one in its place meanwhile.
+            # Tries again if a run in progress has replaced the files meanwhile.
             if _names_in(folder) == before:
                 raise
-
-
-def _restore_alike(checkpoint, path, epoch):
-    try:
-        checkpoint.restore(epoch).assert_consumed()
-    except (AssertionError, ValueError) as error:
-        raise ValueError(f'{path!r} holds a model of other sizes than the one given.') from error
 
 
 def _names_in(folder):
@@ -149,7 +156,7 @@ def _names_in(folder):
 
 
 def _best_epoch(path, finished):
-    """The best of the epochs up to `finished`; of all where it is None."""
+    """The best of the epochs up to `finished`; of all epochs if it is None."""
     folder = os.path.join(path, BEST)
     epoch = next((epoch for epoch in saved_epochs(folder)
                   if finished is None or epoch <= finished), None)
@@ -157,13 +164,13 @@ def _best_epoch(path, finished):
         raise FileNotFoundError(f'{path!r} holds no trained model: no checkpoint in {folder!r}.')
     fault = fault_of(folder, epoch)
     if fault is not None:
-        raise ValueError(f'the best model of {path!r} is damaged: {fault}. Put {folder!r} back '
-                         f'from a copy, or train anew in another workdir.')
+        raise ValueError(f'the best model of {path!r} is damaged: {fault}. Restore {folder!r} '
+                         f'from a backup, or train again in another workdir.')
     return epoch
 
 
 def read_history(path: str) -> list[dict[str, float]]:
-    """The rows of a workdir's `history.csv`, one an epoch; none if there is no such file yet.
+    """The rows of a workdir's `history.csv`, one per epoch; empty if there is no such file yet.
 
     Raises:
       ValueError: If it holds anything but numbers; the message names the file.
@@ -175,7 +182,7 @@ def read_history(path: str) -> list[dict[str, float]]:
 
 
 def write_rows(path: str, rows: Sequence[dict]) -> None:
-    """Writes rows, dicts by name, as a CSV file that appears at once and whole."""
+    """Writes rows, dicts by column name, as a CSV file, atomically."""
     def write(file):
         names = dict.fromkeys(name for row in rows for name in row)
         writer = csv.DictWriter(file, list(names), lineterminator='\n')
@@ -185,11 +192,11 @@ def write_rows(path: str, rows: Sequence[dict]) -> None:
 
 
 def read_rows(path: str) -> list[dict[str, float]]:
-    """The rows of a CSV file of numbers, such as `history.csv`; names without a number left out.
+    """Reads a CSV file of numbers, such as `history.csv`; a row omits its empty cells.
 
     Raises:
       FileNotFoundError: If there is no such file.
-      ValueError: If it holds anything else; the message names the file.
+      ValueError: If it holds anything but numbers; the message names the file.
     """
     with open(path, newline='', encoding='utf-8') as file:
         try:
