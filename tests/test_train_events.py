@@ -163,7 +163,7 @@ def test_detections_show_hits_false_alarms_and_missed_events():
            'matched': np.array([0, -1])}
     empty = {**one, 'number': 8, 'probability': np.zeros(0)}
     assert pictures_events.mistakes(one) == 2
-    assert pictures_events.examples([empty, one, {**one, 'number': 9}], number=1)[0] is one
+    assert pictures_events.select([empty, one, {**one, 'number': 9}], number=1)[0] is one
     figure = pictures_events.detections([one])
     axis, = figure.axes
     assert axis.get_title(loc='left') == 'sequence 7: 2 events, 2 detections, 1 of them right'

@@ -1,8 +1,8 @@
-"""What training scripts share: flags, a person's files, the task, the report, the record of a run.
+"""Shared by training scripts: flags, data files, the task, the report, the record of a run.
 
-The only room that knows absl or prints tables. A script defines its flags and `define_flags`, makes
-a `Task`, and hands it to `train_and_report`, or to `fit` and `finish` where it has a report of its
-own, inside `run(main)`.
+The only room that knows absl or prints tables. A script defines its own flags, calls
+`define_flags`, makes a `Task`, and passes it to `train_and_report`, or to `fit` and `finish` if it
+prints a report of its own, all inside `run(main)`.
 """
 
 from seqmask.runs.app import UserError, run, user_errors
