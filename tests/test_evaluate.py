@@ -30,7 +30,7 @@ BAD = {'--workdir=missing': r"there is no folder 'missing': --workdir must be .*
        '--workdir=labels --output=taken.csv':
            r"'taken.csv' exists. Choose another --output, or pass --overwrite.",
        '--workdir=labels --part=train --output=x.csv':
-           r'a run keeps only what it held out: for --part=train name its file in --data.'}
+           r'a run keeps only what it held out: for --part=train, pass its file as --data.'}
 
 
 @pytest.fixture(scope='module')

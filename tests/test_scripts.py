@@ -203,7 +203,7 @@ BAD = {
     '--data=nan.npz':
         r"nan.npz: record 'frames' must be finite; sequence 3 holds nan at step 1.",
     '--data=own.npz --split=unseen_words':
-        r'--split is for the embedded handwriting; a file says it in `split`.',
+        r'--split is for the embedded handwriting; a file has a field `split`.',
     '--limit=5 --workdir=own.npz': r"\[Errno 20\] Not a directory: 'own.npz/flags.json'",
     '--limit=5 --workdir=unreadable':
         r"'unreadable/flags.json' is not readable: .*. Choose another --workdir.",
