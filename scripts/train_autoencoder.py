@@ -29,11 +29,7 @@ from absl import flags
 
 from seqmask import data, datasets, runs
 
-flags.DEFINE_string('data', '', 'File to train on (.npz, .tfrecord, .csv); by default the '
-                    'embedded vowels.')
-flags.DEFINE_list('features', None, 'Feature columns of a .csv, separated by commas; by default '
-                  'all other numeric columns.')
-flags.DEFINE_integer('limit', 0, 'Sequences to use of each part; 0 for all. For a quick trial.', 0)
+runs.define_sequence_flags('embedded vowels', standardize='standard')
 flags.DEFINE_enum('cell', 'gru', ['lstm', 'gru'], 'Recurrent cell.')
 flags.DEFINE_integer('hidden_size', 128, 'Units of each recurrent layer and direction.', 1)
 flags.DEFINE_integer('code_size', 32, 'Size of the code; 0 for the last outputs of the encoder '
@@ -50,11 +46,6 @@ flags.DEFINE_float('dropout', 0.1, 'Dropout rate of the features between layers 
                    'outputs.', 0.0, 0.99)
 flags.DEFINE_float('step_dropout', 0.0, 'Share of the steps whose inputs are dropped, in the '
                    'encoder and in an autoregressive decoder.', 0.0, 0.99)
-flags.DEFINE_enum('standardize', 'standard', ['standard', 'minmax', 'sequence', 'none'],
-                  'Scale features by the mean and deviation of the training data, by their '
-                  'range there, by the mean and deviation of each sequence, or not at all.')
-flags.DEFINE_enum('implementation', 'auto', ['auto', 'kernel', 'graph'],
-                  'Implementation of the recurrence.')
 runs.define_flags(workdir='workdir/autoencoder', epochs=80, batch_size=16, learning_rate=3e-3)
 
 FLAGS = flags.FLAGS
@@ -97,7 +88,8 @@ def report(fitted, parts, labels):
     model = fitted.trainer.model
     print(f'{"codes":12}{model.code_size} numbers each, for sequences of '
           f'{np.mean(test.lengths):.1f} x {test.frames.shape[1]} on average\n')
-    print(table(fitted.measured))
+    print(runs.table(fitted.measured, {'loss': 'squared/error', 'baseline': 'error/of the mean',
+                                       'explained': 'share/explained'}))
     codes = [codes_of(model, part) for part in parts]
     fields = {'codes': np.concatenate(codes),
               'lengths': np.concatenate([part.lengths for part in parts]),
@@ -142,15 +134,6 @@ def codes_of(model, part):
     """float32 [B, C]; NumPy has no bfloat16."""
     return np.concatenate([np.float32(model.encode(batch['inputs'], batch['lengths']))
                            for batch in data.Batches(part, 256)])
-
-
-def table(measured):
-    lines = [f'{"":12}{"squared":>16}{"error":>16}{"share":>16}',
-             f'{"":12}{"error":>16}{"of the mean":>16}{"explained":>16}']
-    for part, values in measured.items():
-        lines.append(f'{part:12}{values["loss"]:16.4f}{values["baseline"]:16.4f}'
-                     f'{values["explained"]:16.2%}')
-    return '\n'.join(lines)
 
 
 if __name__ == '__main__':

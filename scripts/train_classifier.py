@@ -27,13 +27,9 @@ from absl import flags
 
 from seqmask import data, datasets, runs
 
-flags.DEFINE_string('data', '', 'File to train on (.npz, .tfrecord, .csv); by default the '
-                    'embedded vowels.')
-flags.DEFINE_list('features', None, 'Feature columns of a .csv, separated by commas; by default '
-                  'all other numeric columns.')
+runs.define_sequence_flags('embedded vowels')
 flags.DEFINE_integer('num_classes', 0, 'Number of classes; 0 for the highest label + 1.', 0,
                      1_000_000)
-flags.DEFINE_integer('limit', 0, 'Sequences to use of each part; 0 for all. For a quick trial.', 0)
 flags.DEFINE_bool('masked', True, 'If false, the same network treats padding as data: every '
                   'sequence is as long as the longest. For comparison only.')
 flags.DEFINE_enum('cell', 'lstm', ['lstm', 'gru'], 'Recurrent cell.')
@@ -46,12 +42,6 @@ flags.DEFINE_list('filters', ['128', '256', '128'],
                   'Filters of the convolutions over 8, 5 and 3 steps; empty for none.')
 flags.DEFINE_float('dropout', 0.5, 'Dropout rate of the features before the logits.', 0.0, 0.99)
 flags.DEFINE_float('step_dropout', 0.0, 'Share of the steps whose inputs are dropped.', 0.0, 0.99)
-flags.DEFINE_enum('standardize', None, ['standard', 'minmax', 'sequence'],
-                  'Scale features by the mean and deviation of the training data, by their '
-                  'range there, or by the mean and deviation of each sequence; by default not at '
-                  'all.')
-flags.DEFINE_enum('implementation', 'auto', ['auto', 'kernel', 'graph'],
-                  'Implementation of the recurrence.')
 runs.define_flags(workdir='workdir/classifier', epochs=60, batch_size=32, learning_rate=2e-3)
 
 FLAGS = flags.FLAGS

@@ -33,14 +33,10 @@ from absl import flags
 
 from seqmask import data, datasets, metrics, runs
 
-flags.DEFINE_string('data', '', 'File to train on (.npz, .tfrecord, .csv); by default the '
-                    'generated log.')
-flags.DEFINE_list('features', None, 'Feature columns of a .csv, separated by commas; by default '
-                  'all other numeric columns.')
-flags.DEFINE_integer('limit', 0, 'Sequences to use of each part; 0 for all. For a quick trial.', 0)
+runs.define_sequence_flags('generated log', standardize='standard')
 flags.DEFINE_enum('network', 'gru', ['gru', 'lstm', 'conv'], 'Recurrent cell, or convolutions.')
 flags.DEFINE_bool('causal', True, 'Whether a step sees only itself and earlier steps, as on a '
-                  'stream.')
+                  'stream. Excludes --standardize=sequence.')
 flags.DEFINE_integer('hidden_size', 32, 'Units of each layer and direction.', 1)
 flags.DEFINE_integer('num_layers', 0, 'Layers; 0 for 2 recurrent ones, or 5 convolutions.', 0)
 flags.DEFINE_integer('kernel_size', 3, 'Steps in the window of each convolution.', 1)
@@ -53,11 +49,6 @@ flags.DEFINE_float('min_precision', 0.0, 'Choose the threshold with the highest 
 flags.DEFINE_integer('chunk_size', 0, 'Train on chunks of this many steps: the state is carried '
                      'from chunk to chunk, the gradient is not; 0 for whole sequences. Needs '
                      '--causal and a recurrent network.', 0)
-flags.DEFINE_enum('standardize', 'standard', ['none', 'standard', 'minmax', 'sequence'],
-                  'Scale features by the mean and deviation of the training data, by their '
-                  'range there, or by the mean and deviation of each sequence (needs --nocausal).')
-flags.DEFINE_enum('implementation', 'auto', ['auto', 'kernel', 'graph'],
-                  'Implementation of the recurrence.')
 runs.define_flags(workdir='workdir/events', epochs=20, batch_size=16, learning_rate=4e-3)
 
 FLAGS = flags.FLAGS

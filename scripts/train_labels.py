@@ -26,17 +26,13 @@ from absl import flags
 
 from seqmask import data, datasets, runs
 
-flags.DEFINE_string('data', '', 'File to train on (.npz, .tfrecord, .csv); by default the '
-                    'embedded handwriting.')
-flags.DEFINE_list('features', None, 'Feature columns of a .csv, separated by commas; by default '
-                  'all other numeric columns.')
+runs.define_sequence_flags('embedded handwriting')
 flags.DEFINE_enum('split', 'folds', ['folds', 'unseen_words'],
                   'Of the embedded handwriting. folds: 0-7 train, 8 validation, 9 test. '
                   'unseen_words: the first 4,538 words train, the others, almost all of them '
                   'different words, test.')
 flags.DEFINE_integer('num_classes', 0, 'Number of classes; 0 for the highest label + 1.', 0,
                      1_000_000)
-flags.DEFINE_integer('limit', 0, 'Sequences to use of each part; 0 for all. For a quick trial.', 0)
 flags.DEFINE_enum('cell', 'gru', ['gru', 'lstm'], 'Recurrent cell.')
 flags.DEFINE_integer('hidden_size', 128, 'Units of each layer and direction.', 1)
 flags.DEFINE_integer('num_layers', 2, 'Recurrent layers.', 1)
@@ -50,12 +46,6 @@ flags.DEFINE_float('recurrent_dropout', 0.0, 'Dropout rate of the recurrent stat
 flags.DEFINE_integer('chunk_size', 0, 'Train on chunks of this many steps: the state is carried '
                      'from chunk to chunk, the gradient is not; 0 for whole sequences. Needs '
                      '--nobidirectional.', 0)
-flags.DEFINE_enum('standardize', None, ['standard', 'minmax', 'sequence'],
-                  'Scale features by the mean and deviation of the training data, by their '
-                  'range there, or by the mean and deviation of each sequence; by default not at '
-                  'all.')
-flags.DEFINE_enum('implementation', 'auto', ['auto', 'kernel', 'graph'],
-                  'Implementation of the recurrence.')
 runs.define_flags(workdir='workdir/labels', epochs=30, learning_rate=4e-3)
 
 FLAGS = flags.FLAGS

@@ -64,6 +64,26 @@ def define_flags(*, workdir: str, epochs: int, batch_size: int = 64, learning_ra
     flags.DEFINE_bool('plots', False, 'Draw pictures into workdir/pictures after training.')
 
 
+def define_sequence_flags(embedded: str, *, standardize: str | None = None) -> None:
+    """Defines the data and model flags of scripts that train on sequences.
+
+    Args:
+      embedded: The data used without --data, such as 'embedded vowels'.
+      standardize: Default of --standardize.
+    """
+    flags.DEFINE_string('data', '', f'File to train on (.npz, .tfrecord, .csv); by default the '
+                        f'{embedded}.')
+    flags.DEFINE_list('features', None, 'Feature columns of a .csv, separated by commas; by '
+                      'default all other numeric columns.')
+    flags.DEFINE_integer('limit', 0, 'Sequences to use of each part; 0 for all. For a quick trial.',
+                         0)
+    flags.DEFINE_enum('standardize', standardize, ['none', 'standard', 'minmax', 'sequence'],
+                      'Scale features by the mean and deviation of the training data, by their '
+                      'range there, by the mean and deviation of each sequence, or not at all.')
+    flags.DEFINE_enum('implementation', 'auto', ['auto', 'kernel', 'graph'],
+                      'Implementation of the recurrence.')
+
+
 def make_optimizer(steps_per_epoch: int) -> tf.keras.optimizers.Optimizer | MixedPrecision:
     """Adam with the learning rate schedule of the flags; wrapped for half precision.
 

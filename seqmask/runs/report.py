@@ -52,8 +52,8 @@ def table(measured: dict[str, dict[str, float]], columns: dict[str, str]) -> str
 
     Args:
       measured: dict of part name -> result of `Trainer.evaluate`.
-      columns: dict of metric name -> heading, its two lines separated by '/'. All but 'loss' are
-        shown in percent.
+      columns: dict of metric name -> heading, its two lines separated by '/'. All but 'loss' and
+        'baseline' are shown in percent.
 
     >>> print(seqmask.runs.table({'test': {'accuracy': 0.5, 'loss': 0.25}},
     ...                              {'accuracy': 'steps/right', 'loss': 'loss/in nats'}))
@@ -64,7 +64,8 @@ def table(measured: dict[str, dict[str, float]], columns: dict[str, str]) -> str
     lines = [f'{"":12}' + ''.join(f'{heading.split("/")[line]:>16}'
                                   for heading in columns.values()) for line in range(2)]
     for part, values in measured.items():
-        shown = (format(values[name], '16.4f' if name == 'loss' else '16.2%') for name in columns)
+        shown = (format(values[name], '16.4f' if name in ('loss', 'baseline') else '16.2%')
+                 for name in columns)
         lines.append(f'{part:12}' + ''.join(shown))
     return '\n'.join(lines)
 
