@@ -249,7 +249,7 @@ def test_bad_input_leaves_nothing_behind(bad, folder):
 
 def test_help_shows_what_it_does_and_all_its_flags(bad):
     shown = bad['--help'].stdout
-    assert shown.startswith('Trains a labeller: one label for every step of sequences')
+    assert shown.startswith('Trains a labeller: one label per step, for sequences of')
     assert own_lines(bad['--help'].stderr) == [] and bad['--help'].returncode == 1     # absl's
     own, of_absl = shown.split('Try --helpfull')
     assert of_absl.strip() == 'to get a list of all flags.'

@@ -40,11 +40,11 @@ def check_tf_config(text: str | None) -> None:
     Raises:
       UserError: If it does not describe a cluster that this process is in; shows how it must look.
     """
-    wanted = ('{"cluster": {"worker": ["HOST:PORT", "HOST:PORT"]}, "task": {"type": "worker", '
-              '"index": 0}}, with a different index for each process')
+    example = ('{"cluster": {"worker": ["HOST:PORT", "HOST:PORT"]}, "task": {"type": "worker", '
+               '"index": 0}}, with a different index for each process')
     if not text:
         raise UserError(f'--strategy=multiworker needs the environment variable TF_CONFIG: '
-                        f'{wanted}.')
+                        f'{example}.')
     try:
         config = json.loads(text)
         workers = {job: list(addresses) for job, addresses in config['cluster'].items()}
@@ -54,10 +54,10 @@ def check_tf_config(text: str | None) -> None:
                 and 0 <= index < len(workers[job])
                 and all(address.rpartition(':')[0] and address.rpartition(':')[2].isdigit()
                         for address in addresses) and len(set(addresses)) == len(addresses))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f'TF_CONFIG must be like {wanted}; got {text!r}.') from error
+    except (ValueError, KeyError, TypeError, AttributeError):
+        fits = False
     if not fits:
-        raise UserError(f'TF_CONFIG must be like {wanted}; got {text!r}.')
+        raise UserError(f'TF_CONFIG must be like {example}; got {text!r}.')
 
 
 def require_same_flags(strategy: tf.distribute.Strategy, script: types.ModuleType) -> None:
