@@ -175,7 +175,7 @@ def test_peers_that_do_not_agree_are_not_timed(part, tmp_path):
     log = []
     workers = [Stand(part, 'Keras', values(), log),
                Stand(part, 'Flax', values(loss=np.array(2.1)), log)]
-    with pytest.raises(UserError, match='Flax does not compute what Keras does: loss is'):
+    with pytest.raises(UserError, match='Flax does not compute what Keras does: loss differs'):
         part('rounds').measure(workers, {}, {}, {}, tmp_path, ['forward'], 1)
     assert log == []
 

@@ -59,7 +59,7 @@ def test_a_run_prints_what_is_found(first, folder):
     log = a_log()
     rate = part_of(log, 0).steps['labels'].mean()
     assert lines[0].endswith(f'; {rate:.2%} of the steps are events; 221 weights')
-    assert 'the same network, with an unweighted loss and from a bias of 0:' in lines
+    assert 'the same network, with an unweighted loss and an initial bias of 0:' in lines
     chosen, = (line for line in lines if line.startswith('threshold'))
     assert re.fullmatch(r'threshold   [\d.]+%, with the highest F1 on the validation data, '
                         r'in events: precision [\d.]+%, recall [\d.]+%, F1 [\d.]+%', chosen)
