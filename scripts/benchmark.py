@@ -1,17 +1,17 @@
-"""Times seqmask's recurrent layers beside Keras's, PyTorch's and Flax's, on the same numbers.
+"""Times seqmask's recurrent layers against Keras's, PyTorch's and Flax's on the same numbers.
 
-Each peer runs in a process of its own with the same inputs, weights and number of threads, on the
-CPU. First all must compute the same outputs, loss and gradients. Then they are timed in turns:
-forward, and "train", which is forward and the gradients of a masked squared error to all weights.
-Ratios are taken within a repeat, so that they hold where the machine's speed drifts. The GEMM
-floor is the time of the matrix products of the real steps alone.
+Each peer runs in a separate process with the same inputs, weights and number of threads, on the
+CPU. First, all must compute the same outputs, loss and gradients. Then they are timed in turns:
+"forward", and "train", which is forward and the gradients of a masked squared error with respect to
+all weights. Ratios are taken within each repeat, so that they are robust to a drift of the
+machine's speed. The GEMM floor is the time of the real steps' matrix products alone.
 
   benchmark.py                 one size; lengths are log-normal, --fill of the steps real
-  benchmark.py --scaling       against the fill, the padded length and the hidden size
-  benchmark.py --epoch=both    whole epochs of training, Trainer.fit beside Keras's Model.fit
+  benchmark.py --scaling       over the fill, the padded length and the hidden size
+  benchmark.py --epoch=both    whole epochs of training, Trainer.fit against Keras's Model.fit
 
-Peers run where they are installed: pip install '.[bench]'. One that is installed in another
-environment is measured with, say, --python=pytorch=/path/to/its/bin/python.
+Peers that are not installed are left out: pip install '.[bench]'. For one that is installed in
+another environment, pass, say, --python=pytorch=/path/to/its/bin/python.
 """
 
 import os
@@ -22,7 +22,7 @@ import sys
 import tempfile
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')      # before TensorFlow is imported
-# That takes seconds; an interrupt ends them without a traceback, unless it is to be ignored.
+# The import takes seconds; Ctrl-C ends it without a traceback, unless SIGINT is ignored.
 if __name__ == '__main__' and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
@@ -39,24 +39,25 @@ flags.DEFINE_integer('maxlen', 200, 'Padded time steps, T.', 1)
 flags.DEFINE_integer('input_size', 64, 'Features, D.', 1)
 flags.DEFINE_integer('hidden_size', 256, 'Hidden units, H.', 1)
 flags.DEFINE_float('fill', 0.37, 'Share of the steps that are real.', 0.01, 1.0)
-flags.DEFINE_integer('repeats', 15, 'Times that each is timed, after some that are not.', 1)
-flags.DEFINE_integer('threads', 0, 'Threads, and cores, of each peer; 0 for all cores.', 0)
-flags.DEFINE_list('peers', None, 'What to measure, by default all that are installed: ' + ', '.join(
-    peer.key for peer in peers.LAYERS) + ' (which compiles for long, and runs on request only); '
-    'with --epoch: ' + ', '.join(peer.key for peer in peers.EPOCHS) + '.')
+flags.DEFINE_integer('repeats', 15, 'Timed calls of each peer, after a warm-up.', 1)
+flags.DEFINE_integer('threads', 0, 'Threads and cores of each peer; 0 for all cores.', 0)
+flags.DEFINE_list('peers', None, 'Peers to measure, by default all that are installed, but for '
+                  f'{", ".join(peers.ON_REQUEST)}, which compiles for minutes: ' + ', '.join(
+                      peer.key for peer in peers.LAYERS) + '; with --epoch: ' + ', '.join(
+                          peer.key for peer in peers.EPOCHS) + '.')
 flags.DEFINE_multi_string('python', [], 'FRAMEWORK=PATH: the Python that has a framework '
-                          f'({", ".join(peers.FRAMEWORKS)}), if it is not this one.')
-flags.DEFINE_bool('scaling', False, 'Whether to vary the fill, then T, then H.')
+                          f'({", ".join(peers.FRAMEWORKS)}), if not this one.')
+flags.DEFINE_bool('scaling', False, 'Vary the fill, then T, then H.')
 flags.DEFINE_enum('epoch', None, ['handwriting', 'log-normal', 'both'],
-                  'Time whole epochs on the embedded handwriting, or on made-up sequences.')
-flags.DEFINE_integer('limit', 0, 'Sequences of an epoch; 0 for all, and for 20 batches of made-up '
-                     'ones.', 0)
-flags.DEFINE_integer('num_layers', 2, 'Recurrent layers of the labeller in --epoch.', 1)
-flags.DEFINE_bool('bidirectional', True, 'Whether that labeller reads in both directions.')
+                  'Time whole epochs on the embedded handwriting or on generated sequences.')
+flags.DEFINE_integer('limit', 0, 'Sequences in an epoch; 0 for all, or for 20 batches of '
+                     'generated ones.', 0)
+flags.DEFINE_integer('num_layers', 2, 'Recurrent layers of the network of --epoch.', 1)
+flags.DEFINE_bool('bidirectional', True, 'Whether that network reads in both directions.')
 flags.DEFINE_enum('implementation', 'auto', ['auto', 'kernel', 'graph'],
-                  'How the recurrence of that labeller runs.')
-flags.DEFINE_string('csv', '', 'File for all that was measured.')
-flags.DEFINE_string('plot', '', 'File for a picture (.png, .svg, .pdf).')
+                  'Implementation of the recurrence in that network.')
+flags.DEFINE_string('csv', '', 'CSV file to write the measurements to.')
+flags.DEFINE_string('plot', '', 'Picture to draw (.png, .svg, .pdf).')
 
 FLAGS = flags.FLAGS
 CALLS = ['forward', 'train']
@@ -85,12 +86,12 @@ def one_size(workers, absent, folder, threads):
     sizes = layer_sizes()
     measured, share = measure_layers(workers, absent, folder, sizes)
     title = layer_title(sizes, share, threads)
-    print_all(title, versions(workers), *report.layer_tables(measured, CALLS), absent.told())
+    print_all(title, versions(workers), *report.layer_tables(measured, CALLS), absent.describe())
     if FLAGS.plot:
         plots.bars(FLAGS.plot, title, {f'{call}, ms': {
             name: measured.spread(call, name).times(1e3) for name in measured.times[call]}
             for call in CALLS})
-    return report.rows_to_keep(measured, CALLS, kept_sizes(sizes, share, threads))
+    return report.csv_rows(measured, CALLS, csv_sizes(sizes, share, threads))
 
 
 def scaling(workers, absent, folder, threads):
@@ -105,10 +106,11 @@ def scaling(workers, absent, folder, threads):
         for value in values:
             sizes = {**layer_sizes(), name: value}
             points[value], share = measure_layers(workers, absent, folder, sizes, False)
-            rows += report.rows_to_keep(points[value], CALLS, kept_sizes(sizes, share, threads))
-        shown = {f'{value:.0%}' if name == 'fill' else str(value): m for value, m in points.items()}
-        print_all(*(report.scaling_table(name, shown, call) for call in CALLS))
-    print_all(absent.told())
+            rows += report.csv_rows(points[value], CALLS, csv_sizes(sizes, share, threads))
+        by_label = {f'{value:.0%}' if name == 'fill' else str(value): m
+                    for value, m in points.items()}
+        print_all(*(report.scaling_table(name, by_label, call) for call in CALLS))
+    print_all(absent.describe())
     if FLAGS.plot:
         plots.lines(FLAGS.plot, title, found, CALLS)
     return rows
@@ -139,16 +141,16 @@ def epochs(workers, absent, folder, threads):
         print_all(title, versions(workers), *report.epoch_tables(measured, steps))
         panels[f'{source}, steps/s'] = {
             name: report.speed(measured, name, steps) for name in measured.facts}
-        rows += report.rows_to_keep(measured, ['epoch'], {
+        rows += report.csv_rows(measured, ['epoch'], {
             'data': source, **network, 'batch_size': FLAGS.batch_size, 'sequences': len(lengths),
             'real_steps': steps, 'threads': threads}, steps)
-    print_all(absent.told())
+    print_all(absent.describe())
     if FLAGS.plot:
         plots.bars(FLAGS.plot, title.partition('; ')[2], panels)
     return rows
 
 
-# What is measured
+# Measuring
 
 
 def layer_sizes():
@@ -157,7 +159,7 @@ def layer_sizes():
 
 
 def measure_layers(workers, absent, folder, sizes, with_memory=True):
-    """(`Measured`, the share of the steps that came out real)."""
+    """(`Measured`, the share of real steps)."""
     problem = problems.layer_problem(**sizes)
     small = problems.layer_problem(**{**sizes, 'batch_size': 1, 'maxlen': 2, 'fill': 1.0})
     measured = rounds.measure(workers, absent.reasons, problem, {'cell': sizes['cell']}, folder,
@@ -167,7 +169,7 @@ def measure_layers(workers, absent, folder, sizes, with_memory=True):
 
 
 class Absent:
-    """Peers that are not measured, and why. One that was named by hand must be."""
+    """Peers that cannot be measured, and why. An error if they were chosen with --peers."""
 
     def __init__(self, reasons):
         self.reasons = reasons
@@ -175,9 +177,9 @@ class Absent:
 
     def check(self):
         if FLAGS.peers and self.reasons:
-            raise UserError(self.told())
+            raise UserError(self.describe())
 
-    def told(self):
+    def describe(self):
         return '\n'.join(f'{name} is {reason}' for name, reason in self.reasons.items())
 
 
@@ -186,7 +188,7 @@ class Absent:
 
 def check_flags():
     if FLAGS.scaling and FLAGS.epoch:
-        raise UserError('--scaling and --epoch are two benchmarks: choose one.')
+        raise UserError('--scaling and --epoch cannot be combined: choose one.')
     for name in ('csv', 'plot'):
         folder = os.path.dirname(FLAGS[name].value)
         if folder and not os.path.isdir(folder):
@@ -209,7 +211,7 @@ def chosen_peers(table):
 
 
 def interpreters():
-    """dict of framework to the Python to run it in."""
+    """dict of framework -> Python to run it in."""
     found = dict.fromkeys(peers.FRAMEWORKS, sys.executable)
     for text in FLAGS.python:
         framework, _, path = text.partition('=')
@@ -222,7 +224,7 @@ def interpreters():
     return found
 
 
-# What is printed
+# Printing
 
 
 def layer_title(sizes, share, threads):
@@ -231,7 +233,7 @@ def layer_title(sizes, share, threads):
             f'{machine(threads)}')
 
 
-def kept_sizes(sizes, share, threads):
+def csv_sizes(sizes, share, threads):
     return {**sizes, 'fill': round(float(share), 4), 'threads': threads}
 
 

@@ -1,27 +1,23 @@
-"""Times a step of the rating autoencoder beside the dense Keras model of people's questions.
+"""Times a training step of the rating autoencoder and of a dense Keras model.
 
-Both have --hidden_size units and train on the same users. Keras's takes rows of zeros with some
-ratings in them, items -> Dense -> items, and a masked mean squared error; seqmask's takes lists of
-the ratings that there are. Both are run at --users, --items and --density, then with twice the
-ratings and with twice the items among which they lie: the cost of the one follows the ratings, that
-of the other users x items.
+Both have --hidden_size units and train on the same users. The Keras model takes rows of mostly
+zeros, items -> Dense -> items, with a masked mean squared error; seqmask's takes lists of the
+ratings. Both run at --users, --items and --density, then with twice the ratings, then with twice
+the items: seqmask's cost grows with the ratings, Keras's with users x items.
 
-Each measurement is a process of its own: the median of --steps steps after the first two, times the
-steps of an epoch, and how far the peak of memory rose above where it stood before the model was
-built. The processes take turns, --repeats times; medians are shown.
+Each measurement runs in a separate process: the median of --steps steps after two warm-up steps,
+the time of an epoch of such steps, and the peak memory above that before the model was built. The
+processes take turns, --repeats times; medians are shown.
 """
 
 import json
 import os
-import resource
 import signal
 import statistics
-import subprocess
-import sys
 import time
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')      # before TensorFlow is imported
-# That takes seconds; an interrupt ends them without a traceback, unless it is to be ignored.
+# The import takes seconds; Ctrl-C ends it without a traceback, unless SIGINT is ignored.
 if __name__ == '__main__' and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
@@ -29,16 +25,17 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
+from peers import memory, processes
 from seqmask import data, models, runs, training
 
 flags.DEFINE_integer('users', 10_000, 'Users in an epoch.', 1)
 flags.DEFINE_integer('items', 20_000, 'Items.', 1)
-flags.DEFINE_float('density', 0.005, 'Share of the items that a user has rated.', 0.0, 1.0)
+flags.DEFINE_float('density', 0.005, 'Share of the items that each user has rated.', 0.0, 1.0)
 flags.DEFINE_integer('hidden_size', 128, 'Units of both models, H.', 1)
 flags.DEFINE_integer('batch_size', 256, 'Users in a batch.', 1)
-flags.DEFINE_integer('steps', 10, 'Steps that are timed in a process.', 1)
+flags.DEFINE_integer('steps', 10, 'Steps timed in a process.', 1)
 flags.DEFINE_integer('repeats', 3, 'Processes of each measurement.', 1)
-flags.DEFINE_string('measure', '', 'Of the processes that this script starts: what to measure.')
+flags.DEFINE_string('measure', '', 'Internal: what to measure, for child processes.')
 
 FLAGS = flags.FLAGS
 MEGABYTE = 2**20
@@ -59,39 +56,32 @@ def main():
           f'{"memory MB":>12}', flush=True)
     cases = [(kind, *size) for size in sizes for kind in KINDS]
     found = {case: [] for case in cases}
+    options = [f'--{name}={FLAGS[name].value}' for name in ('hidden_size', 'batch_size', 'steps')]
     for _ in range(FLAGS.repeats):
         for case in cases:
-            found[case].append(in_a_process(case))
+            found[case].append(processes.run_again(
+                __file__, case[0], *options, f'--measure={json.dumps(case)}'))
     steps = -(-FLAGS.users // FLAGS.batch_size)
     for (kind, items, ratings), times in found.items():
-        seconds, memory = (statistics.median(values) for values in zip(*times))
+        seconds, size = (statistics.median(values) for values in zip(*times))
         print(f'{items:10,}{ratings * FLAGS.users:12,}{"":4}{kind:12}{seconds * 1e3:12.1f}'
-              f'{seconds * steps:12.2f}{memory / MEGABYTE:12.0f}', flush=True)
-
-
-def in_a_process(case):
-    own = [f'--{name}={FLAGS[name].value}' for name in ('hidden_size', 'batch_size', 'steps')]
-    done = subprocess.run([sys.executable, os.path.abspath(__file__), *own,
-                           f'--measure={json.dumps(case)}'], capture_output=True, text=True)
-    if done.returncode:
-        raise runs.UserError(f'{case[0]}: {done.stderr.strip().splitlines()[-1]}')
-    return json.loads(done.stdout.splitlines()[-1])
+              f'{seconds * steps:12.2f}{size / MEGABYTE:12.0f}', flush=True)
 
 
 def measure(kind, items, ratings):
-    """[seconds of a step, bytes]."""
-    batches = made_up(items, ratings)
-    before = peak_memory()
+    """(seconds per step, bytes)."""
+    batches = generate(items, ratings)
+    before = memory.read_peak()
     step, seconds = KINDS[kind](items, batches.element_spec), []
     for batch in batches:
         start = time.perf_counter()
         float(step(batch))
         seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds[WARM_UP:]), peak_memory() - before
+    return statistics.median(seconds[WARM_UP:]), memory.read_peak() - before
 
 
-def made_up(items, ratings):
-    """Users with `ratings` random ratings each, as many as the steps need."""
+def generate(items, ratings):
+    """Batches of users with `ratings` random ratings each, enough for all steps."""
     rng = np.random.default_rng(0)
     users = (FLAGS.steps + WARM_UP) * FLAGS.batch_size
     columns = [np.sort(rng.choice(items, ratings, replace=False)) for _ in range(users)]
@@ -102,7 +92,7 @@ def made_up(items, ratings):
 
 
 def seqmask_step(items, spec):
-    # As Keras's: no decay, two tables, and each rating both seen and predicted.
+    # Like the Keras model: no decay, two tables, and each rating both seen and predicted.
     encoder = models.RatingEncoder(items, hidden_sizes=(FLAGS.hidden_size,), implicit=False, seed=0)
     model = models.RatingAutoencoder(encoder, decay=0.0, dropout=0.0, seed=0)
     optimizer = training.LazyAdam(1e-3)
@@ -136,16 +126,6 @@ def keras_step(items, spec):
         return loss
 
     return step
-
-
-def peak_memory():
-    """Bytes. On Linux getrusage would count what the parent had before it started this process."""
-    try:
-        with open('/proc/self/status', encoding='ascii') as file:
-            line, = (line for line in file if line.startswith('VmHWM:'))
-        return int(line.split()[1]) * 1024
-    except FileNotFoundError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss       # of macOS, in bytes
 
 
 KINDS = {'seqmask': seqmask_step, 'Keras': keras_step}

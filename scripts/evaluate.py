@@ -1,19 +1,19 @@
-"""Measures a trained model: on the data that its run held out, or on a file of yours.
+"""Evaluates a trained model on the data that its run held out, or on your own file.
 
-Prints the table that training ended with, and writes it to evaluation.csv in the workdir.
+Prints the same table as training, and writes it to evaluation.csv in the workdir.
 
   python scripts/evaluate.py --workdir=workdir/labels
   python scripts/evaluate.py --workdir=workdir/labels --data=FILE.npz
 
-A file of yours holds what the training script takes: frames, lengths and labels. If it has
-`split`, --part chooses by it; otherwise all of it is measured.
+Your file must hold what the training script takes: frames, lengths and labels. If it has `split`,
+--part selects by it; otherwise all sequences are used.
 """
 
 import os
 import signal
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')      # before TensorFlow is imported
-# That takes seconds; an interrupt ends them without a traceback, unless it is to be ignored.
+# The import takes seconds; Ctrl-C ends it without a traceback, unless SIGINT is ignored.
 if __name__ == '__main__' and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
@@ -21,14 +21,14 @@ from absl import flags
 
 from seqmask import data, runs
 
-flags.DEFINE_string('workdir', None, 'Folder of a training script.')
-flags.DEFINE_string('data', '', 'File to measure on; by default what the run held out.')
-flags.DEFINE_list('features', None, 'Of a .csv: columns of features, separated by commas; by '
-                  'default those that the run was told, else all others that hold numbers.')
+flags.DEFINE_string('workdir', None, '--workdir of a training script.')
+flags.DEFINE_string('data', '', 'File to evaluate on; by default what the run held out.')
+flags.DEFINE_list('features', None, 'Feature columns of a .csv, separated by commas; by default '
+                  'those of the run, or else all other numeric columns.')
 flags.DEFINE_enum('part', None, ['train', 'validation', 'test', 'all'],
-                  'Part of the data; by default test if the data is divided, else all.')
+                  'Part of the data; by default test if it has `split`, else all.')
 flags.DEFINE_string('output', '', 'CSV file to write; by default evaluation.csv in the workdir.')
-flags.DEFINE_bool('overwrite', False, 'Whether to replace the output if there is one.')
+flags.DEFINE_bool('overwrite', False, 'Whether to overwrite the output.')
 flags.DEFINE_integer('batch_size', 256, 'Sequences in a batch.', 1)
 flags.mark_flag_as_required('workdir')
 
@@ -42,8 +42,8 @@ def main():
     run = runs.load_run(FLAGS.workdir)
     runs.refuse_existing(output, overwrite=FLAGS.overwrite)
     if FLAGS.part == 'train' and not FLAGS.data:
-        raise runs.UserError('a run keeps only what it held out: for --part=train name its '
-                             'file in --data.')
+        raise runs.UserError('a run keeps only what it held out: for --part=train, pass its '
+                             'file as --data.')
     path = FLAGS.data or run.held_out
     part, sequences = runs.read_part(path, FLAGS.part, run, workdir=FLAGS.workdir,
                                      features=FLAGS.features)

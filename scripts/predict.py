@@ -1,25 +1,25 @@
-"""Predicts with a trained model: a class for every real step, or for every sequence; or its code.
+"""Predicts with a trained model: a class for each real step or each sequence, or codes.
 
   python scripts/predict.py --workdir=workdir/labels --data=FILE.npz --output=predictions.csv
 
-The data needs frames and lengths; labels are not looked at. The ending of the output says what is
-written, in the order of the data, cropped to the real steps:
+The data needs frames and lengths; labels are ignored. The file extension of the output selects the
+format. Predictions are in the order of the data, cropped to the real steps:
 
   .csv   sequence (from 0), step (from 0; only for labels per step), predicted, probability
-  .npz   the logits as `frames`, [N, K] for N steps in all, or [B, K] for labels per sequence, each
-         then of length 1; `lengths`; `predicted`, the class's number; `probability`.
+  .npz   the logits as `frames`, [N, K] for N steps in total, or [B, K] for labels per sequence,
+         each of length 1; `lengths`; `predicted`, the class's number; `probability`.
          `seqmask.data.read_npz` reads it.
 
-A detector of events decides by its own threshold; probability is that of an event, and the npz's
-logits are [N, 1]. An autoencoder gives the error and the code of each sequence: .csv has a row a
-sequence, .npz `codes`, `error` and, as `frames`, the reconstructions.
+An event detector decides by its own threshold; `probability` is that of an event, and the logits
+are [N, 1]. For an autoencoder, .csv holds the error and the code of each sequence, one row per
+sequence; .npz holds `codes`, `error` and, as `frames`, the reconstructions.
 """
 
 import os
 import signal
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')      # before TensorFlow is imported
-# That takes seconds; an interrupt ends them without a traceback, unless it is to be ignored.
+# The import takes seconds; Ctrl-C ends it without a traceback, unless SIGINT is ignored.
 if __name__ == '__main__' and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
@@ -27,14 +27,14 @@ from absl import flags
 
 from seqmask import data, runs
 
-flags.DEFINE_string('workdir', None, 'Folder of a training script.')
+flags.DEFINE_string('workdir', None, '--workdir of a training script.')
 flags.DEFINE_string('data', None, 'File of sequences.')
 flags.DEFINE_string('output', None, 'File to write: .csv or .npz.')
-flags.DEFINE_list('features', None, 'Of a .csv: columns of features, separated by commas; by '
-                  'default those that the run was told, else all others that hold numbers.')
+flags.DEFINE_list('features', None, 'Feature columns of a .csv, separated by commas; by default '
+                  'those of the run, or else all other numeric columns.')
 flags.DEFINE_enum('part', 'all', ['train', 'validation', 'test', 'all'],
                   'Part of the data, if it has `split`.')
-flags.DEFINE_bool('overwrite', False, 'Whether to replace the output if there is one.')
+flags.DEFINE_bool('overwrite', False, 'Whether to overwrite the output.')
 flags.DEFINE_integer('batch_size', 256, 'Sequences in a batch.', 1)
 flags.mark_flags_as_required(['workdir', 'data', 'output'])
 

@@ -1,18 +1,18 @@
-"""Trains a sequence autoencoder: each sequence, of whatever length, through one vector and back.
+"""Trains a sequence autoencoder: encodes a sequence of any length as one vector, and decodes it.
 
-Without flags it learns to code how nine speakers say two Japanese vowels, from the data that comes
-with seqmask: 270 utterances of 7 to 29 frames to train on, every tenth of which validates instead,
-and 370 to test. It prints the squared error of the reconstruction over real steps only, beside that
-of predicting the mean.
+Without flags it learns to encode how nine speakers say two Japanese vowels, from the data that
+comes with seqmask: 270 utterances of 7 to 29 frames to train on, every tenth of which is held out
+for validation, and 370 to test. It prints the squared error of the reconstruction over real steps,
+and that of predicting the mean.
 
-Your own data: --data=FILE.npz with `frames` [N, D] (all sequences one after the other) and
-`lengths` [B]; optionally `split` [B]: 0 train, 1 validation, 2 test (otherwise a tenth each is
-drawn for validation and test), and `labels` [B], which go into codes.npz and colour the picture.
+Your own data: --data=FILE.npz with `frames` [N, D] (all sequences concatenated) and `lengths` [B];
+optionally `split` [B]: 0 train, 1 validation, 2 test (by default, a tenth each is drawn for
+validation and test), and `labels` [B], which are copied to codes.npz and colour the picture.
 
-The workdir receives codes.npz, history.csv, checkpoints/ and best/, and what is needed to load the
+The workdir will hold codes.npz, history.csv, checkpoints/ and best/, and what is needed to load the
 model: model.json and held_out.npz. codes.npz holds, for the sequences of all parts: `codes` [B, C];
-`lengths`; `split`; `number`, the sequence's place in the file, from 0; and `labels`, if there are
-any. A run that was killed goes on when started again with the same flags.
+`lengths`; `split`; `number`, the sequence's index in the file; and `labels`, if there are any. Run
+again with the same flags to resume a run that was killed.
 """
 
 import os
@@ -20,7 +20,7 @@ import signal
 import sys
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')      # before TensorFlow is imported
-# That takes seconds; an interrupt ends them without a traceback, unless it is to be ignored.
+# The import takes seconds; Ctrl-C ends it without a traceback, unless SIGINT is ignored.
 if __name__ == '__main__' and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
@@ -29,39 +29,30 @@ from absl import flags
 
 from seqmask import data, datasets, runs
 
-flags.DEFINE_string('data', '', 'File to learn from (.npz, .tfrecord, .csv); by default the '
-                    'embedded vowels.')
-flags.DEFINE_list('features', None, 'Of a .csv: columns of features, separated by commas; by '
-                  'default all others that hold numbers.')
-flags.DEFINE_integer('limit', 0, 'Sequences used of each part; 0 for all. For a quick look.', 0)
+runs.define_sequence_flags('embedded vowels', standardize='standard')
 flags.DEFINE_enum('cell', 'gru', ['lstm', 'gru'], 'Recurrent cell.')
 flags.DEFINE_integer('hidden_size', 128, 'Units of each recurrent layer and direction.', 1)
-flags.DEFINE_integer('code_size', 32, 'Numbers in the code of a sequence; 0 to take the last '
-                     'outputs of the encoder as they are.', 0)
+flags.DEFINE_integer('code_size', 32, 'Size of the code; 0 for the last outputs of the encoder '
+                     'as they are.', 0)
 flags.DEFINE_integer('num_layers', 1, 'Recurrent layers of the encoder, and of the decoder.', 1)
 flags.DEFINE_bool('bidirectional', True, 'Whether the encoder reads in both directions.')
 flags.DEFINE_bool('bidirectional_decoder', None, 'Whether the decoder runs in both directions; by '
-                  'default, unless it is autoregressive.')
+                  'default, if it is not autoregressive.')
 flags.DEFINE_bool('reverse_target', False, 'Whether the decoder runs from the last step to the '
                   'first.')
-flags.DEFINE_bool('autoregressive', False, 'Whether the decoder reads the frame before: the true '
-                  'one in training, its own otherwise.')
-flags.DEFINE_float('dropout', 0.1, 'Share of the features dropped below the outputs and between '
-                   'layers.', 0.0, 0.99)
-flags.DEFINE_float('step_dropout', 0.0, 'Share of the steps that the encoder does not get to see '
-                   'in training, and an autoregressive decoder neither.', 0.0, 0.99)
-flags.DEFINE_enum('standardize', 'standard', ['standard', 'minmax', 'sequence', 'none'],
-                  'Scale features by mean and deviation of the training data, by their range '
-                  'there, each sequence by its own mean and deviation, or not at all.')
-flags.DEFINE_enum('implementation', 'auto', ['auto', 'kernel', 'graph'],
-                  'How the recurrence runs.')
+flags.DEFINE_bool('autoregressive', False, 'Whether the decoder reads the previous frame: the true '
+                  'one in training, its own output otherwise.')
+flags.DEFINE_float('dropout', 0.1, 'Dropout rate of the features between layers and before the '
+                   'outputs.', 0.0, 0.99)
+flags.DEFINE_float('step_dropout', 0.0, 'Share of the steps whose inputs are dropped, in the '
+                   'encoder and in an autoregressive decoder.', 0.0, 0.99)
 runs.define_flags(workdir='workdir/autoencoder', epochs=80, batch_size=16, learning_rate=3e-3)
 
 FLAGS = flags.FLAGS
 
 
 def main():
-    strategy = runs.make_strategy()     # first of all, as TensorFlow demands
+    strategy = runs.make_strategy()     # before anything else of TensorFlow
     with runs.user_errors():
         parts, labels = load()
         parts = runs.limited(parts, FLAGS.limit)
@@ -92,12 +83,13 @@ def main():
 
 
 def report(fitted, parts, labels):
-    """Prints how well it reconstructs, and writes codes.npz."""
+    """Prints the errors of the reconstructions, and writes codes.npz."""
     _, _, test = parts
     model = fitted.trainer.model
     print(f'{"codes":12}{model.code_size} numbers each, for sequences of '
           f'{np.mean(test.lengths):.1f} x {test.frames.shape[1]} on average\n')
-    print(table(fitted.measured))
+    print(runs.table(fitted.measured, {'loss': 'squared/error', 'baseline': 'error/of the mean',
+                                       'explained': 'share/explained'}))
     codes = [codes_of(model, part) for part in parts]
     fields = {'codes': np.concatenate(codes),
               'lengths': np.concatenate([part.lengths for part in parts]),
@@ -132,7 +124,7 @@ def load():
 
 
 def mean_step(model, train):
-    """The mean of the real steps, in the units that the model sees."""
+    """The mean of the real steps, standardized like the model's inputs."""
     total = sum(np.sum(np.float32(model.targets(batch['inputs'], batch['lengths'])), axis=(0, 1),
                        dtype=np.float64) for batch in data.Batches(train, 256))
     return (total / train.lengths.sum()).astype(np.float32)
@@ -142,15 +134,6 @@ def codes_of(model, part):
     """float32 [B, C]; NumPy has no bfloat16."""
     return np.concatenate([np.float32(model.encode(batch['inputs'], batch['lengths']))
                            for batch in data.Batches(part, 256)])
-
-
-def table(measured):
-    lines = [f'{"":12}{"squared":>16}{"error":>16}{"share":>16}',
-             f'{"":12}{"error":>16}{"of the mean":>16}{"explained":>16}']
-    for part, values in measured.items():
-        lines.append(f'{part:12}{values["loss"]:16.4f}{values["baseline"]:16.4f}'
-                     f'{values["explained"]:16.2%}')
-    return '\n'.join(lines)
 
 
 if __name__ == '__main__':

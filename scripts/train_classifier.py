@@ -1,16 +1,16 @@
-"""Trains a classifier: one label for every sequence, of unequal length.
+"""Trains a classifier: one label per sequence, for sequences of unequal length.
 
 Without flags it learns to tell nine speakers apart by how they say two Japanese vowels, from the
-data that comes with seqmask: 270 utterances to train on, every tenth of which validates instead,
-and 370 to test.
+data that comes with seqmask: 270 utterances to train on, every tenth of which is held out for
+validation, and 370 to test.
 
-Your own data: --data=FILE.npz with `frames` [N, D] (all sequences one after the other),
-`lengths` [B] and `labels` [B]; optionally `split` [B]: 0 train, 1 validation, 2 test (otherwise
-a tenth each is drawn for validation and test).
+Your own data: --data=FILE.npz with `frames` [N, D] (all sequences concatenated), `lengths` [B] and
+`labels` [B]; optionally `split` [B]: 0 train, 1 validation, 2 test (by default, a tenth each is
+drawn for validation and test).
 
-The workdir receives history.csv, predictions.csv, checkpoints/ and best/, and what evaluate.py and
-predict.py need to load the model: model.json and held_out.npz. A run that was killed goes on when
-started again with the same flags.
+The workdir will hold history.csv, predictions.csv, checkpoints/ and best/, and what evaluate.py and
+predict.py need to load the model: model.json and held_out.npz. Run again with the same flags to
+resume a run that was killed.
 """
 
 import os
@@ -18,7 +18,7 @@ import signal
 import sys
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')      # before TensorFlow is imported
-# That takes seconds; an interrupt ends them without a traceback, unless it is to be ignored.
+# The import takes seconds; Ctrl-C ends it without a traceback, unless SIGINT is ignored.
 if __name__ == '__main__' and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
@@ -27,30 +27,21 @@ from absl import flags
 
 from seqmask import data, datasets, runs
 
-flags.DEFINE_string('data', '', 'File to learn from (.npz, .tfrecord, .csv); by default the '
-                    'embedded vowels.')
-flags.DEFINE_list('features', None, 'Of a .csv: columns of features, separated by commas; by '
-                  'default all others that hold numbers.')
-flags.DEFINE_integer('num_classes', 0, 'Labels are below it; 0 to take the highest label.', 0,
+runs.define_sequence_flags('embedded vowels')
+flags.DEFINE_integer('num_classes', 0, 'Number of classes; 0 for the highest label + 1.', 0,
                      1_000_000)
-flags.DEFINE_integer('limit', 0, 'Sequences used of each part; 0 for all. For a quick look.', 0)
-flags.DEFINE_bool('masked', True, 'If false, the same network takes padding for data: every '
-                  'sequence as long as the longest. For comparison only.')
+flags.DEFINE_bool('masked', True, 'If false, the same network treats padding as data: every '
+                  'sequence is as long as the longest. For comparison only.')
 flags.DEFINE_enum('cell', 'lstm', ['lstm', 'gru'], 'Recurrent cell.')
 flags.DEFINE_integer('hidden_size', 64, 'Units of each recurrent layer and direction.', 1)
 flags.DEFINE_integer('num_layers', 1, 'Recurrent layers; 0 for none.', 0)
 flags.DEFINE_bool('bidirectional', True, 'Whether recurrent layers read in both directions.')
 flags.DEFINE_enum('pool', 'mean', ['last', 'mean', 'max', 'attention'],
-                  'What becomes of the recurrent outputs.')
+                  'How the recurrent outputs are pooled.')
 flags.DEFINE_list('filters', ['128', '256', '128'],
-                  'Width of each convolution, with windows of 8, 5 and 3 steps; empty for none.')
-flags.DEFINE_float('dropout', 0.5, 'Share of the features dropped below the logits.', 0.0, 0.99)
-flags.DEFINE_float('step_dropout', 0.0, 'Share of the steps dropped as a whole.', 0.0, 0.99)
-flags.DEFINE_enum('standardize', None, ['standard', 'minmax', 'sequence'],
-                  'Scale features by mean and deviation of the training data, by their range '
-                  'there, or each sequence by its own mean and deviation; by default not at all.')
-flags.DEFINE_enum('implementation', 'auto', ['auto', 'kernel', 'graph'],
-                  'How the recurrence runs.')
+                  'Filters of the convolutions over 8, 5 and 3 steps; empty for none.')
+flags.DEFINE_float('dropout', 0.5, 'Dropout rate of the features before the logits.', 0.0, 0.99)
+flags.DEFINE_float('step_dropout', 0.0, 'Share of the steps whose inputs are dropped.', 0.0, 0.99)
 runs.define_flags(workdir='workdir/classifier', epochs=60, batch_size=32, learning_rate=2e-3)
 
 FLAGS = flags.FLAGS
@@ -58,27 +49,27 @@ KERNEL_SIZES = (8, 5, 3)
 
 
 def main():
-    strategy = runs.make_strategy()     # first of all, as TensorFlow demands
+    strategy = runs.make_strategy()     # before anything else of TensorFlow
     with runs.user_errors():
         parts, names = load()
         parts = runs.limited(parts, FLAGS.limit)
         if not FLAGS.masked:
             longest = max(int(part.lengths.max()) for part in parts)
-            parts = [blind(part, longest) for part in parts]
+            parts = [unmask(part, longest) for part in parts]
         filters = widths(FLAGS.filters)
 
     if not filters and not FLAGS.num_layers:
         raise runs.UserError('a classifier needs num_layers > 0 or filters, got neither.')
-    front = dict(input_size=parts[0].frames.shape[1], step_dropout=FLAGS.step_dropout,
-                 dtype=FLAGS.precision)
+    shared = dict(input_size=parts[0].frames.shape[1], step_dropout=FLAGS.step_dropout,
+                  dtype=FLAGS.precision)
     branches = []
     if FLAGS.num_layers:
         branches.append(('Encoder', dict(
-            front, cell=FLAGS.cell, hidden_size=FLAGS.hidden_size, num_layers=FLAGS.num_layers,
+            shared, cell=FLAGS.cell, hidden_size=FLAGS.hidden_size, num_layers=FLAGS.num_layers,
             bidirectional=FLAGS.bidirectional, normalize=True, dropout=FLAGS.dropout,
             implementation=FLAGS.implementation)))
     if filters:
-        branches.append(('ConvEncoder', dict(front, filters=filters, kernel_sizes=KERNEL_SIZES)))
+        branches.append(('ConvEncoder', dict(shared, filters=filters, kernel_sizes=KERNEL_SIZES)))
     blueprint = runs.Blueprint(
         'SequenceClassifier',
         dict(num_classes=len(names), pool=FLAGS.pool if FLAGS.num_layers else 'mean',
@@ -113,8 +104,8 @@ def load():
     return [sequences.select(part) for part in parts], [str(n) for n in vowels['label_names']]
 
 
-def blind(sequences, longest):
-    """The same sequences, zero-padded to `longest` steps, all of which pass for real."""
+def unmask(sequences, longest):
+    """The same sequences, zero-padded to `longest` steps, all of which count as real."""
     frames = np.zeros([len(sequences), longest, sequences.frames.shape[1]], np.float32)
     for i in range(len(sequences)):
         inputs = sequences.sequence(i)['inputs']

@@ -1,23 +1,22 @@
-"""Trains a detector of rare events: yes or no at every step of sequences of unequal length.
+"""Trains a detector of rare events: yes or no at each step of sequences of unequal length.
 
-Without flags it learns to foresee the requests in a generated log of a mostly idle system, about
-1% of the steps (`seqmask.datasets.system_log`). It then trains the same network as people train it
-at first, with an unweighted loss from a bias of 0, and shows what both find beside a model that
-always says no.
+Without flags it learns to predict the requests in a generated log of a mostly idle system, about 1%
+of the steps (`seqmask.datasets.system_log`). It then trains the same network the usual way, with an
+unweighted loss and an initial bias of 0, and compares both with a model that always says no.
 
-The threshold is chosen on the validation data, by F1 or by --min_precision, and kept with the
-model. Events are counted with a tolerance: a peak of the probability stands for an event at most
---tolerance steps away, one for one. The last row of the tables, 'causes known', ranks the steps of
-the generated log by their true probabilities, at the best threshold for the test data: but for
+The threshold is chosen on the validation data, by F1 or by --min_precision, and saved with the
+model. Events are matched with a tolerance: each peak of the probability is matched to at most one
+event, at most --tolerance steps away. The last row of the tables, 'causes known', ranks the steps
+of the generated log by their true probabilities, at the best threshold for the test data: except by
 chance, no detector does better.
 
-Your own data: --data=FILE.npz with `frames` [N, D] (all sequences one after the other),
-`lengths` [B] and `labels` [N], 1 at the steps of events and 0 elsewhere; optionally `split` [B]:
-0 train, 1 validation, 2 test (otherwise a tenth each is drawn for validation and test).
+Your own data: --data=FILE.npz with `frames` [N, D] (all sequences concatenated), `lengths` [B] and
+`labels` [N], 1 at the steps of events and 0 elsewhere; optionally `split` [B]: 0 train, 1
+validation, 2 test (by default, a tenth each is drawn for validation and test).
 
-The workdir receives history.csv, events.csv (every detection, hit or false alarm), checkpoints/ and
-best/; unweighted/ holds the second model. A run that was killed goes on when started again with
-the same flags.
+The workdir will hold history.csv, events.csv (all detections, hits and false alarms), checkpoints/
+and best/; unweighted/ holds the second model. Run again with the same flags to resume a run that
+was killed.
 """
 
 import os
@@ -25,7 +24,7 @@ import signal
 import sys
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')      # before TensorFlow is imported
-# That takes seconds; an interrupt ends them without a traceback, unless it is to be ignored.
+# The import takes seconds; Ctrl-C ends it without a traceback, unless SIGINT is ignored.
 if __name__ == '__main__' and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
@@ -34,32 +33,22 @@ from absl import flags
 
 from seqmask import data, datasets, metrics, runs
 
-flags.DEFINE_string('data', '', 'File to learn from (.npz, .tfrecord, .csv); by default the '
-                    'generated log.')
-flags.DEFINE_list('features', None, 'Of a .csv: columns of features, separated by commas; by '
-                  'default all others that hold numbers.')
-flags.DEFINE_integer('limit', 0, 'Sequences used of each part; 0 for all. For a quick look.', 0)
+runs.define_sequence_flags('generated log', standardize='standard')
 flags.DEFINE_enum('network', 'gru', ['gru', 'lstm', 'conv'], 'Recurrent cell, or convolutions.')
-flags.DEFINE_bool('causal', True, 'Whether a step sees only what came before it, as a stream '
-                  'demands.')
+flags.DEFINE_bool('causal', True, 'Whether a step sees only itself and earlier steps, as on a '
+                  'stream. Excludes --standardize=sequence.')
 flags.DEFINE_integer('hidden_size', 32, 'Units of each layer and direction.', 1)
 flags.DEFINE_integer('num_layers', 0, 'Layers; 0 for 2 recurrent ones, or 5 convolutions.', 0)
 flags.DEFINE_integer('kernel_size', 3, 'Steps in the window of each convolution.', 1)
-flags.DEFINE_string('pos_weight', '1', 'What a step of an event weighs in the loss: a number, or '
-                    'balanced.')
-flags.DEFINE_float('focal_gamma', 0.0, 'How much less what is predicted well counts.', 0.0)
-flags.DEFINE_float('dropout', 0.0, 'Share of the features dropped between layers.', 0.0, 0.99)
-flags.DEFINE_integer('tolerance', 5, 'Steps that a detection may lie off its event.', 0)
-flags.DEFINE_float('min_precision', 0.0, 'Choose the threshold of the highest recall with this '
-                   'precision, event by event; 0 for that of the highest F1.', 0.0, 1.0)
-flags.DEFINE_integer('chunk_size', 0, 'Cut long sequences into chunks of so many steps: the state '
-                     'goes on from chunk to chunk, the gradient does not; 0 for whole sequences. '
-                     'Needs --causal and a recurrent network.', 0)
-flags.DEFINE_enum('standardize', 'standard', ['none', 'standard', 'minmax', 'sequence'],
-                  'Scale features by mean and deviation of the training data, by their range '
-                  'there, or each sequence by its own mean and deviation (needs --nocausal).')
-flags.DEFINE_enum('implementation', 'auto', ['auto', 'kernel', 'graph'],
-                  'How the recurrence runs.')
+flags.DEFINE_string('pos_weight', '1', 'Weight of event steps in the loss: a number, or balanced.')
+flags.DEFINE_float('focal_gamma', 0.0, 'Focusing exponent of the focal loss; 0 for none.', 0.0)
+flags.DEFINE_float('dropout', 0.0, 'Dropout rate of the features between layers.', 0.0, 0.99)
+flags.DEFINE_integer('tolerance', 5, 'Largest distance of a detection from its event, in steps.', 0)
+flags.DEFINE_float('min_precision', 0.0, 'Choose the threshold with the highest recall at this '
+                   'precision of events; 0 for the highest F1.', 0.0, 1.0)
+flags.DEFINE_integer('chunk_size', 0, 'Train on chunks of this many steps: the state is carried '
+                     'from chunk to chunk, the gradient is not; 0 for whole sequences. Needs '
+                     '--causal and a recurrent network.', 0)
 runs.define_flags(workdir='workdir/events', epochs=20, batch_size=16, learning_rate=4e-3)
 
 FLAGS = flags.FLAGS
@@ -70,18 +59,18 @@ COLUMNS = {'accuracy': 10, 'precision': 12, 'recall': 10, 'F1': 10, 'average pre
 
 def main():
     if FLAGS.chunk_size and FLAGS.network == 'conv':
-        raise runs.UserError('only a recurrent network goes on from chunk to chunk: '
-                             '--chunk_size needs --network=gru or lstm.')
+        raise runs.UserError('only a recurrent network carries its state from chunk to '
+                             'chunk: --chunk_size needs --network=gru or lstm.')
     if FLAGS.causal and FLAGS.standardize == 'sequence':
-        raise runs.UserError('a causal model sees no steps to come, and --standardize=sequence '
+        raise runs.UserError('a causal model sees no future steps, but --standardize=sequence '
                              'takes the mean of whole sequences: choose another, or --nocausal.')
     strategy = runs.make_strategy()     # before anything else of TensorFlow
     with runs.user_errors():
         parts = runs.limited(load(), FLAGS.limit)
     detector = fit(blueprint_of(parts[0]), parts, strategy)
-    chief = runs.is_chief(strategy)         # of several workers it alone prints and writes
+    chief = runs.is_chief(strategy)         # only this worker prints and writes
     if chief:
-        print('\nthe same network, with an unweighted loss and from a bias of 0:', flush=True)
+        print('\nthe same network, with an unweighted loss and an initial bias of 0:', flush=True)
     usual = fit(blueprint_of(parts[0], event_rate=0.5, pos_weight=1.0, focal_gamma=0.0), parts,
                 strategy, UNWEIGHTED)
 
@@ -97,7 +86,7 @@ def main():
 
 
 def report(detector, usual, logits, parts):
-    """Tells what both models find, and writes every detection."""
+    """Prints a comparison of both models, and writes all detections."""
     model, test = detector.trainer.model, parts[2]
     threshold = float(model.threshold.numpy())
     compared = {'always zero': ([np.zeros(n) for n in test.lengths], np.inf),
@@ -107,10 +96,10 @@ def report(detector, usual, logits, parts):
         compared['causes known'] = causes_known(test), None
     print('\n' + '\n'.join(table(compared, test)), flush=True)
 
-    found = {part: [detections(model, i, of_steps, sequences.sequence(i)['labels'])
-                    for i, of_steps in enumerate(logits[part])]
+    found = {part: [detections(model, i, scores, sequences.sequence(i)['labels'])
+                    for i, scores in enumerate(logits[part])]
              for part, sequences in zip(logits, parts[1:])}
-    rows = [row for part in found for one in found[part] for row in rows_of(part, one)]
+    rows = [row for part in found for sequence in found[part] for row in rows_of(part, sequence)]
     runs.write_rows(os.path.join(FLAGS.workdir, 'events.csv'), rows)
     if FLAGS.plots:
         curves = {name.split(',')[0]: curve(scores, test)
@@ -137,7 +126,7 @@ def rate_of(train):
     if events in (0, steps):
         raise runs.UserError(
             f'{"each" if events else "none"} of the {steps} steps to train on is an event (label '
-            f'1): there is nothing to tell apart. Train on sequences with both labels.')
+            f'1): there is nothing to learn. Train on sequences with both labels.')
     return events / steps
 
 
@@ -150,7 +139,7 @@ def number_or_balanced(text):
 
 
 def blueprint_of(train, **other):
-    """The detector, or one of other options."""
+    """The detector, some of its options replaced by `other`."""
     options = dict(event_rate=rate_of(train), pos_weight=number_or_balanced(FLAGS.pos_weight),
                    focal_gamma=FLAGS.focal_gamma, dropout=FLAGS.dropout)
     shared = dict(input_size=train.frames.shape[1], hidden_size=FLAGS.hidden_size,
@@ -175,31 +164,31 @@ def fit(blueprint, parts, strategy, folder=''):
 
 
 def predicted(fitted, batches):
-    """Logits, an array a sequence."""
+    """Logits, an array per sequence."""
     return list(fitted.trainer.predict(batches))
 
 
 def probability(model, logits):
-    """As of `models.EventDetector.probabilities`."""
+    """As `models.EventDetector.probabilities`."""
     return 1 / (1 + np.exp(np.log(model.pos_weight) - np.float64(logits)))
 
 
 def curve(scores, sequences, *, events=True):
-    """`metrics.events.PrecisionRecall` of scores, an array a sequence."""
+    """`metrics.events.PrecisionRecall` of scores, an array per sequence."""
     metric = metrics.AveragePrecision(FLAGS.tolerance if events else None)
-    for i, of_steps in enumerate(scores):
-        metric.update(logits=of_steps[None], labels=sequences.sequence(i)['labels'][None],
+    for i, logits in enumerate(scores):
+        metric.update(logits=logits[None], labels=sequences.sequence(i)['labels'][None],
                       mask=None)
     return metric.curve()
 
 
 def choose(fitted, logits, parts):
-    """The threshold, a logit; says what it was chosen by."""
-    where, found = 'validation', curve(logits, parts[1])
+    """Chooses the threshold, a logit, and prints how."""
+    part, found = 'validation', curve(logits, parts[1])
     if not found.events:
         print('\nthere is no event in the validation data: the threshold is chosen on the training '
-              'data, where it looks better than it is.')
-        where, found = 'training', curve(predicted(fitted, data.Batches(parts[0], 256)), parts[0])
+              'data, where the model looks better than it is.')
+        part, found = 'training', curve(predicted(fitted, data.Batches(parts[0], 256)), parts[0])
     by, threshold = 'the highest F1', found.best_f1()
     if FLAGS.min_precision:
         by = f'the highest recall at a precision of {FLAGS.min_precision:.0%}'
@@ -207,18 +196,18 @@ def choose(fitted, logits, parts):
             threshold = found.for_precision(FLAGS.min_precision)
         except ValueError:
             best = found.precision.max()
-            print(f'\nno threshold has a precision of {FLAGS.min_precision:.0%} on the {where} '
-                  f'data: the highest is {best:.2%}, and is taken.')
+            print(f'\nno threshold has a precision of {FLAGS.min_precision:.0%} on the {part} '
+                  f'data: the highest, {best:.2%}, is used.')
             by, threshold = 'the highest precision', found.for_precision(best)
     scores = found.at(threshold)
-    print(f'\nthreshold   {probability(fitted.trainer.model, threshold):.1%}, the one of {by} on '
-          f'the {where} data, event by event: precision {scores.precision:.2%}, recall '
+    print(f'\nthreshold   {probability(fitted.trainer.model, threshold):.1%}, with {by} on '
+          f'the {part} data, in events: precision {scores.precision:.2%}, recall '
           f'{scores.recall:.2%}, F1 {scores.f1:.2%}', flush=True)
     return threshold
 
 
 def causes_known(test):
-    """Logits of the true probabilities; equal ones in no order, as those of a model are."""
+    """Logits of the true probabilities, with noise to break ties."""
     noise = np.random.default_rng(0).uniform(0, 1e-6, len(test.frames))
     p = np.float64(test.steps['probability'])
     ends = np.cumsum(test.lengths)[:-1]
@@ -226,14 +215,14 @@ def causes_known(test):
 
 
 def table(compared, test):
-    """Lines: what is found step by step, and event by event."""
+    """Lines of the tables of scores, in steps and in events."""
     labels = test.steps['labels']
     for events in (False, True):
         title = f'events, to {FLAGS.tolerance} steps' if events else 'test, step by step'
         yield f'{title:22}' + ''.join(f'{heading:>{width}}' for heading, width in COLUMNS.items())
         for name, (scores, threshold) in compared.items():
             found = curve(scores, test, events=events)
-            if threshold is None:           # of the highest F1 on the very data: the best there is
+            if threshold is None:           # the best on this very data
                 threshold = found.best_f1() if found.events else np.inf
             at = found.at(threshold)
             right = np.mean((np.concatenate(scores) >= threshold) == labels)
@@ -244,7 +233,7 @@ def table(compared, test):
 
 
 def detections(model, number, logits, labels):
-    """What is detected in one sequence, and of which event it is."""
+    """The detections in one sequence, as `runs.draw_events` takes them."""
     peaks = metrics.matching.find_peaks(logits[None], None, FLAGS.tolerance).numpy()[0]
     threshold = model.threshold.numpy()
     steps = np.flatnonzero(peaks & (logits >= threshold))
@@ -254,13 +243,13 @@ def detections(model, number, logits, labels):
             'matched': metrics.matching.match_events(steps, logits[steps], events, FLAGS.tolerance)}
 
 
-def rows_of(part, one):
-    """Rows of events.csv: when, how sure, and the event's first step or none."""
-    for step, event in zip(one['steps'], one['matched']):
-        yield {'part': part, 'sequence': one['number'], 'step': step,
-               'probability': f'{one["probability"][step]:.4f}',
+def rows_of(part, sequence):
+    """Rows of events.csv; `event_step` is the event's first step, empty for a false alarm."""
+    for step, event in zip(sequence['steps'], sequence['matched']):
+        yield {'part': part, 'sequence': sequence['number'], 'step': step,
+               'probability': f'{sequence["probability"][step]:.4f}',
                'outcome': 'false alarm' if event < 0 else 'hit',
-               'event_step': '' if event < 0 else one['events'][event, 0]}
+               'event_step': '' if event < 0 else sequence['events'][event, 0]}
 
 
 if __name__ == '__main__':

@@ -1,15 +1,15 @@
-"""Trains a labeller: one label for every step of sequences of unequal length.
+"""Trains a labeller: one label per step, for sequences of unequal length.
 
 Without flags it learns to read handwritten words, letter by letter, from the data that comes with
-seqmask, and prints how many letters and words it gets right.
+seqmask, and prints the shares of letters and words that it gets right.
 
-Your own data: --data=FILE.npz with `frames` [N, D] (all sequences one after the other),
-`lengths` [B] and `labels` [N]; optionally `split` [B]: 0 train, 1 validation, 2 test (otherwise
-a tenth each is drawn for validation and test).
+Your own data: --data=FILE.npz with `frames` [N, D] (all sequences concatenated), `lengths` [B] and
+`labels` [N]; optionally `split` [B]: 0 train, 1 validation, 2 test (by default, a tenth each is
+drawn for validation and test).
 
-The workdir receives history.csv, predictions.csv, checkpoints/ and best/, and what evaluate.py and
-predict.py need to load the model: model.json and held_out.npz. A run that was killed goes on when
-started again with the same flags.
+The workdir will hold history.csv, predictions.csv, checkpoints/ and best/, and what evaluate.py and
+predict.py need to load the model: model.json and held_out.npz. Run again with the same flags to
+resume a run that was killed.
 """
 
 import os
@@ -17,7 +17,7 @@ import signal
 import sys
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')      # before TensorFlow is imported
-# That takes seconds; an interrupt ends them without a traceback, unless it is to be ignored.
+# The import takes seconds; Ctrl-C ends it without a traceback, unless SIGINT is ignored.
 if __name__ == '__main__' and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
@@ -26,35 +26,26 @@ from absl import flags
 
 from seqmask import data, datasets, runs
 
-flags.DEFINE_string('data', '', 'File to learn from (.npz, .tfrecord, .csv); by default the '
-                    'embedded handwriting.')
-flags.DEFINE_list('features', None, 'Of a .csv: columns of features, separated by commas; by '
-                  'default all others that hold numbers.')
+runs.define_sequence_flags('embedded handwriting')
 flags.DEFINE_enum('split', 'folds', ['folds', 'unseen_words'],
-                  'Of the embedded handwriting: folds 0-7 train, 8 validation, 9 test; or the '
-                  'first 4,538 words train, the rest test, which share almost no word.')
-flags.DEFINE_integer('num_classes', 0, 'Labels are below it; 0 to take the highest label.', 0,
+                  'Of the embedded handwriting. folds: 0-7 train, 8 validation, 9 test. '
+                  'unseen_words: the first 4,538 words train, the others, almost all of them '
+                  'different words, test.')
+flags.DEFINE_integer('num_classes', 0, 'Number of classes; 0 for the highest label + 1.', 0,
                      1_000_000)
-flags.DEFINE_integer('limit', 0, 'Sequences used of each part; 0 for all. For a quick look.', 0)
 flags.DEFINE_enum('cell', 'gru', ['gru', 'lstm'], 'Recurrent cell.')
 flags.DEFINE_integer('hidden_size', 128, 'Units of each layer and direction.', 1)
 flags.DEFINE_integer('num_layers', 2, 'Recurrent layers.', 1)
-flags.DEFINE_bool('bidirectional', True, 'Whether to read in both directions.')
+flags.DEFINE_bool('bidirectional', True, 'Whether the layers read in both directions.')
 flags.DEFINE_integer('filters', 0,
-                     'Width of a convolution in front, over 3 steps; 0 for none.', 0)
-flags.DEFINE_float('dropout', 0.5, 'Share of the features dropped between layers.', 0.0, 0.99)
-flags.DEFINE_float('input_dropout', 0.2, 'Share of the input features dropped.', 0.0, 0.99)
-flags.DEFINE_float('step_dropout', 0.2, 'Share of the steps dropped as a whole.', 0.0, 0.99)
-flags.DEFINE_float('recurrent_dropout', 0.0, 'Share of the units dropped inside the recurrence.',
-                   0.0, 0.99)
-flags.DEFINE_integer('chunk_size', 0, 'Cut long sequences into chunks of so many steps: the state '
-                     'goes on from chunk to chunk, the gradient does not; 0 for whole sequences. '
-                     'Needs --nobidirectional.', 0)
-flags.DEFINE_enum('standardize', None, ['standard', 'minmax', 'sequence'],
-                  'Scale features by mean and deviation of the training data, by their range '
-                  'there, or each sequence by its own mean and deviation; by default not at all.')
-flags.DEFINE_enum('implementation', 'auto', ['auto', 'kernel', 'graph'],
-                  'How the recurrence runs.')
+                     'Filters of a convolution over 3 steps before the layers; 0 for none.', 0)
+flags.DEFINE_float('dropout', 0.5, 'Dropout rate of the features between layers.', 0.0, 0.99)
+flags.DEFINE_float('input_dropout', 0.2, 'Dropout rate of the input features.', 0.0, 0.99)
+flags.DEFINE_float('step_dropout', 0.2, 'Share of the steps whose inputs are dropped.', 0.0, 0.99)
+flags.DEFINE_float('recurrent_dropout', 0.0, 'Dropout rate of the recurrent state.', 0.0, 0.99)
+flags.DEFINE_integer('chunk_size', 0, 'Train on chunks of this many steps: the state is carried '
+                     'from chunk to chunk, the gradient is not; 0 for whole sequences. Needs '
+                     '--nobidirectional.', 0)
 runs.define_flags(workdir='workdir/labels', epochs=30, learning_rate=4e-3)
 
 FLAGS = flags.FLAGS
@@ -64,7 +55,7 @@ COLUMNS = {'accuracy': 'steps right/', 'sequence_error': 'mean error of/a sequen
 
 
 def main():
-    strategy = runs.make_strategy()     # first of all, as TensorFlow demands
+    strategy = runs.make_strategy()     # before anything else of TensorFlow
     with runs.user_errors():
         parts, names = load()
         parts = runs.limited(parts, FLAGS.limit)
@@ -89,7 +80,7 @@ def load():
     if FLAGS.data:
         if FLAGS['split'].present:
             raise runs.UserError(
-                '--split is for the embedded handwriting; a file says it in `split`.')
+                '--split is for the embedded handwriting; a file has a field `split`.')
         return runs.read_parts(FLAGS.data, labels_per='step', num_classes=FLAGS.num_classes,
                                seed=FLAGS.seed, features=FLAGS.features)
     letters = datasets.ocr_letters()
@@ -104,7 +95,7 @@ def by_folds(letters):
 
 
 def by_words(letters):
-    """The first words train, every tenth different one of them validates, the rest test."""
+    """The first words train, except a tenth of the distinct ones, which validate; others test."""
     first = np.arange(len(letters['word'])) < EMBEDDED_TRAIN_WORDS
     different = np.unique(letters['word'][first])
     held_out = np.isin(letters['word'], different[FLAGS.seed % 10::10])

@@ -1,20 +1,20 @@
-"""Trains autoencoders that predict ratings which are missing from those that are there.
+"""Trains autoencoders that predict missing ratings from the known ones.
 
 Without flags it learns from generated ratings, 1 to 5, of 1,682 films by 943 people, tests on a
-fifth of them, and prints the noise floor beside the result: no prediction is better on average.
+fifth of them, and also prints the noise floor: no prediction is better on average.
 
-Your own data: --ratings=FILE with a line `user,item,rating[,timestamp]` each, separated by commas,
-tabs, semicolons or `::`, with or without a header. A part of it, drawn at random, is for testing,
-or all of a second file, --test_ratings=FILE.
+Your own data: --ratings=FILE with lines `user,item,rating[,timestamp]`, separated by commas, tabs,
+semicolons or `::`, with or without a header. It is tested on a random part of them, or on a second
+file, --test_ratings=FILE.
 
-By default two models take users as lists of what they rated, two take items as lists of who rated
-them, and their predictions are averaged. A tenth of the training ratings, another one for each
-pair, chooses the best epoch. What is tested never enters a model: it gets a list's training ratings
-and predicts the others.
+By default two models take a user as the list of items that they rated, two take an item as the list
+of users who rated it, and their predictions are averaged. The best epoch is chosen on a tenth of
+the training ratings, a different one for each pair of models. Test ratings are never inputs of a
+model: it predicts them from the training ratings of the same list.
 
-The workdir receives predictions.csv, of the test ratings, recommendations.csv, the best unrated
-items of each user, and a folder for each model. A run that was killed goes on when started again
-with the same flags.
+The workdir will hold predictions.csv for the test ratings, recommendations.csv with the best
+unrated items for each user, and a folder for each model. Run again with the same flags to resume a
+run that was killed.
 """
 
 import os
@@ -22,7 +22,7 @@ import signal
 import sys
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')      # before TensorFlow is imported
-# That takes seconds; an interrupt ends them without a traceback, unless it is to be ignored.
+# The import takes seconds; Ctrl-C ends it without a traceback, unless SIGINT is ignored.
 if __name__ == '__main__' and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
@@ -32,32 +32,34 @@ from absl import flags
 
 from seqmask import data, datasets, models, runs, training
 
-flags.DEFINE_string('ratings', '', 'File to learn from; by default generated ratings.')
+flags.DEFINE_string('ratings', '', 'File to train on; by default generated ratings.')
 flags.DEFINE_string('test_ratings', '', 'File to test on; by default a part of --ratings.')
-flags.DEFINE_float('test_fraction', 0.2, 'That part.', 0.0, 1.0)
+flags.DEFINE_float('test_fraction', 0.2, 'Size of that part.', 0.0, 1.0)
 flags.DEFINE_list('rating_range', None, 'Lowest and highest rating, such as 1,5; by default those '
                   'of the training ratings.')
-flags.DEFINE_enum('based', 'both', ['both', 'user', 'item'], 'Whose lists the models take.')
+flags.DEFINE_enum('based', 'both', ['both', 'user', 'item'],
+                  'Whether the models take lists of users, of items, or both.')
 flags.DEFINE_integer('models', 2, 'Models of each kind, whose predictions are averaged.', 1)
-flags.DEFINE_list('hidden_sizes', ['64'], 'Width of the code, and of each layer on it.')
-flags.DEFINE_enum('activation', 'tanh', ['tanh', 'sigmoid', 'relu', 'linear'], 'Of those layers.')
-flags.DEFINE_float('dropout', 0.3, 'Share of the ratings hidden in training, which are predicted.',
-                   0.0, 0.99)
-flags.DEFINE_float('decay', 0.25, 'Weight of the squares of the weights that a batch needs.', 0.0)
-flags.DEFINE_float('shrinkage', 5.0, 'As many average ratings are added to those of each user and '
-                   'item before its mean is taken.', 0.0)
-flags.DEFINE_integer('recommend', 10, 'Unrated items recommended to each user; 0 for none.', 0)
+flags.DEFINE_list('hidden_sizes', ['64'], 'Width of the code and of each further layer.')
+flags.DEFINE_enum('activation', 'tanh', ['tanh', 'sigmoid', 'relu', 'linear'],
+                  'Activation of those layers.')
+flags.DEFINE_float('dropout', 0.3, 'Share of the ratings hidden in training, to be predicted.', 0.0,
+                   0.99)
+flags.DEFINE_float('decay', 0.25, 'L2 penalty on the weights that a batch uses.', 0.0)
+flags.DEFINE_float('shrinkage', 5.0, 'Number of average ratings added to those of each user and '
+                   'item before taking the mean.', 0.0)
+flags.DEFINE_integer('recommend', 10, 'Unrated items to recommend to each user; 0 for none.', 0)
 runs.define_flags(workdir='workdir/ratings', epochs=30, learning_rate=3e-3)
 
 FLAGS = flags.FLAGS
 SIDES = {'both': ['user', 'item'], 'user': ['user'], 'item': ['item']}
 VALIDATION = 0.1
-FACTOR_DECAYS = (8.0, 14.0, 24.0)       # of matrix factorisation, to choose from
-BLOCK = 256                             # users that are recommended to at a time
+FACTOR_DECAYS = (8.0, 14.0, 24.0)       # candidates for the matrix factorisation
+BLOCK = 256                             # users per batch when recommending
 
 
 def main():
-    strategy = runs.make_strategy()     # first of all, as TensorFlow demands
+    strategy = runs.make_strategy()     # before anything else of TensorFlow
     if FLAGS.precision != 'float32' or FLAGS.plots:
         raise runs.UserError('train_ratings.py computes in float32 and draws no pictures: '
                              'leave out --precision and --plots.')
@@ -65,20 +67,20 @@ def main():
         ratings, tested, expected = load()
         limits = limits_of(ratings.values[~tested])
         sizes = widths(FLAGS.hidden_sizes)
-    tells = training.is_chief(strategy)     # of several workers it alone writes, too
+    chief = training.is_chief(strategy)     # only this worker prints and writes
     found, encoded = {}, []
     for k in range(FLAGS.models):
         for by in SIDES[FLAGS.based]:
             name = f'{by}-{k + 1}'
-            if tells:
+            if chief:
                 print(f'{name}: {k + 1} of {FLAGS.models} that take lists of {by}s', flush=True)
             fitted = fit(name, by, k, ratings, tested, limits, sizes, strategy)
-            if tells:
+            if chief:
                 found[name] = predictions(fitted, ratings)
                 if FLAGS.recommend:
                     encoded.append(encode(fitted.trainer.model, by, ratings, tested))
                 print()
-    if tells:
+    if chief:
         predicted = np.mean(list(found.values()), axis=0)
         report(ratings, tested, found, predicted, limits, expected)
         write(ratings, tested, predicted)
@@ -91,25 +93,26 @@ def main():
 
 
 def load():
-    """(`data.Ratings`, bool [N] of those to test on, what is expected of them if it is known)."""
-    wanted, expected = None, None
+    """(`data.Ratings`; bool [N], True = to test on; expected ratings [N] if known, or None)."""
+    allowed, expected = None, None
     if FLAGS.rating_range is not None:
-        wanted = range_of(FLAGS.rating_range)
+        allowed = range_of(FLAGS.rating_range)
     if FLAGS.ratings:
-        ratings = data.read_ratings(FLAGS.ratings, rating_range=wanted)
+        ratings = data.read_ratings(FLAGS.ratings, rating_range=allowed)
     elif FLAGS.test_ratings:
-        raise runs.UserError('--test_ratings goes with --ratings, the file to train on.')
+        raise runs.UserError('--test_ratings needs --ratings, the file to train on.')
     else:
-        made = datasets.low_rank_ratings(FLAGS.seed)
-        users, items = np.arange(len(made['lengths'])), np.arange(made['columns'].max() + 1)
-        ratings = data.Ratings(np.repeat(users, made['lengths']).astype(np.int32), made['columns'],
-                               made['frames'][:, 0], users.astype(str).tolist(),
+        generated = datasets.low_rank_ratings(FLAGS.seed)
+        columns, lengths = generated['columns'], generated['lengths']
+        users, items = np.arange(len(lengths)), np.arange(columns.max() + 1)
+        ratings = data.Ratings(np.repeat(users, lengths).astype(np.int32), columns,
+                               generated['frames'][:, 0], users.astype(str).tolist(),
                                items.astype(str).tolist())
-        expected = made['expected']
+        expected = generated['expected']
     if not FLAGS.test_ratings:
         tested = data.split_ratings(len(ratings.values), FLAGS.test_fraction, FLAGS.seed)
         return ratings, tested, expected
-    test = data.read_ratings(FLAGS.test_ratings, rating_range=wanted, after=ratings)
+    test = data.read_ratings(FLAGS.test_ratings, rating_range=allowed, after=ratings)
     tested = np.repeat([False, True], [len(ratings.values), len(test.values)])
     joined = (np.concatenate(pair) for pair in zip(ratings[:3], test[:3]))
     return data.Ratings(*joined, test.user_names, test.item_names), tested, None
@@ -127,7 +130,7 @@ def range_of(texts):
 
 
 def limits_of(values):
-    """The range of ratings: what the flag says, or what occurs."""
+    """The range of ratings: --rating_range, or that of the values."""
     if FLAGS.rating_range is not None:
         return range_of(FLAGS.rating_range)
     low, high = float(values.min()), float(values.max())
@@ -148,7 +151,7 @@ def widths(texts):
 
 
 def fit(name, by, k, ratings, tested, limits, sizes, strategy):
-    """Trains one model; as `runs.fit`."""
+    """Trains a model; returns the result of `runs.fit`."""
     with runs.user_errors():
         valid = data.split_ratings(~tested, VALIDATION, [FLAGS.seed, k])
         train = ~tested & ~valid
@@ -174,7 +177,7 @@ def fit(name, by, k, ratings, tested, limits, sizes, strategy):
 
 
 def predictions(fitted, ratings):
-    """What a model says of the test ratings: float [N], 0 for all others."""
+    """A model's predictions of the test ratings: float [N], 0 for all others."""
     predicted = np.zeros(len(ratings.values))
     for batch in fitted.held_out['test']:
         outputs = fitted.trainer.model(
@@ -186,7 +189,7 @@ def predictions(fitted, ratings):
 
 
 def encode(model, by, ratings, tested):
-    """Function: int [B] users -> predictions for all items, float [B, items]."""
+    """Returns a function: users, int [B] -> predictions for all items, float [B, items]."""
     lists = data.Batches(data.rating_rows(ratings, ~tested, by=by), BLOCK)
     codes, bases = zip(*(model.encode(batch['inputs'], batch['lengths'], batch['columns'])
                          for batch in lists))
@@ -196,19 +199,19 @@ def encode(model, by, ratings, tested):
     return lambda users: model.decode(code, base, columns=users).numpy().T
 
 
-# What is told and written
+# Results
 
 
 def report(ratings, tested, found, predicted, limits, expected):
-    """Prints how far off each is on the test ratings."""
-    rows, columns, wanted = (part[tested] for part in ratings[:3])
+    """Prints the errors of all predictions of the test ratings."""
+    rows, columns, targets = (part[tested] for part in ratings[:3])
     known = [part[~tested] for part in ratings[:3]]
     shape = len(ratings.user_names), len(ratings.item_names)
     mean, user, item = models.rating_biases(*known, shape, shrinkage=FLAGS.shrinkage)
     table = {
-        'global mean': np.full(len(wanted), mean),
-        'user means': mean_of_each(known[0], known[2], shape[0], mean)[rows],
-        'item means': mean_of_each(known[1], known[2], shape[1], mean)[columns],
+        'global mean': np.full(len(targets), mean),
+        'user means': group_means(known[0], known[2], shape[0], mean)[rows],
+        'item means': group_means(known[1], known[2], shape[1], mean)[columns],
         'user and item biases': mean + user[rows] + item[columns],
         'matrix factorisation': factorized(ratings, tested, shape)(rows, columns),
         **{f'autoencoder {name}': values[tested] for name, values in found.items()}}
@@ -216,20 +219,20 @@ def report(ratings, tested, found, predicted, limits, expected):
         table['autoencoders, averaged'] = predicted[tested]
     if expected is not None:
         table['noise floor'] = expected[tested]
-    print(f'{len(wanted):,} test ratings{"RMSE":>20}{"MAE":>10}')
+    print(f'{len(targets):,} test ratings{"RMSE":>20}{"MAE":>10}')
     for name, values in table.items():
-        errors = np.clip(values, *limits) - wanted
+        errors = np.clip(values, *limits) - targets
         print(f'{name:28}{np.sqrt(np.mean(errors ** 2)):10.4f}{np.mean(np.abs(errors)):10.4f}')
 
 
-def mean_of_each(groups, values, number, otherwise):
+def group_means(groups, values, number, default):
     counts = np.bincount(groups, minlength=number)
     return np.divide(np.bincount(groups, values, number), counts, where=counts > 0,
-                     out=np.full(number, otherwise))
+                     out=np.full(number, default))
 
 
 def factorized(ratings, tested, shape):
-    """Matrix factorisation, its decay chosen on the ratings that validate the first models."""
+    """Matrix factorisation, its decay chosen on the validation ratings of the first models."""
     valid = data.split_ratings(~tested, VALIDATION, [FLAGS.seed, 0])
 
     def fit(part, decay):
@@ -257,8 +260,8 @@ def recommend(ratings, encoded):
     for start in range(0, len(ratings.user_names), BLOCK):
         users = np.arange(start, min(start + BLOCK, len(ratings.user_names)))
         scores = np.mean([predict(users) for predict in encoded], axis=0)
-        inside = np.isin(ratings.users, users)
-        scores[ratings.users[inside] - start, ratings.items[inside]] = -np.inf
+        rated = np.isin(ratings.users, users)
+        scores[ratings.users[rated] - start, ratings.items[rated]] = -np.inf
         best = np.argsort(-scores, axis=1, kind='stable')[:, :FLAGS.recommend]
         rows += [{'user': ratings.user_names[start + user], 'rank': rank,
                   'item': ratings.item_names[item], 'predicted': f'{scores[user, item]:.4f}'}

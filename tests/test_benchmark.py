@@ -40,7 +40,7 @@ BAD = {
         "--python=pytorch=/nowhere/python: '/nowhere/python' cannot be run.",
     '--python=python3': '--python=python3: must be FRAMEWORK=PATH, with one of tensorflow, '
                         'pytorch, flax.',
-    '--scaling --epoch=both': '--scaling and --epoch are two benchmarks: choose one.',
+    '--scaling --epoch=both': '--scaling and --epoch cannot be combined: choose one.',
     '--csv=nowhere/times.csv': "--csv=nowhere/times.csv: there is no folder 'nowhere'.",
     '--threads=100000': r'--threads=100000: there are \d+ cores.',
     '--plot=times.png': "--plot needs matplotlib (not here): pip install '.[plots]'",

@@ -57,7 +57,7 @@ def test_a_peer_that_dies_leaves_its_last_words(tmp_path, monkeypatch, part):
 def test_a_peer_that_hangs_is_ended(tmp_path, monkeypatch, part):
     stub(tmp_path, monkeypatch, f'open({str(tmp_path / "pid")!r}, "w").write(str(os.getpid()))\n'
                                 'time.sleep(1000)')
-    monkeypatch.setattr(part('processes'), 'PATIENCE', 3)
+    monkeypatch.setattr(part('processes'), 'TIMEOUT', 3)
     with pytest.raises(UserError, match='PyTorch packed: no answer for 3 seconds'):
         with started(part):
             pass
@@ -97,8 +97,8 @@ def runs(pid):
     return False
 
 
-@pytest.mark.parametrize('name', ['__init__', 'worker', 'layouts', 'pytorch_layers',
-                                  'flax_layers'])
+@pytest.mark.parametrize('name', ['__init__', 'worker', 'layouts', 'memory',
+                                  'pytorch_layers', 'flax_layers'])
 def test_what_runs_in_other_environments_imports_nothing_of_ours(name):
     tree = ast.parse((ROOT / 'scripts' / 'peers' / f'{name}.py').read_text())
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import)
@@ -106,7 +106,7 @@ def test_what_runs_in_other_environments_imports_nothing_of_ours(name):
     imported |= {f'{node.module}.{alias.name}' for node in ast.walk(tree)
                  if isinstance(node, ast.ImportFrom) for alias in node.names}
     own = {name for name in imported if name.startswith('peers')}
-    assert own <= {'peers.layouts'}
+    assert own <= {'peers.layouts', 'peers.memory'}
     assert not {name.split('.')[0] for name in imported} & {'tensorflow', 'seqmask', 'absl'}
 
 
@@ -119,7 +119,7 @@ class Stand:
     def __init__(self, part, name, outputs, log, refuses=False):
         self.peer = next(p for p in [*part('').LAYERS, part('').FLOOR] if p.name == name)
         self.name, self._outputs, self._log, self._refuses = name, outputs, log, refuses
-        self._unable = part('processes').Unable
+        self._unable = part('processes').PeerError
 
     def ask(self, command, values=None, call=None, **_):
         if command == 'load':
@@ -130,7 +130,7 @@ class Stand:
         if command == 'time':
             self._log.append((call, self.name))
             return {'seconds': 1.0}
-        return {'held': {'megabytes': 10.0}, 'memory': {'megabytes': 14.0}}.get(command)
+        return {'resident': {'megabytes': 10.0}, 'memory': {'megabytes': 14.0}}.get(command)
 
     def end(self):
         self._log.append(('end', self.name))
@@ -175,7 +175,7 @@ def test_peers_that_do_not_agree_are_not_timed(part, tmp_path):
     log = []
     workers = [Stand(part, 'Keras', values(), log),
                Stand(part, 'Flax', values(loss=np.array(2.1)), log)]
-    with pytest.raises(UserError, match='Flax does not compute what Keras does: loss is'):
+    with pytest.raises(UserError, match='Flax does not compute what Keras does: loss differs'):
         part('rounds').measure(workers, {}, {}, {}, tmp_path, ['forward'], 1)
     assert log == []
 

@@ -27,7 +27,6 @@ def raw_scalar(tag, value, step):
 @pytest.fixture(params=['tensorboard', 'without'])
 def writes(request, monkeypatch):
     if request.param == 'without':
-        monkeypatch.setattr(board, 'require_tensorboard', lambda: None)
         monkeypatch.setattr(tf.summary, 'scalar', raw_scalar)
     elif importlib.util.find_spec('tensorboard') is None:
         pytest.skip('TensorBoard is not installed')
@@ -131,12 +130,12 @@ def test_a_callback_gets_each_row_once_it_is_kept_and_may_end_training(tmp_path,
 
 def test_the_points_of_earlier_starts_come_first(writes, tmp_path):
     training.workdir.write_rows(str(tmp_path / 'history.csv'), ROWS[:2])
-    with board.board_of(str(tmp_path), True) as callbacks:
+    with board.board_callbacks(str(tmp_path), True) as callbacks:
         for call in callbacks:
             call(ROWS[2])
     assert [epoch for part, tag, epoch in keys(written(tmp_path))
             if (part, tag) == ('train', 'loss')] == [1, 2, 3]
-    with board.board_of(str(tmp_path), False) as callbacks:
+    with board.board_callbacks(str(tmp_path), False) as callbacks:
         assert callbacks == []
 
 

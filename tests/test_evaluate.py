@@ -30,7 +30,7 @@ BAD = {'--workdir=missing': r"there is no folder 'missing': --workdir must be .*
        '--workdir=labels --output=taken.csv':
            r"'taken.csv' exists. Choose another --output, or pass --overwrite.",
        '--workdir=labels --part=train --output=x.csv':
-           r'a run keeps only what it held out: for --part=train name its file in --data.'}
+           r'a run keeps only what it held out: for --part=train, pass its file as --data.'}
 
 
 @pytest.fixture(scope='module')
@@ -174,14 +174,14 @@ def without_checkpoints(workdir):
 
 
 @pytest.mark.parametrize('damage, error, message', [
-    (without_a_model, runs.UserError, "model.json' is missing. Start the training script"),
+    (without_a_model, runs.UserError, "model.json' is missing. Run the training script"),
     (without_anything, runs.UserError, 'is not the workdir of a training script: it holds no '
      'model.json. --workdir must be the folder that a training script was given'),
     (shutil.rmtree, runs.UserError, "there is no folder '.*': --workdir must be the"),
     (as_a_folder_of_runs, runs.UserError, "holds no model itself, but the folders of models "
      "'.*/a', '.*/b': pass one of them as --workdir."),
     (with_a_list_for_a_model, runs.UserError, "model.json' is not readable"),
-    (of_an_earlier_version, runs.UserError, 'or is of another version of seqmask'),
+    (of_an_earlier_version, runs.UserError, 'or was written by another version of seqmask'),
     (changed(model=None), runs.UserError, 'does not describe the model'),
     (changed(model='RatingAutoencoder'), runs.UserError,
      'holds a RatingAutoencoder, which takes lists of ratings'),
@@ -197,8 +197,8 @@ def test_a_damaged_workdir_is_told(damage, error, message, workdir):
 
 
 @pytest.mark.parametrize('name, part, message', [
-    ('narrow.npz', None, "has 2 features a step; the model of 'run' was trained on 3."),
-    ('whole.npz', 'test', "'whole.npz' holds no `split` to choose --part=test by"),
+    ('narrow.npz', None, "has 2 features per step; the model in 'run' was trained on 3."),
+    ('whole.npz', 'test', "'whole.npz' has no `split` to select --part=test by"),
     ('train.npz', 'test', "'train.npz' has no sequences in part 'test'."),
     ('whole.hdf5', None, "'whole.hdf5' must end in .npz.*, which says how to read it; got '.hdf5'"),
     ('damaged.npz', None, 'damaged.npz: not an .npz file, or a damaged one')])
@@ -217,7 +217,7 @@ def test_a_run_that_takes_padding_for_data_is_for_its_own_data_only(workdir):
     changed(masked=False)(workdir)
     run = runs.load_run(str(workdir))
     assert len(runs.read_part(run.held_out, 'test', run, workdir='run')[1]) == 4
-    with pytest.raises(runs.UserError, match="'run' is a run of --nomasked"):
+    with pytest.raises(runs.UserError, match="'run' is a run with --nomasked"):
         runs.read_part('other.npz', 'test', run, workdir='run')
 
 

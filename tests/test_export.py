@@ -186,8 +186,8 @@ def test_the_script_exports_a_run(tmp_path_factory, tmp_path):
     '--output=a.tflite': '--maxlen is needed for an --output that ends in .tflite, and only there; '
                          'got --output=a.tflite --maxlen=0.',
     '--output=there': "'there' exists. Choose another --output, or pass --overwrite.",
-    '--output=new': "there is no folder 'none': --workdir must be the folder that a training "
-                    'script was given as its --workdir; it holds model.json and best/.',
+    '--output=new': "there is no folder 'none': --workdir must be the --workdir of a training "
+                    'script; it holds model.json and best/.',
 }.items())
 def test_bad_input_is_told_in_one_line(flags, error, tmp_path):
     (tmp_path / 'there').mkdir()

@@ -268,7 +268,7 @@ def test_a_convolution_refuses_a_mask_with_holes(inputs):
     def compiled(mask):
         return seqmask.keras.Conv1D(2, 2)(inputs, mask=mask)
 
-    with pytest.raises(ValueError, match='give Conv1D lengths='):
+    with pytest.raises(ValueError, match='pass lengths= to Conv1D'):
         compiled(tf.constant(MASK))
 
 

@@ -164,8 +164,8 @@ def test_a_lost_worker_ends_the_others_and_all_go_on(lost, folder):
         processes[lost].kill()
         assert processes[1 - lost].wait(TIMEOUT) == 1
     line, = said(folder, f'{name}{1 - lost}')[1]
-    assert re.fullmatch(r'error: another worker is gone \(.*\)\. Start all workers again with the '
-                        r'same flags: they go on from the last finished epoch\.', line)
+    assert re.fullmatch(r'error: another worker was lost \(.*\)\. Restart all workers with the '
+                        r'same flags to resume from the last finished epoch\.', line)
     epoch = int(re.search(r'epoch-(\d+)"', (workdir / 'checkpoints/checkpoint').read_text())[1])
     with started(folder, *workers(name, f'--epochs={epoch + 2}', *flags)) as processes:
         assert [process.wait(TIMEOUT) for process in processes] == [0, 0], [

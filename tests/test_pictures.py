@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from seqmask import data
-from seqmask.runs.pictures import figures as pictures
-from seqmask.runs.predictions import examples
+from seqmask.runs.pictures import classes, figures as pictures
 from test_predict import predictions_of
 from test_scripts import SMALL, own_lines, start
 
@@ -72,7 +71,7 @@ def test_lengths_count_every_sequence_in_whole_steps(longest):
 
 def test_confusion_names_the_classes_and_counts_the_cases():
     counts = np.array([[5, 0, 1], [0, 12345, 0], [0, 0, 0]])
-    axis = axes_of(pictures.confusion(counts, NAMES))[0]
+    axis = axes_of(classes.confusion(counts, NAMES))[0]
     assert [label.get_text() for label in axis.get_xticklabels()] == NAMES
     assert [label.get_text() for label in axis.get_yticklabels()] == NAMES
     assert {(text.get_position(), text.get_text()) for text in axis.texts} == {
@@ -85,9 +84,9 @@ def test_confusion_names_the_classes_and_counts_the_cases():
 
 
 def test_confusion_of_many_classes_is_colours_alone():
-    axis = axes_of(pictures.confusion(np.eye(50, dtype=int), [str(k) for k in range(50)]))[0]
+    axis = axes_of(classes.confusion(np.eye(50, dtype=int), [str(k) for k in range(50)]))[0]
     assert not axis.texts
-    assert len(axes_of(pictures.confusion(np.zeros([2, 2], int), ['a', 'b']))[0].texts) == 0
+    assert len(axes_of(classes.confusion(np.zeros([2, 2], int), ['a', 'b']))[0].texts) == 0
 
 
 def example(length, width, **fields):
@@ -96,8 +95,8 @@ def example(length, width, **fields):
 
 
 def test_predictions_end_where_the_sequence_ends():
-    figure = pictures.predictions([example(3, 9), example(8, 9)], [example(5, 9, right=False)],
-                                  NAMES)
+    figure = classes.predictions([example(3, 9), example(8, 9)], [example(5, 9, right=False)],
+                                 NAMES)
     axes = axes_of(figure)
     shown = {axis.get_title(loc='left'): axis for axis in axes}
     for length in (3, 8, 5):
@@ -111,13 +110,13 @@ def test_predictions_end_where_the_sequence_ends():
 
 
 def test_few_features_are_lines():
-    axis, = axes_of(pictures.predictions([example(3, 2)], [], NAMES))
+    axis, = axes_of(classes.predictions([example(3, 2)], [], NAMES))
     assert len([line for line in axis.lines if len(line.get_xdata()) == 3]) == 2
 
 
 def test_wrong_steps_are_red_letters():
     labels, predicted = np.array([0, 1, 1]), np.array([0, 2, 1])
-    axis, = axes_of(pictures.predictions(
+    axis, = axes_of(classes.predictions(
         [example(3, 2, labels=labels, predicted=predicted)], [], ['a', 'b', 'c']))
     band, = axis.child_axes
     letters = {text.get_position(): (text.get_text(), text.get_color()) for text in band.texts}
@@ -130,7 +129,7 @@ def test_wrong_steps_are_red_letters():
 
 def test_long_sequences_are_bands_of_colour():
     labels = np.arange(200) % 3
-    figure = pictures.predictions(
+    figure = classes.predictions(
         [example(200, 2, labels=labels, predicted=labels[::-1])], [], NAMES)
     band, = axes_of(figure)[0].child_axes
     assert not band.texts
@@ -140,8 +139,8 @@ def test_long_sequences_are_bands_of_colour():
 
 def test_examples_are_some_as_they_come_and_then_the_worst():
     sequences = data.Sequences(np.zeros([3, 1]), [2, 0, 1], {'labels': [0, 1, 1]})
-    usual, mistaken = examples(predictions_of([1, 2, 1]), sequences, NAMES, labels_per='step',
-                               number=1)
+    usual, mistaken = classes.select(predictions_of([1, 2, 1]), sequences, NAMES, labels_per='step',
+                                     number=1)
     assert [one['title'] for one in usual] == ['sequence 0: 2 of 2 steps wrong']
     assert mistaken == [] and usual[0]['labels'].tolist() == [0, 1]
 
@@ -150,7 +149,7 @@ def test_the_second_column_has_those_with_the_most_mistakes():
     sequences = data.Sequences(np.zeros([8, 1]), [2, 1, 3, 0, 2], {'labels': [0] * 8})
     predictions = data.Sequences(np.zeros([8, 3]), [2, 1, 3, 0, 2], {
         'predicted': np.array([0, 0, 1, 1, 2, 0, 1, 0])})       # mistakes: 0, 1, 2, 0, 1
-    usual, mistaken = examples(predictions, sequences, NAMES, labels_per='step', number=2)
+    usual, mistaken = classes.select(predictions, sequences, NAMES, labels_per='step', number=2)
     assert [one['title'] for one in usual] == ['sequence 0: 0 of 2 steps wrong',
                                                'sequence 4: 1 of 2 steps wrong']
     assert [one['right'] for one in usual] == [True, False]

@@ -99,7 +99,7 @@ def test_features_are_chosen_by_name(tmp_path, capsys):
     assert parts[0].frames.shape[1] == 1
     assert "left out of the features: 'time', 'a', 'note'" in capsys.readouterr().out
     data.write_npz(tmp_path / 'data.npz', collection())
-    with pytest.raises(UserError, match='--features chooses columns of a .csv, got .*data.npz'):
+    with pytest.raises(UserError, match='--features selects columns of a .csv, got .*data.npz'):
         read_sequences(str(tmp_path / 'data.npz'), ['b'])
 
 

@@ -203,14 +203,14 @@ BAD = {
     '--data=nan.npz':
         r"nan.npz: record 'frames' must be finite; sequence 3 holds nan at step 1.",
     '--data=own.npz --split=unseen_words':
-        r'--split is for the embedded handwriting; a file says it in `split`.',
+        r'--split is for the embedded handwriting; a file has a field `split`.',
     '--limit=5 --workdir=own.npz': r"\[Errno 20\] Not a directory: 'own.npz/flags.json'",
     '--limit=5 --workdir=unreadable':
         r"'unreadable/flags.json' is not readable: .*. Choose another --workdir.",
     '--data=own.npz --workdir=run --batch_size=2 --learning_rate=0.05 --seed=1 --hidden_size=5 '
     '--num_layers=1 --nobidirectional --cell=lstm --epochs=3':
-        r"workdir 'run' holds a run of other flags \(--cell=gru there, lstm here; --hidden_size=4 "
-        r'there, 5 here\). Choose another --workdir, or use those flags.',
+        r"workdir 'run' holds a run with other flags \(--cell=gru there, lstm here; "
+        r'--hidden_size=4 there, 5 here\). Choose another --workdir, or use those flags.',
 }
 BAD.update({f'--{flag}': rf"--{flag.split('=')[0]} must be a finite number, got "
                          rf"{float(flag.split('=')[1])}\."
@@ -249,7 +249,7 @@ def test_bad_input_leaves_nothing_behind(bad, folder):
 
 def test_help_shows_what_it_does_and_all_its_flags(bad):
     shown = bad['--help'].stdout
-    assert shown.startswith('Trains a labeller: one label for every step of sequences')
+    assert shown.startswith('Trains a labeller: one label per step, for sequences of')
     assert own_lines(bad['--help'].stderr) == [] and bad['--help'].returncode == 1     # absl's
     own, of_absl = shown.split('Try --helpfull')
     assert of_absl.strip() == 'to get a list of all flags.'
@@ -275,8 +275,8 @@ def test_help_shows_what_it_does_and_all_its_flags(bad):
     (tf.errors.ResourceExhaustedError(
         None, None, '{{function_node __wrapped__SaveV2_device_/job:localhost}} run/x; No space '
         'left on device [Op:SaveV2]'), 1, 'error: run/x; No space left on device\n'),
-    (KeyboardInterrupt(), 130, 'interrupted; started again with the same flags, it goes on from '
-                               'the last finished epoch.\n'),
+    (KeyboardInterrupt(), 130, 'interrupted; restart with the same flags to resume from the last '
+                               'finished epoch.\n'),
     (None, 0, '')])
 def test_how_a_script_ends(error, status, message, monkeypatch, capsys):
     def main():

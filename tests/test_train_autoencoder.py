@@ -205,7 +205,7 @@ def test_examples_are_some_as_they_come_and_the_worst(rng):
                                           for n in [2, 0, 3, 1, 4, 5]])
     model = some_models.autoencoder(
         2, hidden_size=3, standardizer=data.Standardizer([1., 2.], [3., 4.]), seed=0)
-    usual, worst = pictures_codes.examples(model, data.Batches(sequences, 4), number=2)
+    usual, worst = pictures_codes.select(model, data.Batches(sequences, 4), number=2)
     assert [one['number'] for one in usual] == [0, 5]
     errors = {}
     for i in [2, 3, 4]:

@@ -59,10 +59,10 @@ def test_a_run_prints_what_is_found(first, folder):
     log = a_log()
     rate = part_of(log, 0).steps['labels'].mean()
     assert lines[0].endswith(f'; {rate:.2%} of the steps are events; 221 weights')
-    assert 'the same network, with an unweighted loss and from a bias of 0:' in lines
+    assert 'the same network, with an unweighted loss and an initial bias of 0:' in lines
     chosen, = (line for line in lines if line.startswith('threshold'))
-    assert re.fullmatch(r'threshold   [\d.]+%, the one of the highest F1 on the validation data, '
-                        r'event by event: precision [\d.]+%, recall [\d.]+%, F1 [\d.]+%', chosen)
+    assert re.fullmatch(r'threshold   [\d.]+%, with the highest F1 on the validation data, '
+                        r'in events: precision [\d.]+%, recall [\d.]+%, F1 [\d.]+%', chosen)
     by_step, by_event = ({line[:22].strip(): line[22:].split() for line in lines[k:k + 4]}
                          for k in (-9, -5))
     assert list(by_step) == list(by_event)[:0] + ['test, step by step', *list(by_event)[1:]]
@@ -122,7 +122,7 @@ def test_without_events_to_validate_and_test_on_it_says_so_and_goes_on(tmp_path)
                '--pos_weight=balanced', '--focal_gamma=1', *SMALL)
     assert (done.returncode, own_lines(done.stderr)) == (0, [])
     assert 'there is no event in the validation data: the threshold is chosen on' in done.stdout
-    assert re.search(r'no threshold has a precision of 100% on the training data: the highest is'
+    assert re.search(r'no threshold has a precision of 100% on the training data: the highest, '
                      r'|highest recall at a precision of 100% on the training data', done.stdout)
     *_, detector, _ = done.stdout.splitlines()
     assert detector.split()[-2:] == ['0.00%', '-'] or detector.split()[-2:] == ['-', '-']
@@ -133,7 +133,7 @@ def test_without_events_to_train_on_there_is_one_line(tmp_path):
     done = run(tmp_path, '--data=own.npz', *SMALL)
     line, = own_lines(done.stderr)
     assert re.fullmatch(r'error: none of the \d+ steps to train on is an event \(label 1\): there '
-                        r'is nothing to tell apart. Train on sequences with both labels.', line)
+                        r'is nothing to learn. Train on sequences with both labels.', line)
     assert done.returncode == 1
 
 
@@ -163,7 +163,7 @@ def test_detections_show_hits_false_alarms_and_missed_events():
            'matched': np.array([0, -1])}
     empty = {**one, 'number': 8, 'probability': np.zeros(0)}
     assert pictures_events.mistakes(one) == 2
-    assert pictures_events.examples([empty, one, {**one, 'number': 9}], number=1)[0] is one
+    assert pictures_events.select([empty, one, {**one, 'number': 9}], number=1)[0] is one
     figure = pictures_events.detections([one])
     axis, = figure.axes
     assert axis.get_title(loc='left') == 'sequence 7: 2 events, 2 detections, 1 of them right'

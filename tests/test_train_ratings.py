@@ -78,7 +78,7 @@ BAD = {
     '--ratings=same.csv': 'all training ratings are 3: there is nothing to learn. .*',
     '--ratings=own.tsv --test_ratings=own.tsv':
         'own.tsv: line 1: .* is in the training file too: .*',
-    '--test_ratings=own.tsv': '--test_ratings goes with --ratings, the file to train on.',
+    '--test_ratings=own.tsv': '--test_ratings needs --ratings, the file to train on.',
     '--hidden_sizes=4,x': '--hidden_sizes must be widths, such as 64 or 64,32, got 4,x.',
     '--plots': 'train_ratings.py computes in float32 and draws no pictures: .*',
 }

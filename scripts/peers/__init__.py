@@ -1,4 +1,4 @@
-"""What scripts/benchmark.py measures: each peer in a process of its own, all by one protocol.
+"""The peers that scripts/benchmark.py measures, each in a separate process.
 
 `processes` starts `worker` in a peer's interpreter, which imports the peer's module. A module that
 runs in another framework's environment imports neither TensorFlow nor seqmask.
@@ -8,14 +8,14 @@ import typing
 
 
 class Peer(typing.NamedTuple):
-    """Something to measure: its name in the table, its framework, the module that runs it."""
+    """A candidate: its name in the tables, its framework, the module that runs it."""
     name: str
     framework: str
     module: str
 
     @property
     def key(self):
-        """Its name in --peers."""
+        """The name in --peers."""
         return self.name.lower().replace(' ', '_')
 
 
@@ -36,4 +36,4 @@ EPOCHS = [
     Peer('Keras fit', 'tensorflow', 'epochs'),
 ]
 FRAMEWORKS = ('tensorflow', 'pytorch', 'flax')
-ON_REQUEST = {'keras_xla'}      # it compiles for minutes
+ON_REQUEST = {'keras_xla'}      # compiles for minutes

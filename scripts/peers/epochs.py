@@ -1,8 +1,8 @@
 """Peers that train for whole epochs: seqmask's Trainer, and Keras's Model.fit on the same network,
-once of Keras's layers and once of those in seqmask.keras.
+with Keras's layers and with those of seqmask.keras.
 
-A labeller: recurrent layers and a linear map of each step, cross-entropy, Adam. Keras's has a
-Masking layer in front, which its layers and its loss follow.
+The network is a labeller: recurrent layers, a linear map of each step, cross-entropy, Adam. In
+Keras it starts with a Masking layer, which the other layers and the loss follow.
 """
 
 import functools
@@ -13,7 +13,7 @@ import seqmask
 from peers.tensorflow_layers import start
 from seqmask import data as sequence_data
 
-__all__ = ['build', 'start']        # what a worker looks for
+__all__ = ['build', 'start']        # called by a worker
 
 BUCKETS = 8
 LEARNING_RATE = 1e-3
@@ -37,15 +37,15 @@ def build(peer, data, settings):
 
 
 def fit_ours(sequences, batches, first, classes, weights, settings):
-    """(an epoch, and logits and loss of the first batch before it) of `Trainer.fit`."""
+    """(function that trains an epoch with `Trainer.fit`; logits and loss of the first batch)."""
     encoder = seqmask.models.Encoder(
         sequences.frames.shape[1], seed=0,
         **{name: settings[name] for name in
            ('cell', 'hidden_size', 'num_layers', 'bidirectional', 'implementation')})
     model = seqmask.models.SequenceLabeller(encoder, classes, seed=0)
-    variables = [variable for layer in encoder.recurrent.layers for one in
+    variables = [variable for layer in encoder.recurrent.layers for direction in
                  ([layer.forward, layer.backward] if settings['bidirectional'] else [layer])
-                 for variable in (one.kernel, one.recurrent_kernel, one.bias)]
+                 for variable in (direction.kernel, direction.recurrent_kernel, direction.bias)]
     variables += [model.to_logits.kernel, model.to_logits.bias]
     for variable, value in zip(variables, weights):
         variable.assign(value)
@@ -61,21 +61,21 @@ def fit_ours(sequences, batches, first, classes, weights, settings):
     return epoch, logits, loss(model, first, training=False).mean()
 
 
-def fit_keras(room, sequences, batches, first, classes, weights, settings):
-    """The same of `keras.Model.fit`, its recurrent layers from `room`."""
+def fit_keras(module, sequences, batches, first, classes, weights, settings):
+    """The same with `keras.Model.fit`; the recurrent layers come from `module`."""
     layers = tf.keras.layers
-    make = {'lstm': room.LSTM, 'gru': room.GRU}[settings['cell']]
+    make = {'lstm': module.LSTM, 'gru': module.GRU}[settings['cell']]
     recurrent = [make(settings['hidden_size'], return_sequences=True)
                  for _ in range(settings['num_layers'])]
     if settings['bidirectional']:
-        recurrent = [room.Bidirectional(layer) for layer in recurrent]
+        recurrent = [module.Bidirectional(layer) for layer in recurrent]
     model = tf.keras.Sequential([
         layers.Input([None, sequences.frames.shape[1]]), layers.Masking(), *recurrent,
         layers.Dense(classes)])
     model.set_weights(weights)
     model.compile(tf.keras.optimizers.Adam(LEARNING_RATE),
                   tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-                  jit_compile=False)        # as by default on a CPU
+                  jit_compile=False)        # the default on a CPU
     numbers = iter(range(10**9))
 
     def epoch():

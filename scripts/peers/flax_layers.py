@@ -1,4 +1,4 @@
-"""A peer in Flax: nnx.RNN under jit, which runs over padded steps too."""
+"""A peer in Flax: nnx.RNN under jit, which also runs over padded steps."""
 
 import flax
 import jax
@@ -10,7 +10,7 @@ from peers import layouts
 
 
 def start(threads):
-    # XLA takes as many threads as the process has cores: the worker has seen to that.
+    # XLA takes as many threads as the process has cores, which the worker has limited.
     return {'Flax': flax.__version__, 'JAX': jax.__version__}
 
 
@@ -18,7 +18,7 @@ def build(peer, data, settings):
     cell, hidden_size = settings['cell'], len(data['recurrent_kernel'])
     inputs, lengths, targets = (jnp.asarray(data[name]) for name in
                                 ('inputs', 'lengths', 'targets'))
-    # Without random numbers: the carry that they would begin with is zeros, which it is given.
+    # Needs no random numbers: the initial carry is passed.
     graph, weights = nnx.split(nnx.RNN(make_cell(cell, data), rngs=False))
 
     def run(weights, inputs, lengths):
@@ -39,31 +39,31 @@ def build(peer, data, settings):
         'train': lambda: jax.block_until_ready(train(weights, inputs, lengths, targets)),
     }
     loss, gradients = calls['train']()
-    real = layouts.real_steps(data['lengths'], inputs.shape[1])
+    real = layouts.sequence_mask(data['lengths'], inputs.shape[1])
     return calls, layouts.named(np.asarray(calls['forward']())[real], np.asarray(loss),
                                 as_in_keras(cell, gradients['cell'])), {}
 
 
 def make_cell(cell, data):
-    """A cell with weights from Keras's layout.
+    """A cell with weights converted from Keras's layout.
 
-    Flax's GRU acts with its reset gate after the product, as Keras's, but gives that product no
-    bias; it gets one here, so that it computes what the others do.
+    Flax's GRU applies its reset gate after the recurrent product, like Keras's, but that product
+    has no bias; it gets one here, to compute the same as the others.
     """
     input_size, hidden_size = len(data['kernel']), len(data['recurrent_kernel'])
     weights = {name: layouts.reorder(cell, data[name]) for name in
                ('kernel', 'recurrent_kernel', 'bias')}
     rngs = nnx.Rngs(0)
     if cell == 'lstm':
-        made = nnx.OptimizedLSTMCell(input_size, hidden_size, rngs=rngs)
-        made.dense_h.bias[...] = weights['bias']
+        rnn_cell = nnx.OptimizedLSTMCell(input_size, hidden_size, rngs=rngs)
+        rnn_cell.dense_h.bias[...] = weights['bias']
     else:
-        made = nnx.GRUCell(input_size, hidden_size, rngs=rngs)
-        made.dense_h = nnx.Linear(hidden_size, 3 * hidden_size, rngs=rngs)
-        made.dense_i.bias[...], made.dense_h.bias[...] = weights['bias']
-    made.dense_i.kernel[...] = weights['kernel']
-    made.dense_h.kernel[...] = weights['recurrent_kernel']
-    return made
+        rnn_cell = nnx.GRUCell(input_size, hidden_size, rngs=rngs)
+        rnn_cell.dense_h = nnx.Linear(hidden_size, 3 * hidden_size, rngs=rngs)
+        rnn_cell.dense_i.bias[...], rnn_cell.dense_h.bias[...] = weights['bias']
+    rnn_cell.dense_i.kernel[...] = weights['kernel']
+    rnn_cell.dense_h.kernel[...] = weights['recurrent_kernel']
+    return rnn_cell
 
 
 def as_in_keras(cell, gradients):

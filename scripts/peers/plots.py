@@ -1,4 +1,4 @@
-"""What was measured, as pictures."""
+"""Draws the measurements."""
 
 from seqmask.runs import UserError
 
@@ -6,7 +6,7 @@ BAR = 0.8
 
 
 def require():
-    """Tells before an hour of measuring, not after it, that there will be no picture."""
+    """Raises `UserError` without matplotlib: before an hour of measuring, not after it."""
     try:
         import matplotlib       # noqa: F401
     except ImportError as error:
@@ -14,12 +14,12 @@ def require():
 
 
 def bars(path, title, panels):
-    """A bar a peer; the line on it is from the least to the most of the repeats.
+    """Draws a bar per peer, with an error bar from the minimum to the maximum of the repeats.
 
     Args:
-      path: Of the picture; its ending says what format.
-      title: Above all.
-      panels: dict of what is shown to a dict of a peer's name to `Spread`; a picture each.
+      path: Of the picture; its extension selects the format.
+      title: Of the whole picture.
+      panels: dict of label -> dict of peer's name -> `Spread`; a diagram each.
     """
     figure, axes = new(len(panels), 1)
     for axis, (label, spreads) in zip(axes[0], panels.items()):
@@ -32,11 +32,11 @@ def bars(path, title, panels):
 
 
 def lines(path, title, sweeps, calls):
-    """A line a peer: time against what varies, a column for each, a row for each call.
+    """Draws a line per peer: time over a size, a column for each size, a row for each call.
 
     Args:
-      path, title: As of `bars`.
-      sweeps: dict of what varies to a dict of its value to `Measured`.
+      path, title: As in `bars`.
+      sweeps: dict of size's name -> dict of its value -> `Measured`.
       calls: Names.
     """
     figure, axes = new(len(sweeps), len(calls))
@@ -54,7 +54,7 @@ def lines(path, title, sweeps, calls):
 
 
 def new(columns, rows):
-    # Without pyplot, so that no window or display is looked for.
+    # Without pyplot, which would look for a display.
     from matplotlib.figure import Figure
     figure = Figure(figsize=(5.5 * columns, 4 * rows), layout='constrained')
     return figure, figure.subplots(rows, columns, squeeze=False)
@@ -64,5 +64,5 @@ def save(figure, title, path):
     figure.suptitle(title, fontsize='medium')
     try:
         figure.savefig(path, dpi=150)
-    except ValueError as error:     # an ending that matplotlib does not know
+    except ValueError as error:     # unknown extension
         raise UserError(f'--plot={path}: {error}') from error

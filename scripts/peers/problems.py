@@ -1,15 +1,15 @@
-"""What is computed: data and weights, the same for all peers, as npz files that they read."""
+"""The problems: data and weights, as dicts of arrays, the same for all peers."""
 
 import numpy as np
 
 from seqmask import data, datasets
 
-SPREAD = 0.6        # of the logarithm of lengths
-CLASSES = 10        # of the steps of made-up sequences
+SPREAD = 0.6        # standard deviation of the logarithm of lengths
+CLASSES = 10        # of generated sequences
 
 
 def draw_lengths(count, maxlen, fill, rng):
-    """Log-normal lengths of 1 to maxlen, int32 [count], of which a share of `fill` is real."""
+    """Log-normal lengths of 1 to maxlen, int32 [count], with a mean of fill * maxlen."""
     drawn = np.exp(SPREAD * rng.normal(size=count))
 
     def lengths(scale):
@@ -24,7 +24,7 @@ def draw_lengths(count, maxlen, fill, rng):
 
 
 def layer_problem(cell, batch_size, maxlen, input_size, hidden_size, fill):
-    """A padded batch, targets of each step and weights in Keras's layout: dict of arrays."""
+    """A padded batch, targets for each step, and weights in Keras's layout."""
     rng = np.random.default_rng(0)
     lengths = draw_lengths(batch_size, maxlen, fill, rng)
     kernel, recurrent_kernel, bias = weights_of(cell, input_size, hidden_size, rng)
@@ -36,7 +36,7 @@ def layer_problem(cell, batch_size, maxlen, input_size, hidden_size, fill):
 
 
 def weights_of(cell, input_size, hidden_size, rng):
-    """kernel, recurrent_kernel and bias as Keras has them; biases too, which would hide if 0."""
+    """kernel, recurrent_kernel and bias in Keras's layout; biases are not 0, to be compared too."""
     width = {'lstm': 4, 'gru': 3}[cell] * hidden_size
     bias = 0.1 * normal(rng, *([width] if cell == 'lstm' else [2, width]))
     if cell == 'lstm':
@@ -46,18 +46,18 @@ def weights_of(cell, input_size, hidden_size, rng):
 
 
 def sequences_problem(source, limit, batch_size, maxlen, input_size, fill):
-    """Labelled sequences, all frames one after the other: dict of arrays.
+    """Labelled sequences, their frames concatenated.
 
     Args:
       source: 'handwriting' or 'log-normal'.
-      limit: int. Sequences; 0 for all, and for 20 batches of made-up ones.
+      limit: int. Number of sequences; 0 for all, or for 20 batches of generated ones.
     """
     rng = np.random.default_rng(0)
     if source == 'handwriting':
         letters = datasets.ocr_letters()
         sequences = data.Sequences(letters['frames'], letters['lengths'],
                                    steps={'labels': letters['labels']})
-        if limit:       # from everywhere: the same words stand next to each other
+        if limit:       # a random sample: equal words are adjacent
             sequences = sequences.select(rng.permutation(len(sequences))[:limit])
         return {'frames': sequences.frames, 'lengths': sequences.lengths,
                 'labels': sequences.steps['labels'], 'classes': np.array(26)}
@@ -68,7 +68,7 @@ def sequences_problem(source, limit, batch_size, maxlen, input_size, fill):
 
 
 def labeller_weights(cell, input_size, hidden_size, num_layers, bidirectional, classes):
-    """Of recurrent layers, from the bottom, forward before backward, and of a linear map."""
+    """Weights of the recurrent layers, bottom up, forward before backward, then the linear map."""
     rng = np.random.default_rng(1)
     directions = 2 if bidirectional else 1
     weights, below = [], input_size

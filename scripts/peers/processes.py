@@ -1,4 +1,4 @@
-"""The parent's side: a process for each peer, asked one thing at a time, and always ended."""
+"""Starts a process for each peer, sends it one command at a time, and always ends it."""
 
 import contextlib
 import json
@@ -7,25 +7,26 @@ import pathlib
 import queue
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 
 from seqmask.runs import UserError
 
 WORKER = pathlib.Path(__file__).with_name('worker.py')
-PATIENCE = 1800     # seconds that one answer may take
-LAST_WORDS = 5      # lines of a dead process's stderr that are shown
+TIMEOUT = 1800      # seconds until an answer
+STDERR_LINES = 5    # of a process that died, to show
 
 
-class Unable(UserError):
-    """A peer that runs, and answered with an error."""
+class PeerError(UserError):
+    """The error with which a running peer answered."""
 
 
 class Process:
-    """One peer's process. It reads a JSON line for each command and answers in one.
+    """The process of one peer, which answers each JSON line with one.
 
-    It gets a session of its own, so that a Ctrl-C reaches the parent alone, which ends it. Should
-    the parent be killed, it ends by itself: there is nothing more to read.
+    It has its own session, so that Ctrl-C reaches only the parent, which ends it. If the parent is
+    killed, it ends at the end of its input.
     """
 
     def __init__(self, peer, interpreter, threads):
@@ -46,29 +47,29 @@ class Process:
             self._process.stdin.write(json.dumps({'do': command, **arguments}) + '\n')
             self._process.stdin.flush()
         except OSError:
-            pass        # it died; what there is to say about that is read from its end
+            pass        # it died, which `answer` reports
         return self.answer()
 
     def answer(self):
-        """What the process says next.
+        """The next answer of the process.
 
         Raises:
-          Unable: If that is an error.
-          UserError: If it died, or says nothing.
+          PeerError: If it is an error.
+          UserError: If the process died or does not answer in time.
         """
         try:
-            line = self._answers.get(timeout=PATIENCE)
+            line = self._answers.get(timeout=TIMEOUT)
         except queue.Empty:
-            raise UserError(f'{self.name}: no answer for {PATIENCE} seconds.') from None
+            raise UserError(f'{self.name}: no answer for {TIMEOUT} seconds.') from None
         if not line:
-            raise UserError(self._obituary())
+            raise UserError(self._describe_exit())
         answer = json.loads(line)
         if 'error' in answer:
-            raise Unable(f'{self.name}: {answer["error"]}')
+            raise PeerError(f'{self.name}: {answer["error"]}')
         return answer
 
     def end(self):
-        """Ends the process and what it started, a compiler say; within seconds."""
+        """Kills the process and its children, such as compilers."""
         with contextlib.suppress(ProcessLookupError):
             if hasattr(os, 'killpg'):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -85,18 +86,18 @@ class Process:
                 self._answers.put(line)
         self._answers.put('')
 
-    def _obituary(self):
+    def _describe_exit(self):
         status = self._process.wait(timeout=10)
         self._stderr.seek(0)
         lines = self._stderr.read().decode(errors='replace').splitlines()
-        words = ' / '.join(line.strip() for line in lines[-LAST_WORDS:] if line.strip())
-        how = f'signal {-status}' if status < 0 else f'exit status {status}'
-        return f'{self.name}: its process ended ({how}){": " if words else "."}{words}'
+        shown = ' / '.join(line.strip() for line in lines[-STDERR_LINES:] if line.strip())
+        cause = f'signal {-status}' if status < 0 else f'exit status {status}'
+        return f'{self.name}: its process ended ({cause}){": " if shown else "."}{shown}'
 
 
 def environment(threads):
-    """That of a process: as many threads as asked for, which sleep while they wait."""
-    # Threads that spin while another peer is measured would slow that one down.
+    """Environment variables of a peer: its number of threads, and CPU only."""
+    # Idle threads sleep: spinning would slow down the peer that is being timed.
     passive = {'OMP_WAIT_POLICY': 'PASSIVE', 'KMP_BLOCKTIME': '0', 'GOMP_SPINCOUNT': '0'}
     limits = {name: str(threads) for name in
               ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS')}
@@ -107,7 +108,7 @@ def environment(threads):
 
 @contextlib.contextmanager
 def uninterrupted():
-    """Puts a Ctrl-C off until the end of the block."""
+    """Delays Ctrl-C until the end of the block."""
     interrupts = []
     before = signal.signal(signal.SIGINT, lambda *_: interrupts.append(True))
     try:
@@ -120,21 +121,21 @@ def uninterrupted():
 
 @contextlib.contextmanager
 def started(peers, interpreters, threads):
-    """Processes for peers: (processes that imported their framework, in order; why others did not).
+    """Context in which the processes of peers run.
 
     Args:
       peers: List of `Peer`.
-      interpreters: dict of framework to the Python that has it.
+      interpreters: dict of framework -> Python that has it.
       threads: int.
 
-    Returns:
-      Context of (list of `Process`, dict of a peer's name to the reason). All are ended after it.
+    Yields:
+      (list of `Process` that imported their framework; dict of other peer's name -> reason).
     """
     processes = []
     try:
-        # All import at the same time: the slowest takes several seconds.
+        # Their imports, of several seconds, run in parallel.
         for peer in peers:
-            with uninterrupted():       # a process that nobody knows of could not be ended
+            with uninterrupted():       # else a process might start and not be recorded
                 processes.append(Process(peer, interpreters[peer.framework], threads))
         ready, absent = [], {}
         for process in processes:
@@ -149,3 +150,19 @@ def started(peers, interpreters, threads):
     finally:
         for process in processes:
             process.end()
+
+
+def run_again(script, name, *options):
+    """Runs a script with options in a new process, for its own memory peak.
+
+    Returns:
+      The last line of its output, parsed as JSON.
+
+    Raises:
+      UserError: If it fails; `name` says what it was to measure.
+    """
+    done = subprocess.run([sys.executable, os.path.abspath(script), *options],
+                          capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(f'{name}: {done.stderr.strip().splitlines()[-1]}')
+    return json.loads(done.stdout.splitlines()[-1])

@@ -1,4 +1,4 @@
-"""Peers in PyTorch: its layers on a packed sequence, and on the padded batch."""
+"""Peers in PyTorch: its layers on a packed sequence and on the padded batch."""
 
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -17,7 +17,7 @@ def build(peer, data, settings):
     inputs, lengths, targets = (torch.from_numpy(data[name]) for name in
                                 ('inputs', 'lengths', 'targets'))
     maxlen = inputs.shape[1]
-    mask = torch.from_numpy(layouts.real_steps(data['lengths'], maxlen))
+    mask = torch.from_numpy(layouts.sequence_mask(data['lengths'], maxlen))
     layer = make_layer(cell, data)
 
     def run():
@@ -43,8 +43,8 @@ def build(peer, data, settings):
 
 
 def make_layer(cell, data):
-    """torch.nn.LSTM or GRU with weights from Keras's layout: [4H, D] in the order i, f, g, o; or
-    [3H, D] in the order r, z, n. Keras's LSTM has one bias where PyTorch adds two."""
+    """torch.nn.LSTM or GRU with weights converted from Keras's layout: [4H, D] in the order i, f,
+    g, o, or [3H, D] in the order r, z, n. PyTorch adds two biases where Keras's LSTM has one."""
     input_size, hidden_size = len(data['kernel']), len(data['recurrent_kernel'])
     make = {'lstm': torch.nn.LSTM, 'gru': torch.nn.GRU}[cell]
     layer = make(input_size, hidden_size, batch_first=True)

@@ -1,4 +1,4 @@
-"""Measuring in turns, and what follows from the times: medians, spread, ratios, agreement."""
+"""Measures peers in turns, and computes medians, spreads and ratios; checks that they agree."""
 
 import os
 import statistics
@@ -14,7 +14,7 @@ WARM_UP = 2
 
 
 class Spread(typing.NamedTuple):
-    """Of one quantity over the repeats."""
+    """Of a quantity over the repeats."""
     median: float
     low: float
     high: float
@@ -28,10 +28,12 @@ class Spread(typing.NamedTuple):
 
 
 class Measured(typing.NamedTuple):
-    """Attributes:
-      times: dict of call to dict of a peer's name to the seconds of each repeat.
-      memory: dict of a peer's name to megabytes, or None.
-      facts: dict of a peer's name to what it told of itself.
+    """The measurements.
+
+    Attributes:
+      times: dict of call -> dict of peer's name -> seconds of each repeat.
+      memory: dict of peer's name -> megabytes, or None.
+      facts: dict of peer's name -> facts that it reported.
     """
     times: dict
     memory: dict
@@ -41,36 +43,36 @@ class Measured(typing.NamedTuple):
         return Spread.of(self.times[call][name])
 
     def ratio(self, call, ours, theirs):
-        """How long one takes beside another, repeat by repeat: that survives a drifting machine."""
+        """Ratio of times within each repeat, which is robust to a drift of the machine's speed."""
         return Spread.of([a / b for a, b in
                           zip(self.times[call][ours], self.times[call][theirs])])
 
 
 def measure(workers, absent, problem, settings, folder, calls, repeats, small=None,
             warm_up=WARM_UP):
-    """Gives all the same problem, checks that they agree, and times them in turns.
+    """Gives all peers the same problem, checks that they agree, and times them in turns.
 
     Args:
-      workers: List of `Process`; those that cannot run it are ended and taken out.
-      absent: dict of a peer's name to the reason; they are added.
+      workers: List of `Process`; those that cannot run the problem are ended and removed.
+      absent: dict of peer's name -> reason; they are added to it.
       problem: dict of arrays.
-      settings: What else a peer's `build` takes.
-      folder: For files on the way.
-      calls: Names of what is timed; memory is that of the last one.
+      settings: Further argument of a peer's `build`.
+      folder: For temporary files.
+      calls: Names of the calls to time; memory is measured in the last one.
       repeats: int.
-      small: A problem of the same kind, as small as can be, to measure memory against; or None.
-      warm_up: int. Calls before, which are not timed.
+      small: A minimal problem of the same kind, the baseline of memory; None not to measure it.
+      warm_up: int. Calls that are not timed, first.
 
     Returns:
       `Measured`.
 
     Raises:
-      UserError: If nobody can run it, or two do not agree.
+      UserError: If no peer can run the problem, or two do not agree.
     """
     before = {}
     if small is not None:
         load(workers, absent, small, settings, folder, warm_up)
-        before = {worker.name: worker.ask('held')['megabytes'] for worker in workers}
+        before = {worker.name: worker.ask('resident')['megabytes'] for worker in workers}
     facts = load(workers, absent, problem, settings, folder, warm_up)
     memory = {worker.name: peak_memory(worker, calls[-1], before[worker.name], problem)
               for worker in workers if before and worker.peer is not FLOOR}
@@ -78,17 +80,17 @@ def measure(workers, absent, problem, settings, folder, calls, repeats, small=No
 
 
 def peak_memory(worker, call, before, problem):
-    """Megabytes that a problem costs a process, the problem's own arrays not counted; or None.
+    """Megabytes that a problem costs a process, without the problem's own arrays; or None.
 
-    peak = most resident during the call - resident with a small problem - bytes of the arrays
+    memory = peak resident during the call - resident with a small problem - bytes of the arrays
 
-    The small problem is one that is warm as well: what a framework, its traces and its compiler
-    hold is no peer's memory. What its allocator keeps for the next call is: frameworks do keep it.
+    The small problem is warmed up too, so that the framework, its traces and its compiler do not
+    count. Memory that its allocator keeps for the next call does.
     """
-    most = worker.ask('memory', call=call)['megabytes']
-    if most is None or before is None:
+    peak = worker.ask('memory', call=call)['megabytes']
+    if peak is None or before is None:
         return None
-    return most - before - sum(array.nbytes for array in problem.values()) / 2**20
+    return peak - before - sum(array.nbytes for array in problem.values()) / 2**20
 
 
 def load(workers, absent, problem, settings, folder, warm_up):
@@ -99,13 +101,13 @@ def load(workers, absent, problem, settings, folder, warm_up):
         try:
             facts[worker.name] = worker.ask('load', data=data, values=values,
                                             settings=settings)['facts']
-        except processes.Unable as error:
+        except processes.PeerError as error:
             absent[worker.name] = f'not available: {shortened(error)}'
             worker.end()
             workers.remove(worker)
             continue
         with np.load(values) as records:
-            if records.files:       # not of the floor, which computes nothing of interest
+            if records.files:       # the floor has no values to compare
                 found[worker.name] = dict(records)
     if not found:
         raise UserError('there is nothing to measure: ' + '; '.join(
@@ -117,7 +119,7 @@ def load(workers, absent, problem, settings, folder, warm_up):
 
 
 def alternate(workers, calls, repeats):
-    """{call: {name: seconds of each repeat}}; in each repeat another one comes first."""
+    """{call: {name: seconds of each repeat}}; each repeat starts with another peer."""
     times = {call: {worker.name: [] for worker in workers} for call in calls}
     for repeat in range(repeats):
         turn = repeat % len(workers)
@@ -128,27 +130,26 @@ def alternate(workers, calls, repeats):
 
 
 def check_agreement(found):
-    """All against Keras's numbers where there are some, else against the first peer's.
+    """Compares all values with Keras's, if Keras is measured, else with the first peer's.
 
     Args:
-      found: dict of a peer's name to a dict of a quantity's name to its array.
+      found: dict of peer's name -> dict of quantity -> array.
 
     Raises:
-      UserError: If two are more than 1e-4 of the largest value apart; it names both and the
-        quantity.
+      UserError: If they differ by more than 1e-4 of the largest value; names peers and quantity.
     """
     reference = 'Keras' if 'Keras' in found else next(iter(found))
     for name, values in found.items():
-        for quantity, wanted in found[reference].items():
+        for quantity, expected in found[reference].items():
             value = values[quantity]
-            if value.shape != wanted.shape:
+            if value.shape != expected.shape:
                 raise UserError(f'{name} does not compute what {reference} does: {quantity} has '
-                                f'shape {value.shape} there, {wanted.shape} here.')
-            apart = np.max(np.abs(value - wanted), initial=0.0)
-            scale = np.max(np.abs(wanted), initial=0.0)
-            if not apart <= TOLERANCE * scale:      # nor if it is NaN
-                raise UserError(f'{name} does not compute what {reference} does: {quantity} is up '
-                                f'to {apart:.2g} apart, and {scale:.2g} at most.')
+                                f'shape {value.shape}, not {expected.shape}.')
+            difference = np.max(np.abs(value - expected), initial=0.0)
+            scale = np.max(np.abs(expected), initial=0.0)
+            if not difference <= TOLERANCE * scale:     # True for NaN, too
+                raise UserError(f'{name} does not compute what {reference} does: {quantity} '
+                                f'differs by up to {difference:.2g}, at values up to {scale:.2g}.')
 
 
 def shortened(error, longest=200):

@@ -1,4 +1,4 @@
-"""Peers in TensorFlow: seqmask's layers, Keras's, and the matrix products alone."""
+"""Peers in TensorFlow: seqmask's layers, Keras's layers, and the matrix products alone."""
 
 import numpy as np
 import tensorflow as tf
@@ -38,7 +38,7 @@ def layer(peer, data, cell):
                 mask=tf.sequence_mask(lengths, maxlen)).mean()
         return loss, tape.gradient(loss, weights)
 
-    real = layouts.real_steps(data['lengths'], maxlen)
+    real = layouts.sequence_mask(data['lengths'], maxlen)
     loss, gradients = train(inputs, lengths, targets)
     values = layouts.named(forward(inputs, lengths).numpy()[real], loss.numpy(),
                            [gradient.numpy() for gradient in gradients])
@@ -70,15 +70,15 @@ def keras_layer(peer, cell, values):
 
 
 def products(peer, data, cell):
-    """The products that no implementation can do without, as large as they come.
+    """The matrix products that every implementation needs, each as one large product.
 
-    forward: [N, D + H] [D + H, G H], N = real steps, G = gates;   train: and two more of that size
+    forward: [N, D + H] [D + H, G H], N = real steps, G = gates;   train: two more of that size
     """
     steps, width = int(data['lengths'].sum()), len(data['kernel']) + len(data['recurrent_kernel'])
     rng = np.random.default_rng(0)
+    gates = data['kernel'].shape[1]
     x, W, d = (tf.constant(rng.normal(size=size), tf.float32) for size in
-               ([steps, width], [width, data['kernel'].shape[1]],
-                [steps, data['kernel'].shape[1]]))
+               ([steps, width], [width, gates], [steps, gates]))
 
     @tf.function
     def forward(x, W):
@@ -94,7 +94,7 @@ def products(peer, data, cell):
 
 
 def finished(call):
-    """A call that returns when its work is done."""
+    """The call, made to return only when its work is done."""
     def run():
         results = call()
         tf.test.experimental.sync_devices()

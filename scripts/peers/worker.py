@@ -1,11 +1,11 @@
-"""A peer's side: a process that holds one peer and times it when it is asked to.
+"""The child process of one peer: loads it and times it on request.
 
-Started by `processes`, in whatever Python has the peer's framework, with its config as argument.
-It reads a command a line, as JSON, and answers in a line; it ends when there is no more to read.
+Started by `processes` in the Python that has the peer's framework, with a JSON config as argument.
+It reads one JSON command per line and answers each with a line, until the end of its input.
 
 A peer's module has `start(threads)`, which returns the versions in use, and `build(peer, data,
-settings)`, which returns its calls, functions by name that return when their work is done; the
-values to compare with those of other peers, arrays by name; and facts to report, by name.
+settings)`, which returns three dicts by name: functions to time, which return when their work is
+done; arrays to compare with those of other peers; and facts to report.
 """
 
 import ctypes
@@ -19,12 +19,14 @@ import traceback
 
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
+from peers import memory        # noqa: E402
+
 MEGABYTE = 2**20
 
 
 def main():
     config = json.loads(sys.argv[1])
-    # Whatever a framework prints goes where its other noise goes.
+    # Redirects what a framework prints to stderr.
     answers = os.fdopen(os.dup(1), 'w')
     os.dup2(2, 1)
 
@@ -44,28 +46,26 @@ def main():
         command = json.loads(line)
         try:
             answer(getattr(commands, command.pop('do'))(**command) or {})
-        except Exception as error:      # whatever it is, the parent says it and goes on
+        except Exception as error:      # of any kind: the parent reports it
             traceback.print_exc()
             answer({'error': f'{type(error).__name__}: {error}'})
 
 
 def stay_on(threads):
-    """Leaves this process as many cores as threads: XLA has no setting for its own."""
+    """Pins this process to as many cores as threads: XLA's thread pool cannot be configured."""
     if hasattr(os, 'sched_setaffinity'):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
 class Commands:
-    """What the parent may ask for."""
+    """The commands of the parent, a method each."""
 
     def __init__(self, module, peer):
-        self._module = module
-        self._peer = peer
-        self._calls = {}
+        self._module, self._peer, self._calls = module, peer, {}
 
     def load(self, data, values, settings):
         import numpy as np
-        self._calls = {}        # those of the sizes before
+        self._calls = {}        # frees those of the previous problem
         with np.load(data) as records:
             self._calls, found, facts = self._module.build(self._peer, dict(records), settings)
         np.savez(values, **found)
@@ -82,43 +82,39 @@ class Commands:
         call()
         return {'seconds': time.perf_counter() - start}
 
-    def held(self):
-        return {'megabytes': held()}
+    def resident(self):
+        return {'megabytes': resident()}
 
     def memory(self, call):
-        return {'megabytes': most(self._calls[call])}
+        return {'megabytes': peak(self._calls[call])}
 
 
-def held():
-    """Megabytes resident, without those that are free but kept; or None where nobody tells."""
+def resident():
+    """Megabytes resident, after freed memory is returned to the system; None if unknown."""
     gc.collect()
     try:
         ctypes.CDLL(None).malloc_trim(0)
     except (OSError, AttributeError, TypeError):
         pass
-    return resident('VmRSS')
+    return megabytes('VmRSS')
 
 
-def most(call):
-    """The most megabytes resident during two calls, on Linux; else None."""
-    held()
+def peak(call):
+    """Peak resident megabytes during two calls, on Linux; else None."""
+    resident()
     try:
         with open('/proc/self/clear_refs', 'w', encoding='ascii') as file:
-            file.write('5')     # lowers VmHWM to VmRSS
+            file.write('5')     # resets VmHWM to VmRSS
     except OSError:
         return None
     call()
     call()
-    return resident('VmHWM')
+    return megabytes('VmHWM')
 
 
-def resident(name):
-    try:
-        with open('/proc/self/status', encoding='ascii') as file:
-            lines = [line for line in file if line.startswith(name + ':')]
-    except OSError:
-        return None
-    return int(lines[0].split()[1]) * 1024 / MEGABYTE
+def megabytes(field):
+    size = memory.read_status(field)
+    return None if size is None else size / MEGABYTE
 
 
 if __name__ == '__main__':

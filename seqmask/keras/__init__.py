@@ -1,15 +1,15 @@
-"""Keras layers around seqmask's functions: change the import, and nothing else.
+"""Keras layers on seqmask's functions: only the import changes.
 
-Each layer takes the arguments of Keras's layer of that name and has its weights, so saved weights
-fit both. Which steps are real it is told in one of four ways:
+Each layer takes the arguments and has the weights of the Keras layer of the same name, so saved
+weights fit both. There are four ways to tell it which steps are real:
 
-  layer(inputs)                       by the mask that a `Masking` or `Embedding` below left
+  layer(inputs)                       the mask left by a `Masking` or `Embedding` layer below
   layer(inputs, mask=mask)            bool [B, T]
-  layer(inputs, lengths=lengths)      int32 [B]; no layer in between can lose them
+  layer(inputs, lengths=lengths)      int32 [B]; cannot be lost by a layer in between
   layer([inputs, lengths])            the same
 
-Told nothing, it takes all steps for real. Outputs at padded steps are 0, and the mask goes on with
-them to the layers above.
+Otherwise all steps are real. Outputs at padded steps are 0, and the mask is passed on to the layers
+above.
 """
 
 from seqmask.keras.convolution import Conv1D

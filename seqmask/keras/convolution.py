@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from seqmask import kernels, layers
 from seqmask.checks import TensorLike
-from seqmask.keras.steps import TakesLengths, leave_mask, real_steps
+from seqmask.keras.steps import TakesLengths, find_mask, leave_mask
 from seqmask.lengths import lengths_from_mask, sequence_mask
 from seqmask.masking import apply_mask
 
@@ -15,12 +15,12 @@ from seqmask.masking import apply_mask
 class Conv1D(TakesLengths, tf.keras.layers.Conv1D):
     """`keras.layers.Conv1D` that knows where each sequence ends; outputs 0 at padded steps.
 
-    Arguments and weights are Keras's, and so are the results on a sequence alone, but for 'same'
-    with strides: there TensorFlow's zeros move with T, and these do not (see `seqmask.Conv1D`).
-    Told nothing of real steps, it is Keras's layer.
+    Arguments and weights are Keras's, and so are the results on a single sequence, except for
+    'same' with strides: TensorFlow's zeros move with T, these do not (see `seqmask.Conv1D`).
+    Without a mask or lengths it is Keras's layer.
 
-    The mask must be right-padded: a window over a hole has no meaning. The mask of the outputs goes
-    on with them; `output_lengths(lengths)` are their lengths.
+    The mask must be right-padded: a window over a hole is not defined. The outputs carry their own
+    mask; `output_lengths(lengths)` are their lengths.
 
     >>> layer = seqmask.keras.Conv1D(3, kernel_size=2, strides=2, padding='same')
     >>> outputs = layer(tf.ones([2, 4, 2]), lengths=tf.constant([4, 1]))
@@ -34,15 +34,15 @@ class Conv1D(TakesLengths, tf.keras.layers.Conv1D):
 
     def call(self, inputs: TensorLike, mask: TensorLike | None = None,
              lengths: TensorLike | None = None) -> tf.Tensor:
-        mask = real_steps(inputs, mask, lengths)
+        mask = find_mask(inputs, mask, lengths)
         if mask is None:
             return super().call(inputs)
         if self.data_format != 'channels_last':
             raise ValueError("Conv1D with a mask or lengths needs data_format='channels_last', got "
                              f'{self.data_format!r}.')
         if lengths is None and kernels.inside_xla():
-            raise ValueError('a mask cannot be checked under jit_compile=True: give Conv1D '
-                             'lengths=.')
+            raise ValueError('a mask cannot be checked under jit_compile=True: pass lengths= to '
+                             'Conv1D.')
         lengths = lengths_from_mask(mask) if lengths is None else tf.cast(lengths, tf.int32)
         dtype = self.compute_dtype
         bias = tf.cast(tf.convert_to_tensor(self.bias), dtype) if self.use_bias else None
@@ -58,12 +58,11 @@ class Conv1D(TakesLengths, tf.keras.layers.Conv1D):
         return leave_mask(outputs, mask)
 
     def compute_mask(self, inputs: TensorLike, mask: TensorLike | None = None) -> None:
-        """None: a call leaves the mask of its outputs on them, which are fewer than its inputs."""
-        return None
+        """None: the outputs, fewer than the inputs, carry the mask that `call` left on them."""
 
     def output_lengths(self, lengths: TensorLike) -> tf.Tensor:
-        """The lengths of the outputs, int32 [B], of sequences of `lengths`."""
-        ops = tf.keras.ops          # which take the symbolic tensors of functional models, too
+        """The lengths of the outputs, int32 [B], for inputs of `lengths`."""
+        ops = tf.keras.ops          # also take the symbolic tensors of functional models
         lengths, stride = ops.cast(lengths, 'int32'), self.strides[0]
         if self.padding != 'valid':
             return -(-lengths // stride)

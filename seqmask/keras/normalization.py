@@ -5,19 +5,20 @@ from __future__ import annotations
 import tensorflow as tf
 
 from seqmask.checks import TensorLike
-from seqmask.keras.steps import TakesLengths, leave_mask, real_steps
+from seqmask.keras.steps import TakesLengths, find_mask, leave_mask
 from seqmask.layers.normalization import moments
 from seqmask.masking import apply_mask
 
 
 @tf.keras.utils.register_keras_serializable('seqmask')
 class BatchNormalization(TakesLengths, tf.keras.layers.BatchNormalization):
-    """`keras.layers.BatchNormalization` by real steps only; outputs 0 at padded steps.
+    """`keras.layers.BatchNormalization` over real steps only; outputs 0 at padded steps.
 
     Arguments and weights are Keras's. Statistics are divided by the number of real steps (Keras
-    adds epsilon to it), over all replicas, and a batch without any leaves the moving averages as
-    they were. Told nothing of real steps, it is Keras's layer. The averages begin as Keras's do, at
-    0 and 1, of which momentum 0.99 leaves 37% after 100 steps; `seqmask.BatchNorm` takes that out.
+    adds epsilon to it), over all replicas; a batch without real steps leaves the running statistics
+    unchanged. Without a mask or lengths it is Keras's layer. The running statistics start at 0 and
+    1, as Keras's do; with momentum 0.99, 37% of that remains after 100 steps. `seqmask.BatchNorm`
+    corrects for it.
 
     >>> layer = seqmask.keras.BatchNormalization(epsilon=1e-9)
     >>> outputs = layer(tf.constant([[[1.], [3.], [9.]]]), lengths=tf.constant([2]), training=True)
@@ -28,7 +29,7 @@ class BatchNormalization(TakesLengths, tf.keras.layers.BatchNormalization):
     def call(self, inputs: TensorLike, training: bool | None = None,
              mask: TensorLike | None = None,
              lengths: TensorLike | None = None) -> tf.Tensor:
-        mask = real_steps(inputs, mask, lengths)
+        mask = find_mask(inputs, mask, lengths)
         if mask is None:
             return super().call(inputs, training=training)
         if self.axis not in (-1, len(inputs.shape) - 1) or self.renorm:
@@ -40,8 +41,8 @@ class BatchNormalization(TakesLengths, tf.keras.layers.BatchNormalization):
         if training and self.trainable:
             count, *statistics = moments(x, mask)
             for moving, statistic in zip((self.moving_mean, self.moving_variance), statistics):
-                moved = self.momentum * moving + (1 - self.momentum) * statistic
-                moving.assign(tf.where(count > 0, tf.stop_gradient(moved), moving))
+                updated = self.momentum * moving + (1 - self.momentum) * statistic
+                moving.assign(tf.where(count > 0, tf.stop_gradient(updated), moving))
             mean, variance = statistics
         outputs = tf.nn.batch_normalization(
             x, mean, variance, self.beta if self.center else None,

@@ -1,4 +1,4 @@
-"""Losses and metrics of real steps only, for `compile`."""
+"""Losses and metrics over real steps only, for `compile`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class MaskedLoss(tf.keras.losses.Loss):
 
     loss = sum of w[b, t] fn(y_true, y_pred)[b, t] / sum of w[b, t],   over the real steps
 
-    A step is real where the mask that came with y_pred is True and its weight is not 0. So without
-    a mask the real steps are given as `sample_weight` in `fit`: `sequence_mask(lengths, maxlen,
-    tf.float32)`. Labels of other steps may be anything, NaN included. Keras divides by the number
-    of steps whatever their weights, and by all of them if it sees no mask.
+    A step is real where y_pred's mask is True and its weight is not 0. Without a mask, pass the
+    real steps to `fit` as `sample_weight`: `sequence_mask(lengths, maxlen, tf.float32)`. Labels of
+    other steps may be anything, NaN included. Keras instead divides by the number of steps whatever
+    their weights, and by all of them if it sees no mask.
 
     Args:
       loss: Keras loss, its name, or a function (y_true, y_pred) -> [B, T].
@@ -40,9 +40,9 @@ class MaskedLoss(tf.keras.losses.Loss):
     def __call__(self, y_true: TensorLike, y_pred: TensorLike,
                  sample_weight: TensorLike | None = None) -> tf.Tensor:
         fn = self.loss.call if isinstance(self.loss, tf.keras.losses.Loss) else self.loss
-        values, mask = at_real_steps(fn, y_true, y_pred, _real(y_pred, sample_weight))
+        values, mask = at_real_steps(fn, y_true, y_pred, _find_mask(y_pred, sample_weight))
         loss = tally_up(values, mask, sample_weight).mean()
-        # Keras adds up the gradients of replicas.
+        # Keras sums the gradients over the replicas.
         return loss / tf.distribute.get_strategy().num_replicas_in_sync
 
     def get_config(self) -> dict:
@@ -55,10 +55,10 @@ class MaskedLoss(tf.keras.losses.Loss):
 
 @tf.keras.utils.register_keras_serializable('seqmask')
 class MaskedMetric(tf.keras.metrics.Metric):
-    """A Keras metric, shown the real steps only.
+    """A Keras metric that sees the real steps only.
 
-    Which steps are real is told as of `MaskedLoss`. In `compile` it stands under
-    `weighted_metrics`, where Keras hands on the `sample_weight`.
+    Steps are real as in `MaskedLoss`. Pass it to `compile` in `weighted_metrics`, so that Keras
+    gives it the `sample_weight`.
 
     Args:
       metric: Keras metric.
@@ -78,7 +78,7 @@ class MaskedMetric(tf.keras.metrics.Metric):
     def update_state(self, y_true: TensorLike, y_pred: TensorLike,
                      sample_weight: TensorLike | None = None) -> None:
         KerasMetric(self.metric).update(predictions=y_pred, labels=y_true, weights=sample_weight,
-                                        mask=_real(y_pred, sample_weight))
+                                        mask=_find_mask(y_pred, sample_weight))
 
     def result(self) -> tf.Tensor:
         return self.metric.result()
@@ -94,14 +94,14 @@ class MaskedMetric(tf.keras.metrics.Metric):
         return cls(tf.keras.metrics.deserialize(config['metric']), config['name'])
 
 
-def _real(y_pred, sample_weight):
-    """The steps whose mask is True and whose weight is not 0; None if none is said not to be."""
+def _find_mask(y_pred, sample_weight):
+    """True where y_pred's mask is True and the weight is not 0; None without either."""
     mask = getattr(y_pred, '_keras_mask', None)
     if sample_weight is None:
         return mask
-    weighed = tf.convert_to_tensor(sample_weight) != 0
+    weighted = tf.convert_to_tensor(sample_weight) != 0
     if mask is None:
-        return weighed
-    if weighed.shape.rank < mask.shape.rank:
-        weighed = tf.reshape(weighed, [-1] + [1] * (mask.shape.rank - 1))
-    return mask & weighed
+        return weighted
+    if weighted.shape.rank < mask.shape.rank:
+        weighted = tf.reshape(weighted, [-1] + [1] * (mask.shape.rank - 1))
+    return mask & weighted

@@ -6,11 +6,11 @@ import tensorflow as tf
 
 from seqmask import layers
 from seqmask.checks import TensorLike
-from seqmask.keras.steps import TakesLengths, real_steps, to_front
+from seqmask.keras.steps import TakesLengths, find_mask, to_front
 
 
 class _Pooling(TakesLengths):
-    """What both share; a subclass brings seqmask's function."""
+    """Shared by both; a subclass sets `_pool` to seqmask's function."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -18,7 +18,7 @@ class _Pooling(TakesLengths):
 
     def call(self, inputs: TensorLike, mask: TensorLike | None = None,
              lengths: TensorLike | None = None) -> tf.Tensor:
-        mask = real_steps(inputs, mask, lengths)
+        mask = find_mask(inputs, mask, lengths)
         if mask is None:
             return super().call(inputs)
         if self.data_format != 'channels_last':
@@ -29,8 +29,7 @@ class _Pooling(TakesLengths):
         return outputs[:, None] if self.keepdims else outputs
 
     def compute_mask(self, inputs: TensorLike, mask: TensorLike | None = None) -> None:
-        """None: no time is left."""
-        return None
+        """None: the outputs have no time axis to mask."""
 
 
 @tf.keras.utils.register_keras_serializable('seqmask')

@@ -1,4 +1,4 @@
-"""Which steps are real, however a Keras layer is told? And how do they come to the front?"""
+"""Finds the mask of a Keras layer's inputs, and moves the real steps to the front."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from seqmask.lengths import sequence_mask
 
 
 class TakesLengths:
-    """Mixed into a Keras layer: `layer([inputs, lengths])` is `layer(inputs, lengths=lengths)`."""
+    """Mixin of Keras layers: `layer([inputs, lengths])` is `layer(inputs, lengths=lengths)`."""
 
     def __call__(self, inputs: TensorLike, *args, **kwargs) -> typing.Any:
         if isinstance(inputs, (list, tuple)):
@@ -26,17 +26,17 @@ class TakesLengths:
         return super().__call__(inputs, *args, **kwargs)
 
 
-def real_steps(inputs: TensorLike, mask: TensorLike | None,
-               lengths: TensorLike | None) -> tf.Tensor | None:
-    """The mask that a layer was told in one way or another; None if it was not.
+def find_mask(inputs: TensorLike, mask: TensorLike | None,
+              lengths: TensorLike | None) -> tf.Tensor | None:
+    """The mask given by lengths, else by `mask`, else by the mask that Keras left on the inputs.
 
     Args:
-      inputs: float [B, T, ...]; a mask that Keras left on them counts where none is given.
+      inputs: float [B, T, ...].
       mask: bool [B, T], or None.
-      lengths: int32 [B], or None; they go before a mask.
+      lengths: int32 [B], or None.
 
     Returns:
-      bool [B, T], or None.
+      bool [B, T], or None if there is no mask.
 
     Raises:
       TypeError, ValueError: If a dtype or a rank does not fit.
@@ -52,23 +52,24 @@ def real_steps(inputs: TensorLike, mask: TensorLike | None,
 
 def to_front(inputs: TensorLike,
              mask: TensorLike) -> tuple[tf.Tensor, tf.Tensor, Callable[..., tf.Tensor]]:
-    """Real steps first, in their order, wherever the mask has them.
+    """Moves the real steps to the front, in their order.
 
     A recurrent layer that skips masked steps, as Keras's do, equals one that runs over the real
-    steps alone. Steps that stand at the front already stay where they are, at no cost.
+    steps alone. Inputs that are right-padded already are returned as they are, at no cost.
 
     Args:
       inputs: float [B, T, D].
-      mask: bool [B, T]. True = real; padding may stand on the left, and in between.
+      mask: bool [B, T]. True = real; padding may also be on the left or in between.
 
     Returns:
-      (inputs [B, T, D], lengths int32 [B], back: outputs [B, T, H] to where their inputs were).
+      (inputs [B, T, D], lengths int32 [B], function that moves outputs [B, T, H] to the places of
+      their inputs).
     """
     lengths = tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)
     scattered = tf.reduce_any(mask != sequence_mask(lengths, tf.shape(mask)[1]))
 
-    def move(values, places):
-        moved = tf.cond(scattered, lambda: tf.gather(values, places(), batch_dims=1),
+    def move(values, indices):
+        moved = tf.cond(scattered, lambda: tf.gather(values, indices(), batch_dims=1),
                         lambda: values)
         return tf.ensure_shape(moved, values.shape)
 
@@ -80,7 +81,7 @@ def to_front(inputs: TensorLike,
 
 
 def leave_mask(outputs: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
-    """Leaves the mask on outputs, for Keras's layers above: it would drop it on its own."""
+    """Sets the mask on the outputs for the layers above, where Keras itself would drop it."""
     if mask is not None:
         outputs._keras_mask = mask
     return outputs

@@ -1,4 +1,4 @@
-"""Weights across, bit for bit: Keras's layers, PyTorch's, and seqmask's."""
+"""Converts layers between Keras and seqmask, weights bit for bit."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ def from_keras(layer: tf.keras.layers.Layer) -> tf.Module:
 
     Args:
       layer: Built Keras layer: LSTM, GRU, Bidirectional of these (merge_mode 'concat'), Conv1D,
-        BatchNormalization or Dense, or one of `seqmask.keras`. Activations that are layers of
-        their own in seqmask must be linear, those of LSTM and GRU the usual ones.
+        BatchNormalization or Dense, or one of `seqmask.keras`. LSTM and GRU must have their default
+        activations, the others none: an activation is a separate layer in seqmask.
 
     Returns:
       `LSTM`, `GRU`, `Bidirectional`, `Conv1D`, `BatchNorm` or `Dense`.
 
     Raises:
-      TypeError: If there is no such layer here.
-      ValueError: If the layer is not built, or has an option that the layer here lacks.
+      TypeError: If seqmask has no such layer.
+      ValueError: If the layer is not built, or has an option that seqmask's layer lacks.
 
     >>> theirs = tf.keras.layers.GRU(3, return_sequences=True)
     >>> inputs = tf.ones([1, 2, 4])
@@ -33,18 +33,14 @@ def from_keras(layer: tf.keras.layers.Layer) -> tf.Module:
     if not layer.built:
         raise ValueError(f'the layer must be built, so that it has weights: call {layer.name!r} on '
                          f'some inputs first.')
-    for kind, convert in _FROM_KERAS.items():
-        if isinstance(layer, kind):
-            return convert(layer)
-    raise TypeError(f'there is no seqmask layer for {type(layer).__name__}; there is one for '
-                    f'{", ".join(kind.__name__ for kind in _FROM_KERAS)}.')
+    return _convert(layer, _FROM_KERAS, 'seqmask')
 
 
 def to_keras(layer: tf.Module) -> tf.keras.layers.Layer:
     """The Keras layer that computes what a seqmask layer does, with the same weights.
 
-    It is one of Keras's own, so that it needs no seqmask; built, and giving all outputs. Told where
-    sequences end by a mask, its recurrent layers repeat their last output in the padding.
+    It is built, returns the outputs of all steps, and does not need seqmask. Given a mask, Keras's
+    recurrent layers repeat the last real output in the padding.
 
     Args:
       layer: `LSTM`, `GRU`, `Bidirectional` of these, `Conv1D`, `BatchNorm` or `Dense`.
@@ -60,20 +56,32 @@ def to_keras(layer: tf.Module) -> tf.keras.layers.Layer:
     >>> theirs(tf.zeros([1, 5, 2])).shape
     TensorShape([1, 5, 3])
     """
-    for kind, convert in _TO_KERAS.items():
+    return _convert(layer, _TO_KERAS, 'Keras')
+
+
+def _convert(layer, converters, library):
+    for kind, convert in converters.items():
         if isinstance(layer, kind):
             return convert(layer)
-    raise TypeError(f'there is no Keras layer for {type(layer).__name__}; there is one for '
-                    f'{", ".join(kind.__name__ for kind in _TO_KERAS)}.')
+    raise TypeError(f'there is no {library} layer for {type(layer).__name__}; there is one for '
+                    f'{", ".join(kind.__name__ for kind in converters)}.')
+
+
+def assign_weights(layer: tf.Module, **weights) -> tf.Module:
+    """Assigns arrays to the variables of a layer by name, None to leave one; returns the layer."""
+    for name, value in weights.items():
+        if value is not None:
+            variable = getattr(layer, name)
+            variable.assign(tf.cast(tf.convert_to_tensor(value), variable.dtype))
+    return layer
 
 
 def _require(layer, **options):
-    for name, wanted in options.items():
+    for name, required in options.items():
         value = getattr(layer, name)
         value = getattr(value, '__name__', value)
-        value = tuple(value) if isinstance(value, list) else value
-        if value != wanted:
-            raise ValueError(f'{type(layer).__name__} {layer.name!r} must have {name}={wanted!r} '
+        if value != required:
+            raise ValueError(f'{type(layer).__name__} {layer.name!r} must have {name}={required!r} '
                              f'to become a layer of seqmask, got {value!r}.')
 
 
@@ -85,8 +93,8 @@ def _recurrent(layer, backwards=False):
     ours = (layers.LSTM if is_lstm else layers.GRU)(
         kernel.shape[0], layer.units, dropout=layer.dropout, dtype=layer.variable_dtype,
         recurrent_dropout=layer.recurrent_dropout, **options)
-    return _assigned(ours, kernel=kernel, recurrent_kernel=recurrent_kernel,
-                     bias=bias[0] if bias else np.zeros(ours.bias.shape))
+    return assign_weights(ours, kernel=kernel, recurrent_kernel=recurrent_kernel,
+                          bias=bias[0] if bias else np.zeros(ours.bias.shape))
 
 
 def _bidirectional(layer):
@@ -102,31 +110,25 @@ def _convolution(layer):
         kernel.shape[1] * layer.groups, layer.filters, layer.kernel_size[0],
         strides=layer.strides[0], padding=layer.padding, dilation=layer.dilation_rate[0],
         groups=layer.groups, use_bias=layer.use_bias, dtype=layer.variable_dtype)
-    return _assigned(ours, kernel=kernel, **({'bias': bias[0]} if bias else {}))
+    return assign_weights(ours, kernel=kernel, bias=bias[0] if bias else None)
 
 
 def _batch_norm(layer):
     _require(layer, renorm=False)
     size = layer.moving_mean.shape[0]
     ours = layers.BatchNorm(size, momentum=layer.momentum, epsilon=layer.epsilon)
-    return _assigned(ours, gamma=layer.gamma if layer.scale else np.ones(size),
-                     beta=layer.beta if layer.center else np.zeros(size),
-                     moving_mean=layer.moving_mean, moving_variance=layer.moving_variance,
-                     averaged=1 / (1 - layer.momentum))
+    return assign_weights(ours, gamma=layer.gamma if layer.scale else np.ones(size),
+                          beta=layer.beta if layer.center else np.zeros(size),
+                          moving_mean=layer.moving_mean, moving_variance=layer.moving_variance,
+                          averaged=1 / (1 - layer.momentum))
 
 
 def _dense(layer):
     _require(layer, activation='linear')
     kernel, *bias = layer.get_weights()
     ours = layers.Dense(*kernel.shape, dtype=layer.variable_dtype)
-    return _assigned(ours, kernel=kernel, bias=bias[0] if bias else np.zeros(kernel.shape[1]))
-
-
-def _assigned(layer, **weights):
-    for name, value in weights.items():
-        variable = getattr(layer, name)
-        variable.assign(tf.cast(tf.convert_to_tensor(value), variable.dtype))
-    return layer
+    return assign_weights(ours, kernel=kernel,
+                          bias=bias[0] if bias else np.zeros(kernel.shape[1]))
 
 
 def _keras_recurrent(layer, backwards=False):
@@ -135,13 +137,13 @@ def _keras_recurrent(layer, backwards=False):
     theirs = (tf.keras.layers.LSTM if is_lstm else tf.keras.layers.GRU)(
         layer.hidden_size, dropout=layer.dropout, recurrent_dropout=layer.recurrent_dropout,
         return_sequences=True, go_backwards=backwards, dtype=layer.dtype.name, **options)
-    return _built(theirs, layer.input_size, layer.kernel, layer.recurrent_kernel, layer.bias)
+    return _build(theirs, layer.input_size, layer.kernel, layer.recurrent_kernel, layer.bias)
 
 
 def _keras_bidirectional(layer):
     forward, backward = _keras_recurrent(layer.forward), _keras_recurrent(layer.backward, True)
     theirs = tf.keras.layers.Bidirectional(forward, backward_layer=backward)
-    return _built(theirs, layer.forward.input_size, *forward.get_weights(),
+    return _build(theirs, layer.forward.input_size, *forward.get_weights(),
                   *backward.get_weights())
 
 
@@ -150,22 +152,22 @@ def _keras_convolution(layer):
         layer.filters, layer.kernel_size, strides=layer.strides, padding=layer.padding,
         dilation_rate=layer.dilation, groups=layer.groups, use_bias=layer.bias is not None,
         dtype=layer.dtype.name)
-    return _built(theirs, layer.input_size, layer.kernel,
+    return _build(theirs, layer.input_size, layer.kernel,
                   *([] if layer.bias is None else [layer.bias]))
 
 
 def _keras_batch_norm(layer):
     theirs = tf.keras.layers.BatchNormalization(momentum=layer.momentum, epsilon=layer.epsilon)
-    return _built(theirs, layer.input_size, layer.gamma, layer.beta, layer.moving_mean,
+    return _build(theirs, layer.input_size, layer.gamma, layer.beta, layer.moving_mean,
                   layer.moving_variance)
 
 
 def _keras_dense(layer):
     theirs = tf.keras.layers.Dense(layer.output_size, dtype=layer.dtype.name)
-    return _built(theirs, layer.input_size, layer.kernel, layer.bias)
+    return _build(theirs, layer.input_size, layer.kernel, layer.bias)
 
 
-def _built(theirs, input_size, *weights):
+def _build(theirs, input_size, *weights):
     theirs.build([None, None, input_size])
     theirs.set_weights([np.asarray(weight) for weight in weights])
     return theirs

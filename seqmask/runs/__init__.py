@@ -1,8 +1,8 @@
-"""What training scripts share: flags, a person's files, the task, the report, the record of a run.
+"""Shared by training scripts: flags, data files, the task, the report, the record of a run.
 
-The only room that knows absl or prints tables. A script defines its flags and `define_flags`, makes
-a `Task`, and hands it to `train_and_report`, or to `fit` and `finish` where it has a report of its
-own, inside `run(main)`.
+The only room that knows absl or prints tables. A script defines its own flags, calls
+`define_flags`, makes a `Task`, and passes it to `train_and_report`, or to `fit` and `finish` if it
+prints a report of its own, all inside `run(main)`.
 """
 
 from seqmask.runs.app import UserError, run, user_errors
@@ -10,7 +10,8 @@ from seqmask.runs.blueprint import Blueprint
 from seqmask.runs.files import (divided, labels_of, limited, read_part, read_parts,
                                 read_sequences, refuse_existing)
 from seqmask.runs.fitting import Fitted, finish, fit
-from seqmask.runs.flags import claim_workdir, define_flags, make_optimizer
+from seqmask.runs.flags import (claim_workdir, define_flags, define_sequence_flags,
+                                make_optimizer)
 from seqmask.runs.labelled import train_and_report
 from seqmask.runs.pictures import draw_codes, draw_events
 from seqmask.runs.predictions import (code_rows, confusion_counts, predict_sequences,
@@ -23,9 +24,9 @@ from seqmask.training import is_chief
 from seqmask.training.workdir import write_rows
 
 __all__ = ['Blueprint', 'Fitted', 'Run', 'Task', 'UserError', 'claim_workdir', 'code_rows',
-           'confusion_counts', 'define_flags', 'divided', 'draw_codes', 'draw_events',
-           'finish', 'fit', 'is_chief', 'labels_of', 'limited', 'load_run', 'make_optimizer',
-           'make_standardizer', 'make_strategy', 'predict_sequences', 'prediction_rows',
-           'read_part', 'read_parts', 'read_sequences', 'reconstruct_sequences',
-           'refuse_existing', 'run', 'table', 'train_and_report', 'user_errors',
-           'write_arrays', 'write_rows']
+           'confusion_counts', 'define_flags', 'define_sequence_flags', 'divided', 'draw_codes',
+           'draw_events', 'finish', 'fit', 'is_chief', 'labels_of', 'limited', 'load_run',
+           'make_optimizer', 'make_standardizer', 'make_strategy', 'predict_sequences',
+           'prediction_rows', 'read_part', 'read_parts', 'read_sequences', 'reconstruct_sequences',
+           'refuse_existing', 'run', 'table', 'train_and_report', 'user_errors', 'write_arrays',
+           'write_rows']

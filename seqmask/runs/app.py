@@ -1,8 +1,9 @@
-"""A script as a person starts it: an error is one line and an exit status."""
+"""The entry point of a script: an error becomes one line and an exit status."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import math
 import os
 import re
@@ -15,33 +16,29 @@ from absl import app, flags, logging
 
 from seqmask import data, kernels
 
-
-# What TensorFlow raises where an operation waits for a worker that is gone.
-LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError,
-        tf.errors.DeadlineExceededError, tf.errors.FailedPreconditionError)
+# What TensorFlow raises from an operation that waits for a lost worker.
+WORKER_LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError,
+               tf.errors.DeadlineExceededError, tf.errors.FailedPreconditionError)
 
 
 class UserError(Exception):
-    """Something the person who started the script can mend; its message says what and how."""
+    """An error that the user can fix; its message says what is wrong and how to fix it."""
 
 
 def run(main: Callable[[], object]) -> None:
-    """Parses the flags and runs `main()`, for `if __name__ == '__main__':`.
+    """Parses the flags and calls `main()`, for `if __name__ == '__main__':`.
 
     An error in flags, files or data ends the script with one line on stderr and exit status 1, an
-    interrupt with 130. Anything else is a bug, and shows its traceback.
-
-    Args:
-      main: Function without arguments.
+    interrupt with 130. Anything else is a bug and shows its traceback.
     """
     app.run(lambda argv: sys.exit(_report(main, argv)))
 
 
 def _report(main, argv):
     if not flags.FLAGS['verbosity'].present:
-        logging.set_verbosity(logging.WARNING)      # absl's default tells of every file written
+        logging.set_verbosity(logging.WARNING)      # absl's default reports every file written
     try:
-        # While a script imports, it ends at an interrupt without words; from here on it says some.
+        # During its imports a script exits silently on an interrupt; from here on it prints a line.
         if signal.getsignal(signal.SIGINT) not in (signal.default_int_handler, signal.SIG_IGN):
             signal.signal(signal.SIGINT, signal.default_int_handler)
         if len(argv) > 1:
@@ -52,24 +49,24 @@ def _report(main, argv):
             kernels.native.Unusable) as error:
         print(f'error: {_one_line(error)}', file=sys.stderr)
         return 1
-    except LOST as error:
+    except WORKER_LOST as error:
         if getattr(flags.FLAGS, 'strategy', None) != 'multiworker':     # not every script has it
-            raise           # of one process alone it is a bug
-        said = _one_line(error).rpartition('aborted by: ')[2]
-        print(f'error: another worker is gone ({said[:100]}). Start all workers again with the '
-              f'same flags: they go on from the last finished epoch.', file=sys.stderr)
+            raise           # in a single process it is a bug
+        cause = _one_line(error).rpartition('aborted by: ')[2]
+        print(f'error: another worker was lost ({cause[:100]}). Restart all workers with the same '
+              f'flags to resume from the last finished epoch.', file=sys.stderr)
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(1)         # TensorFlow's own way out waits for the other workers
+        os._exit(1)         # TensorFlow's normal exit would wait for the other workers
     except KeyboardInterrupt:
-        print('interrupted; started again with the same flags, it goes on from the last finished '
-              'epoch.', file=sys.stderr)
+        print('interrupted; restart with the same flags to resume from the last finished epoch.',
+              file=sys.stderr)
         return 130
     return 0
 
 
 def _require_finite_flags():
-    """absl's bounds let nan pass, and inf where there is no upper one."""
+    """Refuses nan and inf, which can pass absl's bounds."""
     for name in flags.FLAGS:
         value = flags.FLAGS[name].value
         if isinstance(value, float) and not math.isfinite(value):
@@ -77,14 +74,23 @@ def _require_finite_flags():
 
 
 def _one_line(error):
-    if isinstance(error, tf.errors.OpError):    # without the names of TensorFlow's nodes
+    if isinstance(error, tf.errors.OpError):    # strip the names of TensorFlow's nodes
         error = re.sub(r'{{.*?}}|\[\[.*?\]\]|\[Op:.*?\]', '', error.message)
     return ' '.join(str(error).split())
 
 
+def require_package(module: str, *, flag: str, name: str) -> None:
+    """Raises `UserError` if a flag needs a package, of the extra named like it, that is missing."""
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        raise UserError(f"--{flag} needs {name}, which is not installed: pip install '.[{flag}]', "
+                        f"or leave the flag out.") from error
+
+
 @contextlib.contextmanager
 def user_errors() -> Iterator[None]:
-    """Around what reads a person's data or files: its errors are theirs to mend, in one line."""
+    """Turns errors in the user's data or files, raised inside the block, into `UserError`."""
     try:
         yield
     except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:

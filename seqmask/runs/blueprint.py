@@ -1,4 +1,4 @@
-"""Which model a run trains, in words that json keeps, so that it can be built again."""
+"""A description of a model that JSON can hold and that can be built again."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import tensorflow as tf
 
 from seqmask import models, noise
 
-READ_INPUTS = ('encoder', 'branch')     # a decoder reads codes, which nobody standardizes
+STANDARDIZED = ('encoder', 'branch')    # they read the inputs; a decoder reads codes
 
 
 @dataclasses.dataclass(frozen=True)
 class Blueprint:
-    """A model's class and what it is made of.
+    """A model's class, its arguments and its encoders.
 
     Attributes:
       model: Name of a class in `seqmask.models`.
-      options: dict that json can write: what the class is called with, but encoders.
-      encoders: dict of the names of its arguments to (name of a class in `seqmask.models`, dict of
-        what that is called with, but `standardizer` and `seed`).
-      seed: int, of which the model and each encoder get one of their own.
+      options: JSON-serializable dict of the class's arguments, without its encoders.
+      encoders: dict of argument name -> (name of a class in `seqmask.models`, dict of its
+        arguments without `standardizer` and `seed`).
+      seed: int from which the seeds of the model and of each encoder are derived.
     """
 
     model: str
@@ -36,22 +36,22 @@ class Blueprint:
 
     @property
     def input_size(self) -> int:
-        """D of what the model reads."""
+        """D of the model's inputs."""
         return self.encoders['encoder'][1]['input_size']
 
     def build(self, standardizer: Callable[..., tf.Tensor] | None = None) -> tf.Module:
-        """Makes the model.
+        """Builds the model.
 
         Args:
-          standardizer: What each encoder that reads the inputs calls on them first.
+          standardizer: Applied to the inputs by each encoder that reads them.
 
         Raises:
           AttributeError, TypeError, ValueError: If there is no such model.
         """
-        own_seed, *seeds = noise.seeds(self.seed, 1 + len(self.encoders))
-        parts = {}
+        model_seed, *seeds = noise.seeds(self.seed, 1 + len(self.encoders))
+        encoders = {}
         for (name, (kind, arguments)), seed in zip(self.encoders.items(), seeds):
-            if standardizer is not None and name in READ_INPUTS:
+            if standardizer is not None and name in STANDARDIZED:
                 arguments = {**arguments, 'standardizer': standardizer}
-            parts[name] = getattr(models, kind)(**arguments, seed=seed)
-        return self.model_class(**parts, **self.options, seed=own_seed)
+            encoders[name] = getattr(models, kind)(**arguments, seed=seed)
+        return self.model_class(**encoders, **self.options, seed=model_seed)

@@ -1,4 +1,4 @@
-"""A person's file as sequences: read, checked, and divided into parts."""
+"""Reads the user's file of sequences, checks it and divides it into parts."""
 
 from __future__ import annotations
 
@@ -15,26 +15,27 @@ from seqmask.runs.record import Run
 
 PARTS = ('train', 'validation', 'test')
 
-# Labels that nobody announced may go as far with few samples; with more, as there are samples.
-FEW_CLASSES = 1000
+# Without --num_classes, labels must be below this, or below their number where that is larger.
+MIN_LABEL_BOUND = 1000
 
 
 def read_sequences(path: str, features: list[str] | None = None) -> data.Sequences:
-    """Reads sequences from a file of any kind that `seqmask.data` reads.
+    """Reads sequences from a file in any format that `seqmask.data` reads.
 
     Args:
-      path: Of a .npz, .tfrecord or .csv file. The columns of a table are those of `data.open_csv`:
-        'sequence', optionally 'time' and 'labels'; all others that hold numbers are features. What
-        is left out of the features is printed.
-      features: Of a .csv, the columns of the features instead; None for no choice.
+      path: A .npz, .tfrecord or .csv file. A table has the columns of `data.open_csv`: 'sequence',
+        optionally 'time' and 'labels'; all other numeric columns are features. Columns that are
+        left out are printed.
+      features: Feature columns of a .csv; None for all numeric ones.
 
     Returns:
       `data.Sequences` with float32 frames.
 
     Raises:
-      UserError: If the ending is unknown, or features are chosen of what is no table.
+      UserError: If the file extension is unknown, or features are given for a file that is not a
+        table.
       FileNotFoundError: If there is no such file.
-      ValueError: If the file is damaged or does not hold sequences, or a value is beyond float32's
+      ValueError: If the file is damaged or does not hold sequences, or a value exceeds float32's
         range.
     """
     ending = os.path.splitext(path)[1]
@@ -42,10 +43,10 @@ def read_sequences(path: str, features: list[str] | None = None) -> data.Sequenc
         raise UserError(f'{path!r} must end in {" or ".join(READERS)}, which says how to read it; '
                         f'got {ending!r}.')
     if features and ending != '.csv':
-        raise UserError(f'--features chooses columns of a .csv, got {path!r}.')
-    whole = READERS[ending](path, features)
+        raise UserError(f'--features selects columns of a .csv, got {path!r}.')
+    sequences = READERS[ending](path, features)
     try:
-        return whole.cast(np.float32)
+        return sequences.cast(np.float32)
     except ValueError as error:
         raise ValueError(f'{path}: {error}') from error
 
@@ -68,32 +69,32 @@ READERS = {'.npz': lambda path, _: data.read_npz(path),
 
 def labels_of(sequences: data.Sequences, *, labels_per: str, num_classes: int,
               path: str) -> tuple[np.ndarray, int]:
-    """The labels of sequences read from a file, checked.
+    """Checks and returns the labels of sequences read from a file.
 
     Args:
       sequences: `data.Sequences`.
-      labels_per: 'step' or 'sequence': what each label is of.
-      num_classes: int, or 0 to take the highest label, which must then be below the number of
-        labels, or below 1,000 where they are fewer.
+      labels_per: 'step' or 'sequence': what a label belongs to.
+      num_classes: K, or 0 for the highest label + 1. That label must then be below the number of
+        labels, or below 1,000 if there are fewer.
       path: Named in errors.
 
     Returns:
-      (int [N] or [B], number of classes).
+      (int [N] or [B], K).
 
     Raises:
-      UserError: If there are none, or one is out of range; the message names the sequence.
+      UserError: If there are no labels, or one is out of range; the message names the sequence.
     """
-    fields, of_each = {'step': (sequences.steps, 'frame'),
-                       'sequence': (sequences.sequences, 'sequence')}[labels_per]
+    fields, unit = {'step': (sequences.steps, 'frame'),
+                    'sequence': (sequences.sequences, 'sequence')}[labels_per]
     labels = fields.get('labels')
     if labels is None or labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise UserError(f'{path!r} must hold `labels`, a whole number for each {of_each}'
-                        f'{_first_other(labels, sequences, labels_per)}.')
-    most, highest = max(FEW_CLASSES, len(labels)), int(labels.max(initial=0))
-    if not num_classes and highest >= most:
-        raise UserError(f'{len(labels)} labels are expected to be below {most}; '
+        raise UserError(f'{path!r} must hold `labels`, a whole number for each {unit}'
+                        f'{_first_non_integer(labels, sequences, labels_per)}.')
+    bound, highest = max(MIN_LABEL_BOUND, len(labels)), int(labels.max(initial=0))
+    if not num_classes and highest >= bound:
+        raise UserError(f'{len(labels)} labels are expected to be below {bound}; '
                         f'{_sequence_of(labels.argmax(), sequences, labels_per)} of {path!r} has '
-                        f'{highest}. Mend it, or, if it is right, say how many classes there are: '
+                        f'{highest}. Fix it, or, if it is correct, pass the number of classes: '
                         f'--num_classes.')
     num_classes = num_classes or highest + 1
     for wrong in np.flatnonzero((labels < 0) | (labels >= num_classes))[:1]:
@@ -104,14 +105,14 @@ def labels_of(sequences: data.Sequences, *, labels_per: str, num_classes: int,
 
 
 def _sequence_of(label, sequences, labels_per):
-    """Which sequence a label is of: its number, and its name if it has one."""
+    """The sequence that a label belongs to: its number, and its name if it has one."""
     number = place_of(label, sequences.lengths)[0] if labels_per == 'step' else label
-    names = sequences.sequences.get('sequence')         # of a table
+    names = sequences.sequences.get('sequence')         # only tables have names
     return f'sequence {number}' + ('' if names is None else f' ({str(names[number])!r})')
 
 
-def _first_other(labels, sequences, labels_per):
-    """The first label that is no whole number, of a table's, which then are all strings."""
+def _first_non_integer(labels, sequences, labels_per):
+    """Names the first label of a table that is not an integer; all are strings then."""
     if labels is None or labels.ndim != 1 or labels.dtype.kind != 'U':
         return ''
     for k, label in enumerate(labels):
@@ -125,38 +126,35 @@ def read_parts(path: str, *, labels_per: str, num_classes: int, seed: int,
     """Reads labelled sequences and divides them.
 
     Args:
-      path: As `read_sequences` takes it, with `labels`; and optionally `split` [B]: 0 train, 1
-        validation, 2 test; otherwise a tenth each is drawn for validation and test.
-      labels_per: 'step' or 'sequence': what each label is of.
-      num_classes: int, or 0 to take the highest label.
-      seed: int, of the draw.
-      features: As of `read_sequences`.
+      path, features: As in `read_sequences`; the file must hold `labels`.
+      labels_per, num_classes: As in `labels_of`.
+      seed: As in `divided`.
 
     Returns:
       ([train, valid, test] of `data.Sequences`, names of the classes).
 
     Raises:
-      UserError: If the labels or the ending do not fit.
-      ValueError: If the file does not.
+      UserError, FileNotFoundError, ValueError: As `read_sequences`, `labels_of` and `divided`.
     """
-    whole = read_sequences(path, features)
-    _, num_classes = labels_of(whole, labels_per=labels_per, num_classes=num_classes, path=path)
-    return divided(whole, seed=seed), [str(k) for k in range(num_classes)]
+    sequences = read_sequences(path, features)
+    _, num_classes = labels_of(sequences, labels_per=labels_per, num_classes=num_classes,
+                               path=path)
+    return divided(sequences, seed=seed), [str(k) for k in range(num_classes)]
 
 
 def divided(whole: data.Sequences, *, seed: int) -> list[data.Sequences]:
-    """The parts of sequences read from a file.
+    """Divides sequences into parts for training, validation and testing.
 
     Args:
-      whole: `data.Sequences`, optionally with `split` [B]: 0 train, 1 validation, 2 test; otherwise
-        a tenth each is drawn for validation and test.
+      whole: `data.Sequences`, optionally with `split` [B]: 0 train, 1 validation, 2 test. Without
+        it, a tenth each is drawn for validation and for testing.
       seed: int, of the draw.
 
     Returns:
       [train, valid, test] of `data.Sequences`.
 
     Raises:
-      UserError: If a sequence is of none of these.
+      UserError: If a value of `split` is none of these.
     """
     if 'split' in whole.sequences:
         split = whole.sequences['split']
@@ -168,7 +166,7 @@ def divided(whole: data.Sequences, *, seed: int) -> list[data.Sequences]:
 
 
 def limited(parts: Sequence[data.Sequences], limit: int) -> Sequence[data.Sequences]:
-    """The first `limit` sequences of each part, all if it is 0; none may be empty."""
+    """Cuts each part to its first `limit` sequences, 0 for all; refuses parts without steps."""
     total = sum(len(part) for part in parts)
     if limit:
         parts = [part.select(np.arange(min(limit, len(part)))) for part in parts]
@@ -181,39 +179,39 @@ def limited(parts: Sequence[data.Sequences], limit: int) -> Sequence[data.Sequen
 
 def read_part(path: str, part: str | None, run: Run, *, workdir: str,
               features: list[str] | None = None) -> tuple[str, data.Sequences]:
-    """Reads the sequences of one part that the model of a run is to be shown.
+    """Reads one part of a file as input for the model of a run.
 
     Args:
-      path: As `read_sequences` takes it.
-      part: 'train', 'validation' or 'test' of a file with `split`; 'all'; or None for 'test' where
-        the file has `split`, else all.
-      run: `Run`; its model's input size must fit.
+      path: As in `read_sequences`.
+      part: 'train', 'validation' or 'test' of a file with `split`; 'all'; or None for 'test' if
+        the file has `split`, else 'all'.
+      run: `Run`; the file must have as many features as its model takes.
       workdir: Named in errors.
-      features: As of `read_sequences`; by default those that the run was told.
+      features: As in `read_sequences`; by default those of the run.
 
     Returns:
       (part, `data.Sequences`).
 
     Raises:
-      UserError: If the part is empty, there is no `split` to choose it by, the features are not as
-        many as the model's, or the run was one of --nomasked and this is not its own data.
+      UserError: If the part is empty, there is no `split` to select it by, the number of features
+        is not the model's, or the run used --nomasked and this is not its own data.
     """
     if not run.masked and os.path.abspath(path) != os.path.abspath(run.held_out):
-        raise UserError(f'{workdir!r} is a run of --nomasked, which is for comparison on its own '
+        raise UserError(f'{workdir!r} is a run with --nomasked, which is for comparison on its own '
                         f'data only. Train without that flag to use the model on {path!r}.')
     if features is None and path.endswith('.csv'):
         features = run.features
     with user_errors():
         sequences = read_sequences(path, features)
     if sequences.frames.shape[1] != run.input_size:
-        raise UserError(f'{path!r} has {sequences.frames.shape[1]} features a step; the model of '
-                        f'{workdir!r} was trained on {run.input_size}.')
+        raise UserError(f'{path!r} has {sequences.frames.shape[1]} features per step; the model '
+                        f'in {workdir!r} was trained on {run.input_size}.')
     if part is None:
         part = 'test' if 'split' in sequences.sequences else 'all'
     if part != 'all':
         if 'split' not in sequences.sequences:
-            raise UserError(f'{path!r} holds no `split` to choose --part={part} by: leave --part '
-                            f'out to take all of it.')
+            raise UserError(f'{path!r} has no `split` to select --part={part} by: leave --part out '
+                            f'to use all of it.')
         sequences = sequences.select(sequences.sequences['split'] == PARTS.index(part))
     if not len(sequences):
         raise UserError(f'{path!r} has no sequences in part {part!r}.')
@@ -221,11 +219,11 @@ def read_part(path: str, part: str | None, run: Run, *, workdir: str,
 
 
 def refuse_existing(path: str, *, overwrite: bool) -> None:
-    """Before a file is written.
+    """Checks that an output file can be written.
 
     Raises:
-      UserError: If it exists and may not be replaced, or its folder does not exist or may not be
-        written into.
+      UserError: If it exists and must not be overwritten, or its folder does not exist or is not
+        writable.
     """
     if os.path.exists(path) and not overwrite:
         raise UserError(f'{path!r} exists. Choose another --output, or pass --overwrite.')
@@ -233,5 +231,5 @@ def refuse_existing(path: str, *, overwrite: bool) -> None:
     if not os.path.isdir(folder):
         raise UserError(f'there is no folder {folder!r} to write {path!r} into.')
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise UserError(f'{path!r} cannot be written: you may not write into the folder '
-                        f'{folder!r}. Choose another --output.')
+        raise UserError(f'{path!r} cannot be written: the folder {folder!r} is not writable. '
+                        f'Choose another --output.')

@@ -1,4 +1,4 @@
-"""From a task to a fitted model, as the flags say."""
+"""Trains the model of a task as the flags say."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from absl import flags
 
 from seqmask import data
 from seqmask.runs import workers
-from seqmask.runs.app import user_errors
-from seqmask.runs.board import board_of, require_tensorboard
+from seqmask.runs.app import require_package, user_errors
+from seqmask.runs.board import board_callbacks
 from seqmask.runs.files import PARTS
 from seqmask.runs.flags import claim_workdir
-from seqmask.runs.pictures.figures import require_matplotlib
 from seqmask.runs.record import record_run
 from seqmask.runs.report import count_weights, list_files, summary
 from seqmask.runs.task import Fitted, Task
@@ -23,27 +22,23 @@ from seqmask.training.replicas import is_chief, wait_for_all
 
 
 def fit(task: Task) -> Fitted:
-    """Trains as the flags of `define_flags` say, puts the best epoch back, and prints how it went.
+    """Trains as the flags of `define_flags` say, restores the best epoch and prints a summary.
 
-    The workdir receives, beside what `Trainer.fit` writes, model.json and held_out.npz, with which
-    the model can be loaded again; and tensorboard/ if the flags say so.
-
-    Args:
-      task: `Task`.
-
-    Returns:
-      `Fitted`.
+    Besides what `Trainer.fit` writes, it writes model.json and held_out.npz into the workdir, from
+    which `load_run` rebuilds the model, and with --tensorboard the folder tensorboard/.
 
     Raises:
-      UserError: If the flags ask for what is not installed, or do not fit the workdir.
+      UserError: If a flag needs a package that is not installed, or the flags contradict the
+        workdir.
       BlockingIOError: If another process trains in the workdir.
     """
     values = flags.FLAGS
     workdir = os.path.join(values.workdir, task.folder) if task.folder else values.workdir
+    # Before training, not hours later.
     if values.tensorboard:
-        require_tensorboard()
+        require_package('tensorboard', flag='tensorboard', name='TensorBoard')
     if values.plots:
-        require_matplotlib()
+        require_package('matplotlib.figure', flag='plots', name='matplotlib')
     chief = is_chief(task.strategy)
     if chief:
         claim_workdir(task.script)
@@ -57,7 +52,7 @@ def fit(task: Task) -> Fitted:
         optimizer = task.make_optimizer(-(-len(batches) // values.accumulate))
         loss = (ChunkLoss(model, batches.num_lanes) if isinstance(batches, data.Lanes)
                 else type(model).loss)
-    with board_of(workdir, values.tensorboard and chief) as on_epoch:
+    with board_callbacks(workdir, values.tensorboard and chief) as on_epoch:
         trainer = Trainer(
             model, loss, optimizer, measure=type(model).measure, accumulate=values.accumulate,
             clip_norm=values.clip_norm or None, monitor=task.monitor, mode=task.mode,
@@ -80,12 +75,12 @@ def fit(task: Task) -> Fitted:
 
 
 def finish(strategy: tf.distribute.Strategy) -> None:
-    """The end of a training script, after its own tables and files: says what the workdir holds.
+    """Prints what the workdir holds. To be called once, at the end of a training script.
 
-    Of several workers all come here, once, and wait for each other.
+    Every worker must call it: they wait for each other.
 
     Args:
-      strategy: As `make_strategy` gave it.
+      strategy: As returned by `make_strategy`.
     """
     if is_chief(strategy):
         print(list_files(flags.FLAGS.workdir))
@@ -94,7 +89,7 @@ def finish(strategy: tf.distribute.Strategy) -> None:
 
 def _batches(train, values):
     options = dict(shuffle=True, seed=values.seed)
-    if getattr(values, 'chunk_size', 0):        # not every script has it
+    if getattr(values, 'chunk_size', 0):        # not every script defines it
         return data.Lanes(train, values.batch_size, values.chunk_size, **options)
     return data.Batches(train, None if values.max_steps else values.batch_size,
                         max_steps=values.max_steps or None,

@@ -1,4 +1,4 @@
-"""What the scripts that train on classes share: from a task to tables, predictions, pictures."""
+"""Shared by scripts that train on classes: from a task to tables, predictions, pictures."""
 
 from __future__ import annotations
 
@@ -7,27 +7,22 @@ import os
 from absl import flags
 
 from seqmask.runs.fitting import finish, fit
-from seqmask.runs.pictures import figures
-from seqmask.runs.predictions import (confusion_counts, examples, predict_sequences,
-                                      prediction_rows)
+from seqmask.runs.pictures.classes import draw_classes
+from seqmask.runs.predictions import labels_in, predict_sequences, prediction_rows
 from seqmask.runs.report import table
 from seqmask.runs.task import Task
 from seqmask.training import is_chief
 from seqmask.training.workdir import write_rows
 
-PREDICTIONS = 'predictions.csv'
-
 
 def train_and_report(task: Task) -> None:
-    """Trains as `fit` does, and prints how well each part was labelled.
-
-    The workdir receives predictions.csv, and pictures/ if the flags say so.
+    """Trains as `fit` does, prints a table and writes predictions.csv, with --plots also pictures/.
 
     Args:
       task: `Task` with classes, whose parts have 'labels'.
 
     Raises:
-      UserError: If the flags ask for what is not installed, or do not fit the workdir.
+      UserError, BlockingIOError: As `fit`.
     """
     fitted = fit(task)
     if is_chief(task.strategy):
@@ -38,32 +33,11 @@ def train_and_report(task: Task) -> None:
 def _report(fitted, values):
     task = fitted.task
     print(table(fitted.measured, task.columns), flush=True)
-    predicted = {name: predict_sequences(fitted.trainer, part, labels_per=task.labels_per)
-                 for name, part in fitted.held_out.items()}
-    _write_predictions(os.path.join(values.workdir, PREDICTIONS), predicted, task)
+    rows, predicted = [], {}
+    for (part, batches), sequences in zip(fitted.held_out.items(), task.parts[1:]):
+        predicted[part] = predict_sequences(fitted.trainer, batches, labels_per=task.labels_per)
+        rows += prediction_rows(predicted[part], task.names, labels_per=task.labels_per,
+                                labels=labels_in(sequences, task.labels_per), part=part)
+    write_rows(os.path.join(values.workdir, 'predictions.csv'), rows)
     if values.plots:
-        _draw(values, fitted, predicted['test'])
-
-
-def _write_predictions(path, predicted, task):
-    rows = []
-    for (part, predictions), sequences in zip(predicted.items(), task.parts[1:]):
-        fields = sequences.steps if task.labels_per == 'step' else sequences.sequences
-        rows += prediction_rows(predictions, task.names, labels_per=task.labels_per,
-                                labels=fields['labels'], part=part)
-    write_rows(path, rows)
-
-
-def _draw(values, fitted, predictions):
-    task = fitted.task
-    train, _, test = task.parts
-    counts = confusion_counts(predictions, test, len(task.names), labels_per=task.labels_per)
-    drawn = {
-        'curves': figures.curves(fitted.history, fitted.trainer.best_epoch),
-        'lengths': figures.lengths(
-            train.lengths, fitted.batches.padding_share(), values.batch_size),
-        'confusion': figures.confusion(counts, task.names),
-        'predictions': figures.predictions(
-            *examples(predictions, test, task.names, labels_per=task.labels_per), task.names)}
-    for name, figure in drawn.items():
-        figures.save(figure, values.workdir, name)
+        draw_classes(values.workdir, fitted, predicted['test'], batch_size=values.batch_size)

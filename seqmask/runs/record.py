@@ -1,8 +1,7 @@
-"""What a run records of its model and its held-out data, so that both can be had again later.
+"""Records a run's model and held-out data, and loads them again.
 
-  workdir/model.json      `Blueprint` of the model, what its labels are of, their names
-  workdir/held_out.npz    the validation and test part, as `data.read_npz` takes them: 'split' is 1
-                          for validation, 2 for test
+  workdir/model.json      `Blueprint` of the model, whether labels are per step, names of classes
+  workdir/held_out.npz    the validation and test parts for `data.read_npz`; 'split' is 1 and 2
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ from seqmask.runs.task import Task
 from seqmask.training.trainer import Trainer
 from seqmask.training.workdir import restore_best
 
-EXPECTED = ('--workdir must be the folder that a training script was given as its --workdir; it '
-            'holds model.json and best/')
+MUST_BE_WORKDIR = ('--workdir must be the --workdir of a training script; it holds model.json and '
+                   'best/')
 OF_RATINGS = ('which takes lists of ratings, not sequences of features: its predictions are in '
               'predictions.csv and recommendations.csv beside the folder')
 MODEL, HELD_OUT = 'model.json', 'held_out.npz'
@@ -36,14 +35,14 @@ class Run(NamedTuple):
     """A finished or stopped run, ready to predict.
 
     Attributes:
-      trainer: `Trainer` whose model is that of the best epoch; it measures what the run measured.
-      labels_per: 'step' or 'sequence': what each label is of.
-      names: Of the K classes.
-      columns: dict of what `Trainer.evaluate` returns to headings, as `table` takes them.
+      trainer: `Trainer` whose model is that of the best epoch; measures what the run measured.
+      labels_per: 'step' or 'sequence': what a label belongs to.
+      names: Names of the K classes.
+      columns: dict of metric name -> heading, as in `table`.
       input_size: D.
-      masked: False if the run took padding for data (--nomasked).
+      masked: False if the run treated padding as data (--nomasked).
       held_out: Path of its held-out data.
-      features: Columns of a table that it was told to take as features; None if it was not told.
+      features: The table's columns that were selected with --features; None without the flag.
     """
 
     trainer: Trainer
@@ -57,10 +56,10 @@ class Run(NamedTuple):
 
 
 def write_arrays(path: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes arrays as an .npz file that appears whole or not at all.
+    """Writes an .npz file atomically.
 
     Args:
-      path: Of the file; it is used as it is, no ending is added.
+      path: Of the file; no extension is added.
       arrays: Mapping of name -> array.
 
     Raises:
@@ -80,12 +79,12 @@ def write_arrays(path: str, arrays: Mapping[str, np.ndarray]) -> None:
 
 def record_run(workdir: str, task: Task, *, masked: bool = True,
                features: list[str] | None = None) -> None:
-    """Writes model.json and held_out.npz, each whole or not at all.
+    """Writes model.json and held_out.npz, each atomically.
 
     Args:
       workdir: Folder of the run.
       task: `Task`.
-      masked, features: As of `Run`.
+      masked, features: As in `Run`.
     """
     values = {**dataclasses.asdict(task.blueprint), 'standardize': task.standardize,
               'labels_per': task.labels_per, 'names': list(task.names), 'columns': task.columns,
@@ -103,20 +102,17 @@ def record_run(workdir: str, task: Task, *, masked: bool = True,
 
 
 def load_run(workdir: str) -> Run:
-    """Builds a run's model again, with the weights of its best epoch.
+    """Rebuilds a run's model with the weights of its best epoch.
 
     Args:
-      workdir: Folder of a training script.
-
-    Returns:
-      `Run`.
+      workdir: --workdir of a training script.
 
     Raises:
-      UserError: If the folder is missing, is not that of a run, or was written by another version.
+      UserError: If the folder is missing, holds no run, or was written by another version.
       FileNotFoundError: If it holds no checkpoint.
     """
     if not os.path.isdir(workdir):
-        raise UserError(f'there is no folder {workdir!r}: {EXPECTED}.')
+        raise UserError(f'there is no folder {workdir!r}: {MUST_BE_WORKDIR}.')
     path = os.path.join(workdir, MODEL)
     if not os.path.exists(path):
         raise _without_model(workdir)
@@ -129,18 +125,18 @@ def load_run(workdir: str) -> Run:
         if values['standardize'] == 'sequence':
             standardizer = data.standardize_sequences
         elif values['standardize'] not in (None, 'none'):
-            standardizer = data.Standardizer(np.zeros(size), np.ones(size))     # restored below
+            standardizer = data.Standardizer(np.zeros(size), np.ones(size))     # loaded below
         model = blueprint.build(standardizer)
         described = {name: values[name] for name in ('labels_per', 'names', 'columns', 'masked')}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f'{path!r} does not describe the model in {workdir!r}, or is of another '
-                        f'version of seqmask ({error}).') from error
+        raise UserError(f'{path!r} does not describe the model in {workdir!r}, or was written by '
+                        f'another version of seqmask ({error}).') from error
     with user_errors():
         restore_best(model, workdir)
     trainer = Trainer(model, type(model).loss, tf.keras.optimizers.SGD(),
                       measure=type(model).measure, progress=False)
     return Run(trainer, input_size=size, held_out=os.path.join(workdir, HELD_OUT),
-               features=values.get('features'), **described)     # which older runs do not have
+               features=values.get('features'), **described)     # older runs lack 'features'
 
 
 def _read(path):
@@ -148,23 +144,22 @@ def _read(path):
         with open(path, encoding='utf-8') as file:
             return dict(json.load(file))
     except (ValueError, TypeError) as error:
-        raise UserError(f'{path!r} is not readable: {error}. Start the training script again with '
-                        f'the same flags: it writes it anew.') from error
+        raise UserError(f'{path!r} is not readable: {error}. Run the training script again with '
+                        f'the same flags to rewrite it.') from error
 
 
 def _without_model(workdir):
-    """What to say of a folder without model.json; it may hold folders that have one."""
+    """The error for a folder without model.json; its subfolders may have one."""
     inside = [os.path.join(workdir, name) for name in sorted(os.listdir(workdir))
               if os.path.exists(os.path.join(workdir, name, MODEL))]
     if inside:
-        way_out = 'pass one of them as --workdir'
+        advice = 'pass one of them as --workdir'
         if _read(os.path.join(inside[0], MODEL)).get('model') == models.RatingAutoencoder.__name__:
-            way_out = f'each holds a RatingAutoencoder, {OF_RATINGS}'
+            advice = f'each holds a RatingAutoencoder, {OF_RATINGS}'
         return UserError(f'{workdir!r} holds no model itself, but the folders of models '
-                         f'{", ".join(map(repr, inside))}: {way_out}.')
+                         f'{", ".join(map(repr, inside))}: {advice}.')
     if os.path.exists(os.path.join(workdir, FLAGS_FILE)):
-        return UserError(f'{os.path.join(workdir, MODEL)!r} is missing. Start the training script '
-                         f'again with the flags in {FLAGS_FILE}: it writes it, and goes on where '
-                         f'it was.')
+        return UserError(f'{os.path.join(workdir, MODEL)!r} is missing. Run the training script '
+                         f'again with the flags in {FLAGS_FILE} to write it and resume the run.')
     return UserError(f'{workdir!r} is not the workdir of a training script: it holds no {MODEL}. '
-                     f'{EXPECTED}.')
+                     f'{MUST_BE_WORKDIR}.')

@@ -1,4 +1,4 @@
-"""What a person reads when training has ended."""
+"""The summary and tables printed after training."""
 
 from __future__ import annotations
 
@@ -14,17 +14,14 @@ from seqmask.variables import trainable_variables
 
 def summary(task: Task, model: tf.Module, history: Sequence[dict[str, float]], best_epoch: int,
             seconds: float) -> str:
-    """What was trained on what, for how long, and how well.
+    """Four lines: the data, the model, the time that training took, the best epoch.
 
     Args:
       task: `Task`.
       model: `tf.Module`.
-      history: List of dicts, as `Trainer.fit` returns it.
+      history: List of dicts, as returned by `Trainer.fit`.
       best_epoch: int, from 1.
-      seconds: float. What this start took, validation included.
-
-    Returns:
-      Four lines, str.
+      seconds: float. Duration of this call of `Trainer.fit`, validation included.
     """
     train, valid, test = task.parts
     sequences, steps = task.units
@@ -51,15 +48,12 @@ def count_weights(model: tf.Module) -> int:
 
 
 def table(measured: dict[str, dict[str, float]], columns: dict[str, str]) -> str:
-    """What was measured, a line a part.
+    """A table of results: two lines of headings and a line per part.
 
     Args:
-      measured: dict of a part's name to what `Trainer.evaluate` returns.
-      columns: dict of the names to show to their headings, two lines with '/' between them. All but
-        'loss' are shares, shown in percent.
-
-    Returns:
-      str, two lines of headings and a line for each part.
+      measured: dict of part name -> result of `Trainer.evaluate`.
+      columns: dict of metric name -> heading, its two lines separated by '/'. All but 'loss' and
+        'baseline' are shown in percent.
 
     >>> print(seqmask.runs.table({'test': {'accuracy': 0.5, 'loss': 0.25}},
     ...                              {'accuracy': 'steps/right', 'loss': 'loss/in nats'}))
@@ -70,7 +64,8 @@ def table(measured: dict[str, dict[str, float]], columns: dict[str, str]) -> str
     lines = [f'{"":12}' + ''.join(f'{heading.split("/")[line]:>16}'
                                   for heading in columns.values()) for line in range(2)]
     for part, values in measured.items():
-        shown = (format(values[name], '16.4f' if name == 'loss' else '16.2%') for name in columns)
+        shown = (format(values[name], '16.4f' if name in ('loss', 'baseline') else '16.2%')
+                 for name in columns)
         lines.append(f'{part:12}' + ''.join(shown))
     return '\n'.join(lines)
 

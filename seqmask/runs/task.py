@@ -1,4 +1,4 @@
-"""What a training script trains, on what, and what came of it."""
+"""What a training script trains, on which data, and the result."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from seqmask.training.step import Optimizer
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What a training script trains, on what, and how it speaks of it.
+    """What a training script trains, on which data, and how to describe it.
 
     Attributes:
-      script: Module whose flags make the run.
+      script: Module whose flags define the run.
       blueprint: `Blueprint` of the model.
       parts: [train, valid, test] of `data.Sequences`.
-      standardize: As of `make_standardizer`.
-      prepare: Function of the model, called once it is made: sets what is taken from the data.
-      described: What else the first line says of the data, such as '9 classes'.
-      units: What sequences and steps are called there: ('users', 'ratings').
-      labels_per: 'step' or 'sequence': what each label is of; None where there are no classes.
-      names: Of the K classes.
-      columns: dict of the names that `measure` gives to the headings of a table.
-      monitor, mode: As of `training.Trainer`.
-      make_optimizer: Steps per epoch -> Keras optimizer; by default as the flags say.
-      strategy: As `make_strategy` gives it. Of several workers the chief alone writes and prints.
-      folder: Where in the workdir this model's files go, for a script that trains several.
+      standardize: `kind` of `make_standardizer`.
+      prepare: Called with the new model, to set what depends on the data.
+      described: Appended to the description of the data, such as '9 classes'.
+      units: Words for sequences and steps in that description, such as ('users', 'ratings').
+      labels_per: 'step' or 'sequence': what a label belongs to; None if there are no classes.
+      names: Names of the K classes.
+      columns: dict of metric name -> heading, as in `table`.
+      monitor, mode: As in `training.Trainer`.
+      make_optimizer: (steps per epoch) -> Keras optimizer; by default, Adam as the flags say.
+      strategy: As returned by `make_strategy`. Only the chief worker writes and prints.
+      folder: Subfolder of the workdir for this model's files, if a script trains several.
     """
 
     script: types.ModuleType
@@ -55,22 +55,22 @@ class Task:
     folder: str = ''
 
     def make_model(self) -> tf.Module:
-        """The model before its first step."""
+        """Builds the untrained model."""
         model = self.blueprint.build(make_standardizer(self.standardize, self.parts[0]))
         self.prepare(model)
         return model
 
 
 class Fitted(typing.NamedTuple):
-    """What `fit` makes of a task.
+    """The result of `fit`.
 
     Attributes:
       task: `Task`.
-      trainer: `training.Trainer`, whose model is that of the best epoch.
-      batches: What it was trained on.
-      held_out: dict of 'validation' and 'test' to `data.Batches` in the order of the sequences.
-      history: List of dicts, as `Trainer.fit` returns it.
-      measured: dict of 'validation' and 'test' to what `Trainer.evaluate` returns.
+      trainer: `training.Trainer`, its model restored to the best epoch.
+      batches: The training batches.
+      held_out: dict of 'validation' and 'test' -> `data.Batches`, not shuffled.
+      history: List of dicts, as returned by `Trainer.fit`.
+      measured: dict of 'validation' and 'test' -> result of `Trainer.evaluate`.
     """
 
     task: Task
@@ -83,12 +83,12 @@ class Fitted(typing.NamedTuple):
 
 def make_standardizer(kind: str | None,
                       train: data.Sequences) -> Callable[..., tf.Tensor] | None:
-    """What a model calls on its inputs first.
+    """Makes the function that standardizes a model's inputs.
 
     Args:
-      kind: None or 'none' for nothing; 'standard' or 'minmax', as `data.Standardizer.fit` takes
-        them; or 'sequence' for `data.standardize_sequences`.
-      train: `data.Sequences` to fit to: the training part alone.
+      kind: None or 'none'; 'standard' or 'minmax', as in `data.Standardizer.fit`; or 'sequence'
+        for `data.standardize_sequences`.
+      train: `data.Sequences` to fit to: the training part only.
 
     Returns:
       (inputs, lengths) -> inputs, or None.

@@ -1,4 +1,4 @@
-"""Which devices and processes share a run, as --strategy and TF_CONFIG say."""
+"""Devices and processes that share a run, as set by --strategy and TF_CONFIG."""
 
 from __future__ import annotations
 
@@ -16,14 +16,11 @@ STRATEGIES = ('none', 'mirrored', 'multiworker')
 
 
 def make_strategy() -> tf.distribute.Strategy:
-    """The `tf.distribute` strategy that --strategy asks for; to be called before anything else.
+    """Makes the `tf.distribute` strategy of --strategy; call it before anything of TensorFlow's.
 
-    'none' is TensorFlow's default, one device; 'mirrored' all GPUs of this machine, or its one CPU;
-    'multiworker' the processes that TF_CONFIG names, of which this is one. Models and optimizers
-    are to be made under its `scope()`.
-
-    Returns:
-      `tf.distribute.Strategy`.
+    'none' is TensorFlow's default, one device; 'mirrored' all GPUs of this machine, else its CPU;
+    'multiworker' the processes named in TF_CONFIG, this one included. Models and optimizers must be
+    made under its `scope()`.
 
     Raises:
       UserError: If TF_CONFIG is missing or malformed.
@@ -38,19 +35,16 @@ def make_strategy() -> tf.distribute.Strategy:
 
 
 def check_tf_config(text: str | None) -> None:
-    """Refuses what names no cluster with a place in it for this process.
-
-    Args:
-      text: Value of the environment variable TF_CONFIG, or None.
+    """Checks the value of the environment variable TF_CONFIG, None if it is not set.
 
     Raises:
-      UserError: The message shows what it must look like.
+      UserError: If it does not describe a cluster that this process is in; shows how it must look.
     """
-    wanted = ('{"cluster": {"worker": ["HOST:PORT", "HOST:PORT"]}, "task": {"type": "worker", '
-              '"index": 0}}, with an index of its own for each process')
+    example = ('{"cluster": {"worker": ["HOST:PORT", "HOST:PORT"]}, "task": {"type": "worker", '
+               '"index": 0}}, with a different index for each process')
     if not text:
         raise UserError(f'--strategy=multiworker needs the environment variable TF_CONFIG: '
-                        f'{wanted}.')
+                        f'{example}.')
     try:
         config = json.loads(text)
         workers = {job: list(addresses) for job, addresses in config['cluster'].items()}
@@ -60,19 +54,14 @@ def check_tf_config(text: str | None) -> None:
                 and 0 <= index < len(workers[job])
                 and all(address.rpartition(':')[0] and address.rpartition(':')[2].isdigit()
                         for address in addresses) and len(set(addresses)) == len(addresses))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f'TF_CONFIG must be like {wanted}; got {text!r}.') from error
+    except (ValueError, KeyError, TypeError, AttributeError):
+        fits = False
     if not fits:
-        raise UserError(f'TF_CONFIG must be like {wanted}; got {text!r}.')
+        raise UserError(f'TF_CONFIG must be like {example}; got {text!r}.')
 
 
 def require_same_flags(strategy: tf.distribute.Strategy, script: types.ModuleType) -> None:
-    """Refuses workers that were started with different flags of `script`, a module.
-
-    Raises:
-      UserError: On all workers.
-    """
+    """Raises `UserError` on all workers if their flags of `script`, a module, differ."""
     values = {flag.name: flag.value for flag in flags.FLAGS.get_key_flags_for_module(script)}
     if not replicas.all_agree(strategy, json.dumps(values, sort_keys=True, default=str)):
-        raise UserError('all workers must be started with the same flags, got different '
-                        'ones.')
+        raise UserError('all workers must be started with the same flags, got different ones.')

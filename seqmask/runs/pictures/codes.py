@@ -1,4 +1,4 @@
-"""What an autoencoder made of the test data, in pictures. Needs matplotlib."""
+"""Pictures of an autoencoder: reconstructions and codes of the test data."""
 
 from __future__ import annotations
 
@@ -20,36 +20,30 @@ def draw_codes(workdir: str, fitted: Fitted, codes: np.ndarray, labels: np.ndarr
     Args:
       workdir: Folder.
       fitted: `Fitted`, of a `models.SequenceAutoencoder`.
-      codes: float [B, C], those of the test part.
-      labels: [B], theirs; or None.
+      codes: float [B, C], codes of the test part.
+      labels: [B], labels of the test part; or None.
       batch_size: int; named in a title.
     """
-    # What the mean would give is the same in all epochs.
+    # The baseline is the same in all epochs.
     history = [{name: value for name, value in row.items() if name != 'valid_baseline'}
                for row in fitted.history]
-    drawn = {
-        'curves': figures.curves(history, fitted.trainer.best_epoch,
-                                 unit='squared error of a feature'),
-        'lengths': figures.lengths(fitted.task.parts[0].lengths, fitted.batches.padding_share(),
-                                   batch_size),
-        'reconstructions': reconstructions(*examples(fitted.trainer.model,
-                                                     fitted.held_out['test'])),
-        'codes': projection(codes, labels)}
-    for name, figure in drawn.items():
-        figures.save(figure, workdir, name)
+    examples = select(fitted.trainer.model, fitted.held_out['test'])
+    figures.save_run(workdir, fitted, batch_size, {
+        'reconstructions': reconstructions(*examples), 'codes': projection(codes, labels)},
+        history=history, unit='squared error of a feature')
 
 
-def examples(model: models.SequenceAutoencoder, batches: Iterable[dict[str, tf.Tensor]],
-             number: int = 3) -> tuple[list[dict], list[dict]]:
-    """Sequences to look at: some as they come, then those with the largest error.
+def select(model: models.SequenceAutoencoder, batches: Iterable[dict[str, tf.Tensor]],
+           number: int = 3) -> tuple[list[dict], list[dict]]:
+    """Selects sequences to draw, as `figures.select_examples` does by their error.
 
     Args:
       model: `models.SequenceAutoencoder`.
       batches: Batches in the order of the sequences.
-      number: int. How many of each kind at most; sequences without steps are not shown.
+      number: int. How many of each kind at most.
 
     Returns:
-      (usual, worst), as `reconstructions` takes them.
+      (typical, worst), as `reconstructions` takes them.
     """
     found = []
     for batch in batches:
@@ -59,32 +53,31 @@ def examples(model: models.SequenceAutoencoder, batches: Iterable[dict[str, tf.T
                 model.targets(inputs, lengths), model(inputs, lengths)))):
             target, output = np.float32(target), np.float32(output)
             found.append({'number': len(found), 'inputs': target, 'outputs': output,
-                          'error': np.mean((target - output) ** 2) if len(target) else None})
-    filled = [example for example in found if example['error'] is not None]
-    usual = [filled[i] for i in np.unique(np.linspace(0, len(filled) - 1, number).astype(int))]
-    shown = {example['number'] for example in usual}
-    rest = sorted((example for example in filled if example['number'] not in shown),
-                  key=lambda example: -example['error'])
-    return usual, rest[:number]
+                          'error': np.mean((target - output) ** 2) if len(target) else 0.0})
+    typical, worst = figures.select_examples(
+        np.array([example['error'] for example in found]),
+        np.array([len(example['inputs']) for example in found]), number)
+    return [found[i] for i in typical], [found[i] for i in worst]
 
 
-def reconstructions(usual: list[dict], worst: list[dict]) -> figures.Figure:
-    """A few sequences, each up to its own end, beside what came of them.
+def reconstructions(typical: list[dict], worst: list[dict]) -> figures.Figure:
+    """A few sequences, each up to its own end, beside their reconstructions.
 
     Args:
-      usual: List of dicts, one a sequence: 'number'; 'inputs' and 'outputs' [length, D]; 'error'.
-      worst: The same, of sequences with large errors, for a second column; or [].
+      typical: List of dicts, one per sequence: 'number'; 'inputs' and 'outputs' [length, D];
+        'error'.
+      worst: The same for sequences with large errors, for a second column; or [].
 
     Returns:
-      Figure with two diagrams for each sequence, the features over time: as lines if they are few,
-      else as images of one scale.
+      Figure with two diagrams per sequence: the features over time, as lines if there are at most
+      4, else as images on one scale.
     """
-    columns = [column for column in (usual, worst) if column]
+    columns = [column for column in (typical, worst) if column]
     rows = max(map(len, columns))
     figure, axes = figures.grid(rows, 2 * len(columns), width=3.6, height=2.5)
-    whole = np.concatenate([example['inputs'] for column in columns for example in column])
-    longest = max(len(example['inputs']) for column in columns for example in column)
-    low, high = whole.min(), max(whole.max(), whole.min() + 1e-6)
+    inputs = [example['inputs'] for column in columns for example in column]
+    longest, values = max(map(len, inputs)), np.concatenate(inputs)
+    low, high = values.min(), max(values.max(), values.min() + 1e-6)
     image = None
     for k, column in enumerate(columns):
         for axis in axes[len(column):, 2 * k:2 * k + 2].flat:
@@ -97,15 +90,15 @@ def reconstructions(usual: list[dict], worst: list[dict]) -> figures.Figure:
                 axis.axvline(len(values) - 0.5, color='grey', linestyle=':')
                 axis.xaxis.get_major_locator().set_params(integer=True)
                 axis.set_xlabel('time step')
-            original, made = axes[row, 2 * k:2 * k + 2]
+            original, reconstructed = axes[row, 2 * k:2 * k + 2]
             original.set_ylabel('feature number' if image else 'features')
             original.set_title(f'sequence {example["number"]}', fontsize=10, loc='left')
-            made.set_title(f'reconstructed, error {example["error"]:.3g}', fontsize=10, loc='left',
-                           color=figures.WRONG if k else 'black')
+            reconstructed.set_title(f'reconstructed, error {example["error"]:.3g}', fontsize=10,
+                                    loc='left', color=figures.WRONG if k else 'black')
     if image is not None:
         figure.colorbar(image, ax=axes, shrink=0.6, label='feature, as the model sees it')
-    figure.suptitle('Test sequences: left as they come, right with the largest errors (red)'
-                    if worst else 'Test sequences as they come')
+    figure.suptitle('Test sequences: left evenly spaced, right with the largest errors (red)'
+                    if worst else 'Test sequences, evenly spaced')
     return figure
 
 
@@ -121,22 +114,19 @@ def _features(axis, values, low, high):
 
 
 def projection(codes: np.ndarray, labels: np.ndarray | None = None) -> figures.Figure:
-    """Codes in the two directions in which they vary most.
+    """Codes in the plane of their first two principal components.
 
     Args:
       codes: float [B, C].
-      labels: [B], for colours if there are 20 different ones at most; or None.
-
-    Returns:
-      Figure with a point for each code.
+      labels: [B], shown as colours if there are at most 20 different ones; or None.
     """
     figure, ((axis,),) = figures.grid(1, 1, width=7, height=5.5)
     points, shares = principal_components(codes)
     names = np.unique(labels) if np.ndim(labels) == 1 else []
     if 0 < len(names) <= 20:
         for k, name in enumerate(names):
-            of_name = points[labels == name]
-            axis.scatter(*of_name.T, s=18, color=figures.palette(len(names))(k), label=str(name))
+            axis.scatter(*points[labels == name].T, s=18, color=figures.palette(len(names))(k),
+                         label=str(name))
         figure.legend(loc='outside right center', title='label', frameon=False)
     else:
         axis.scatter(*points.T, s=18, color=figures.TRAIN)
@@ -154,7 +144,7 @@ def principal_components(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     u s v^T = codes - mean (singular value decomposition);   points = (codes - mean) v[:, :2]
 
     Returns:
-      (points [B, 2], shares of the variance [2]); 0 where C or B leaves no second direction.
+      (points [B, 2], shares of the variance [2]); 0 where C or B is too small for a component.
     """
     centred = codes - np.mean(codes, axis=0)
     _, scales, directions = np.linalg.svd(centred, full_matrices=False)
