@@ -148,13 +148,15 @@ def make_boundaries(boundaries: int | str | Iterable[int] | None,
     return boundaries
 
 
-def find_buckets(lengths: np.ndarray, boundaries: list[int] | None, overflow: str) -> np.ndarray:
+def find_buckets(lengths: np.ndarray, boundaries: list[int] | None, overflow: str,
+                 before: int = 0) -> np.ndarray:
     """The bucket of each sequence: the first whose boundary is not below its length.
 
     Args:
       lengths: int [B].
       boundaries: As `make_boundaries` returns them.
       overflow: 'error', or 'last' for the last bucket to take longer sequences.
+      before: int. How many sequences came before these, for the error.
 
     Returns:
       int [B].
@@ -167,9 +169,10 @@ def find_buckets(lengths: np.ndarray, boundaries: list[int] | None, overflow: st
     buckets = np.searchsorted(boundaries, lengths, side='left')
     for i in np.flatnonzero(buckets == len(boundaries)):
         if overflow == 'error':
-            raise ValueError(f'bucket_boundaries must cover every length; sequence {i} has '
-                             f'{lengths[i]} steps, the last boundary is {boundaries[-1]}. Raise '
-                             f"it, or put longer sequences into the last bucket: overflow='last'.")
+            raise ValueError(f'bucket_boundaries must cover every length; sequence {before + i} '
+                             f'has {lengths[i]} steps, the last boundary is {boundaries[-1]}. '
+                             f'Raise it, or put longer sequences into the last bucket: '
+                             f"overflow='last'.")
     return np.minimum(buckets, len(boundaries) - 1)
 
 

@@ -12,7 +12,9 @@ from seqmask.data import chunk as chunking
 from seqmask.data.pipeline import untuned
 from seqmask.data.schema import Field, Schema
 from seqmask.data.sequences import Sequences
-from seqmask.data.stream import Stream, reason
+from seqmask.data.stream import Stream
+
+TOGETHER = 16       # elements of a dataset in a chunk: one of them alone may be large
 
 
 def from_lists(frames: Iterable[TensorLike],
@@ -88,78 +90,56 @@ def from_dataset(dataset: tf.data.Dataset, steps: list[str] | None = None) -> St
 
     Raises:
       TypeError: If it is no such dataset.
-      ValueError: If shapes do not fit; batches must be taken apart with `unbatch()` first.
-      tf.errors.InvalidArgumentError: While iterating, if a length or a field per step does not fit
-        the frames; the message names the element.
+      ValueError: If shapes do not fit; batches must be taken apart with `unbatch()` first. While
+        iterating, if a length or a field per step does not fit the frames, which names the element;
+        or if the dataset itself fails.
 
     >>> dataset = tf.data.Dataset.from_tensor_slices(
     ...     {'inputs': [[[1.], [2.]], [[3.], [9.]]], 'lengths': [2, 1]})
     >>> seqmask.data.from_dataset(dataset).to_sequences().frames.ravel()
     array([1., 2., 3.], dtype=float32)
     """
-    return _DatasetStream(dataset, steps)
+    schema = _schema_of(dataset, steps)
+    number = int(tf.data.experimental.cardinality(dataset))
+    return Stream(schema, lambda: _chunks(dataset, schema), source='tf.data.Dataset',
+                  num_sequences=number if number >= 0 else None)
 
 
-class _DatasetStream(Stream):
-    """Its examples are the dataset's own, and its chunks are made of them."""
+def _chunks(dataset, schema):
+    before = 0
+    try:
+        for batch in untuned(dataset.ragged_batch(TOGETHER)):
+            yield _chunk(batch, schema, before)
+            before += TOGETHER
+    except tf.errors.OpError as error:
+        raise ValueError(f'tf.data.Dataset: {" ".join(error.message.split())}') from error
 
-    def __init__(self, dataset, steps):
-        self._dataset = dataset
-        number = int(tf.data.experimental.cardinality(dataset)) if isinstance(
-            dataset, tf.data.Dataset) else -1
-        super().__init__(_schema_of(dataset, steps), self._collected, source='tf.data.Dataset',
-                         num_sequences=number if number >= 0 else None)
 
-    def examples(self) -> tf.data.Dataset:
-        return untuned(self._dataset.enumerate().map(self._cropped))
+def _chunk(batch, schema, before):
+    """A ragged batch as a chunk, cropped to its lengths; `before` elements came before it."""
+    frames, found = _rows(batch['inputs'])
+    lengths = np.asarray(batch.get('lengths', found))
+    for i in np.flatnonzero((lengths < 0) | (lengths > found)):
+        raise ValueError(f'tf.data.Dataset: lengths must be in 0..T; that of element {before + i} '
+                         f'is {lengths[i]}, and T is {found[i]}.')
+    starts = np.cumsum(found) - found
+    real = np.arange(len(frames)) - np.repeat(starts, found) < np.repeat(lengths, found)
+    chunk = {'inputs': frames[real], 'lengths': lengths.astype(np.int32)}
+    for name in schema.steps[1:]:
+        values, entries = _rows(batch[name])
+        for i in np.flatnonzero(entries != found):
+            raise ValueError(f'tf.data.Dataset: {name!r} must have an entry for each frame; element '
+                             f'{before + i} has {entries[i]}, and {found[i]} frames.')
+        chunk[name] = values[real]
+    return chunking.fitted({**chunk, **{name: batch[name] for name in schema.sequences}}, schema)
 
-    def _collected(self):
-        most = chunking.most_steps(self.schema)
-        parts, total = [], 0
-        try:
-            for example in self.examples().as_numpy_iterator():
-                parts.append(example)
-                total += int(example['lengths'])
-                if total >= most or len(parts) == chunking.MOST_SEQUENCES:
-                    yield self._chunk(parts)
-                    parts, total = [], 0
-        except tf.errors.OpError as error:
-            raise ValueError(f'{self.source}: {reason(error)}') from error
-        if parts:
-            yield self._chunk(parts)
 
-    def _chunk(self, parts):
-        chunk = {'lengths': np.array([part['lengths'] for part in parts], np.int32)}
-        for name, field in self.schema.fields.items():
-            values = [part[name] for part in parts]
-            dtype = field.dtype.as_numpy_dtype
-            chunk[name] = (np.concatenate(values) if field.per == 'step'
-                           else np.array(values, dtype).reshape((len(parts), *field.shape)))
-        return chunk
-
-    @tf.autograph.experimental.do_not_convert
-    def _cropped(self, number, example):
-        inputs = example['inputs']
-        frames = tf.shape(inputs)[0]
-        # Compared before it is cast: an absurd one must not wrap around to a right one.
-        lengths = tf.cast(example.get('lengths', frames), tf.int64)
-        wanted = tf.cast(frames, tf.int64)
-        shown = tf.strings.format(
-            'lengths must be in 0..T; that of element {} is {}, and T is {}.',
-            (number, lengths, wanted))
-        right = [tf.debugging.Assert((lengths >= 0) & (lengths <= wanted), [shown])]
-        for name in self.schema.steps[1:]:
-            found = tf.shape(example[name])[0]
-            shown = tf.strings.format(
-                f'{_quoted(name)} must have an entry for each frame; element {{}} has {{}}, and '
-                f'{{}} frames.', (number, found, frames))
-            right.append(tf.debugging.Assert(tf.equal(found, frames), [shown]))
-        with tf.control_dependencies(right):
-            lengths = tf.cast(lengths, tf.int32)
-        inputs = tf.cast(inputs, self.schema.fields['inputs'].dtype)
-        return {'inputs': inputs[:lengths], 'lengths': lengths,
-                **{name: example[name][:lengths] for name in self.schema.steps[1:]},
-                **{name: example[name] for name in self.schema.sequences}}
+def _rows(batch):
+    """(entries of all elements [N, ...], how many each element has [b]) of a ragged batch."""
+    if isinstance(batch, tf.RaggedTensor):
+        return batch.values.numpy(), batch.row_lengths().numpy()
+    values = batch.numpy()
+    return values.reshape((-1, *values.shape[2:])), np.full(*values.shape[:2])
 
 
 def _schema_of(dataset, steps):
@@ -206,7 +186,3 @@ def _flat(name, ragged):
             raise ValueError(f'{name} must have the same size at every step, got {sizes.tolist()}.')
         values = tf.reshape(values.flat_values, [values.nrows(), sizes[0] if len(sizes) else 0])
     return chunking.readable(name, values.numpy(), name), lengths
-
-
-def _quoted(name):
-    return repr(name).replace('{}', '{{}}')

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
-import re
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
@@ -21,16 +19,17 @@ class Stream:
     Each call of `examples()` or `chunks()` reads from the beginning; what is in memory is a few
     chunks of some hundred sequences, whatever the source's size.
 
-    Errors in the source that only reading shows come while it is read: from `chunks()`, and what
-    uses it (`to_sequences`, `write_npz`, `write_tfrecord`), as ValueError. From `examples()` they
-    come as TensorFlow brings them: `tf.errors.InvalidArgumentError`, whose message holds the
-    sentence amid TensorFlow's own words; `reason(error)` gives the sentence alone.
+    Errors that only reading shows are raised while the source is read: ValueError from `chunks()`
+    and what uses it (`to_sequences`, `write_npz`, `write_tfrecord`, `StreamBatches`). Only
+    `examples()` goes through `tf.data`, which turns them into a `tf.errors.OpError`; the exception
+    itself is then in `error`.
 
     Attributes:
       schema: `Schema`.
       source: String. What is read, for people and for errors.
       num_sequences: int, or None where only reading would tell.
       unused: List of strings. Columns of a table that are in none of the fields.
+      error: The exception that ended the latest pass of `tf.data` over it; None if none did.
 
     Args:
       schema: `Schema`.
@@ -60,6 +59,7 @@ class Stream:
         self.source = source
         self.num_sequences = num_sequences
         self.unused = list(unused)
+        self.error = None
         self._chunks = chunks
 
     @classmethod
@@ -112,20 +112,10 @@ class Stream:
           source. It reads from the beginning whenever it is iterated, chunk by chunk.
 
         Raises:
-          tf.errors.InvalidArgumentError: While iterating, if the source is not what it should be.
+          tf.errors.OpError: While iterating, if the source is not what it should be; `error` then is
+            the exception that reading raised.
         """
-        spec = {name: tf.TensorSpec([None, *field.shape], field.dtype)
-                for name, field in self.schema.fields.items()}
-        spec['lengths'] = tf.TensorSpec([None], tf.int32)
-        with tf.device('CPU'):
-            dataset = tf.data.Dataset.from_generator(
-                self._told, output_signature=(spec, tf.TensorSpec([], tf.string)))
-            # One chunk is read while another is taken apart.
-            dataset = dataset.prefetch(1).flat_map(self._apart)
-            if self.num_sequences is not None:
-                dataset = dataset.apply(tf.data.experimental.assert_cardinality(
-                    self.num_sequences))
-        return untuned(dataset)
+        return Reading(self).examples()
 
     def to_sequences(self) -> Sequences:
         """All of it, in memory.
@@ -146,27 +136,65 @@ class Stream:
         number = 'sequences' if self.num_sequences is None else f'{self.num_sequences} sequences'
         return f'{self.source}: {number}\n{self.schema}'
 
-    def _told(self):
-        """(chunk, what is wrong): Python's exceptions reach tf.data as tracebacks, not words."""
+
+class Reading:
+    """A stream read by `tf.data`, which keeps only an exception's text: the exception is kept here.
+
+    Args:
+      stream: `Stream`.
+
+    Attributes:
+      error: The exception that ended the latest pass; None if none did.
+    """
+
+    def __init__(self, stream: Stream):
+        self.error = None
+        self._stream = stream
+
+    def examples(self) -> tf.data.Dataset:
+        """The dataset that `Stream.examples` returns."""
+        spec = {name: tf.TensorSpec([None, *field.shape], field.dtype)
+                for name, field in self._stream.schema.fields.items()}
+        spec['lengths'] = tf.TensorSpec([None], tf.int32)
+        with tf.device('CPU'):
+            dataset = tf.data.Dataset.from_generator(self._chunks, output_signature=spec)
+            # One chunk is read while another is taken apart.
+            dataset = dataset.prefetch(1).flat_map(self._unbatched)
+            if self._stream.num_sequences is not None:
+                dataset = dataset.apply(tf.data.experimental.assert_cardinality(
+                    self._stream.num_sequences))
+        return untuned(dataset)
+
+    def raising(self, dataset: tf.data.Dataset) -> Iterator:
+        """The elements of a dataset made from `examples`; raises what reading raised, unchanged."""
         try:
-            for chunk in self.chunks():
-                yield chunking.fitted(chunk, self.schema), ''
-        except (ValueError, TypeError, OSError) as error:
-            yield chunking.fitted(chunking.empty(self.schema), self.schema), str(error)
+            yield from dataset
+        except tf.errors.OpError:
+            if self.error is None:
+                raise
+        if self.error is not None:      # out here, where its context stays its own
+            raise self.error
+
+    def _chunks(self):
+        self.error = self._stream.error = None
+        try:
+            for chunk in self._stream.chunks():
+                yield chunking.fitted(chunk, self._stream.schema)
+        except Exception as error:
+            self.error = self._stream.error = error
+            raise
 
     @tf.autograph.experimental.do_not_convert
-    def _apart(self, chunk, problem):
-        right = tf.debugging.Assert(tf.equal(problem, ''), [problem])
-        with tf.control_dependencies([right]):
-            lengths = tf.identity(chunk['lengths'])
+    def _unbatched(self, chunk):
+        schema, lengths = self._stream.schema, chunk['lengths']
         ends = tf.cumsum(tf.cast(lengths, tf.int64))
 
         @tf.autograph.experimental.do_not_convert
         def one(i):
             real = slice(ends[i] - tf.cast(lengths[i], tf.int64), ends[i])
             return {'inputs': chunk['inputs'][real], 'lengths': lengths[i],
-                    **{name: chunk[name][real] for name in self.schema.steps},
-                    **{name: chunk[name][i] for name in self.schema.sequences}}
+                    **{name: chunk[name][real] for name in schema.steps},
+                    **{name: chunk[name][i] for name in schema.sequences}}
 
         return tf.data.Dataset.range(tf.size(lengths, tf.int64)).map(one)
 
@@ -179,29 +207,3 @@ def as_stream(source: Sequences | Stream) -> Stream:
         raise TypeError(f'sequences must be a Sequences or a Stream, got '
                         f'{type(source).__name__}.')
     return source
-
-
-def reason(error: Exception) -> str:
-    """The sentence in an error that came through `tf.data`.
-
-    Args:
-      error: Exception, such as `tf.errors.InvalidArgumentError` from a stream's examples.
-
-    Returns:
-      String of one line; of any other error its own message.
-
-    >>> def chunks():
-    ...     raise ValueError('data.npz: record 7 is damaged.')
-    >>> schema = seqmask.data.Schema({'inputs': ('float32', [1], 'step')})
-    >>> try:
-    ...     list(seqmask.data.Stream(schema, chunks, source='data.npz').examples())
-    ... except tf.errors.InvalidArgumentError as error:
-    ...     seqmask.data.reason(error)
-    'data.npz: record 7 is damaged.'
-    """
-    text = ' '.join(str(error).split())
-    wrapped = re.search(r'assertion failed: \[(.*)\](?: \[\[|$)', text)
-    if not wrapped:
-        return text
-    # TensorFlow wrote it as a string literal of C.
-    return codecs.escape_decode(wrapped.group(1).encode())[0].decode(errors='replace')

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -10,7 +10,7 @@ import tensorflow as tf
 from seqmask import checks
 from seqmask.data import plan as planning
 from seqmask.data.pipeline import untuned
-from seqmask.data.stream import Stream
+from seqmask.data.stream import Reading, Stream
 
 
 class StreamBatches:
@@ -55,10 +55,9 @@ class StreamBatches:
 
     Raises:
       TypeError: If an argument's type does not fit.
-      ValueError: If an argument's value does not fit.
-      tf.errors.InvalidArgumentError: While iterating, if the source is not what it should be, or a
-        sequence is longer than the last boundary; `data.reason(error)` is the sentence that names
-        it, by its number from 0 in the order of the files.
+      ValueError: If an argument's value does not fit. While iterating, if the source is not what
+        it should be, or a sequence is longer than the last boundary, which names its number, from 0
+        in the order of the files. Whatever reading the source raises arrives as it was raised.
 
     >>> stream = seqmask.data.from_lists([[[1.]], [[2.], [3.]], [[4.], [5.], [6.]]])
     >>> for batch in seqmask.data.StreamBatches(stream, 2):
@@ -75,7 +74,6 @@ class StreamBatches:
                  shard: tuple[int, int] | None = None):
         if not isinstance(stream, Stream):
             raise TypeError(f'stream must be a Stream, got {type(stream).__name__}.')
-        self._stream = stream
         self._size = planning.BatchSize(batch_size, max_steps, count, multiple)
         self.batch_size = self._size.batch_size
         if count == 'real':
@@ -95,8 +93,10 @@ class StreamBatches:
         self.shard = planning.make_shard(shard)
         first = np.zeros([0], np.int32)
         if isinstance(bucket_boundaries, (int, np.integer)):
-            first = self._first_lengths(checks.size('sample', sample))
+            first = _first_lengths(stream, checks.size('sample', sample))
         self.bucket_boundaries = planning.make_boundaries(bucket_boundaries, first)
+        self._stream = Stream(stream.schema, lambda: self._covered(stream), source=stream.source,
+                              num_sequences=stream.num_sequences)
 
     def __len__(self) -> int:
         """Number of batches, where it is known: a stream of a known number, one bucket."""
@@ -112,24 +112,32 @@ class StreamBatches:
 
     @property
     def dataset(self) -> tf.data.Dataset:
-        """Epoch 0 as a `tf.data.Dataset`."""
-        return self.at_epoch(0)
+        """Epoch 0 as a `tf.data.Dataset`: see `StreamEpoch.dataset`."""
+        return self.at_epoch(0).dataset
 
     @property
     def element_spec(self) -> dict[str, tf.TensorSpec]:
         """`tf.TypeSpec` of a batch, B and T unknown: `tf.function(input_signature=[...])`."""
-        return self.dataset.element_spec
+        return {name: tf.TensorSpec([None, *spec.shape], spec.dtype)
+                for name, spec in self._stream.schema.element_spec.items()}
 
-    def at_epoch(self, epoch: int) -> tf.data.Dataset:
+    @property
+    def error(self) -> Exception | None:
+        """The exception that ended the latest pass of `tf.data` over the stream, if one did."""
+        return self._stream.error
+
+    def at_epoch(self, epoch: int) -> StreamEpoch:
         """The batches of one epoch.
 
         Args:
           epoch: int >= 0.
 
         Returns:
-          `tf.data.Dataset` of dicts, read and padded in the background.
+          `StreamEpoch`: iterable of dicts, read and padded in the background.
         """
-        return self._batched(self._stream.examples(), epoch)
+        epoch = checks.size('epoch', epoch, minimum=0)
+        return StreamEpoch(self._stream, self.element_spec,
+                           lambda examples: self._batched(examples, epoch))
 
     def report(self, epoch: int = 0) -> str:
         """One line on an epoch's batches, of this worker's part: how many, how long, how padded.
@@ -142,17 +150,16 @@ class StreamBatches:
         Returns:
           String.
         """
-        lengths = self._batched(self._stream.examples().map(_length_alone), epoch)
+        epoch = checks.size('epoch', epoch, minimum=0)
+        lengths = StreamEpoch(self._stream, None, lambda examples: self._batched(
+            examples.map(_length_alone), epoch))
         return planning.describe([batch['lengths'].numpy() for batch in lengths],
                                  self.batch_size if self.shard == (0, 1) else None)
 
     def _batched(self, examples, epoch):
-        epoch = checks.size('epoch', epoch, minimum=0)
         per_step = [name for name, spec in examples.element_spec.items()
                     if spec.shape.rank and spec.shape[0] is None]
         with tf.device('CPU'):
-            if self.bucket_boundaries and self.overflow == 'error':
-                examples = examples.enumerate().map(self._covered)
             if self.shuffle_buffer:
                 examples = self._shuffled(examples, epoch)
             batches = self._padded(examples)
@@ -190,15 +197,6 @@ class StreamBatches:
             _length_of, above, sizes, drop_remainder=self.drop_remainder)
 
     @tf.autograph.experimental.do_not_convert
-    def _covered(self, number, example):
-        last = self.bucket_boundaries[-1]
-        covered = tf.debugging.Assert(example['lengths'] <= last, [tf.strings.format(
-            'bucket_boundaries must cover every length; sequence {} has {} steps, the last '
-            f'boundary is {last}. Raise it, or put longer sequences into the last bucket: '
-            "overflow='last'.", (number, example['lengths']))])
-        return {**example, 'lengths': checks.after([covered], example['lengths'])}
-
-    @tf.autograph.experimental.do_not_convert
     def _part(self, batch, per_step):
         index, count = self.shard
         part = {name: values[index::count] for name, values in batch.items()}
@@ -206,14 +204,41 @@ class StreamBatches:
         return {name: values[:, :maxlen] if name in per_step else values
                 for name, values in part.items()}
 
-    def _first_lengths(self, number):
-        lengths, found = [np.zeros([0], np.int32)], 0
-        for chunk in self._stream.chunks():
-            lengths.append(chunk['lengths'])
-            found += len(chunk['lengths'])
-            if found >= number:
-                break
-        return np.concatenate(lengths)[:number]
+    def _covered(self, stream):
+        """The chunks of a stream, as long as there is a bucket for every sequence."""
+        before = 0
+        for chunk in stream.chunks():
+            planning.find_buckets(chunk['lengths'], self.bucket_boundaries, self.overflow, before)
+            before += len(chunk['lengths'])
+            yield chunk
+
+
+class StreamEpoch:
+    """The batches of one epoch of a stream; each iteration reads it from the beginning.
+
+    What reading raises arrives here as it was raised: the same exception, with its cause.
+
+    Attributes:
+      element_spec: Dict of `tf.TensorSpec`, B and T unknown.
+    """
+
+    def __init__(self, stream: Stream, element_spec: dict[str, tf.TensorSpec],
+                 batched: Callable[[tf.data.Dataset], tf.data.Dataset]):
+        self.element_spec = element_spec
+        self._stream, self._batched = stream, batched
+
+    def __iter__(self) -> Iterator[dict[str, tf.Tensor]]:
+        reading = Reading(self._stream)
+        return reading.raising(self._batched(reading.examples()))
+
+    @property
+    def dataset(self) -> tf.data.Dataset:
+        """The epoch as a `tf.data.Dataset`, to be built upon.
+
+        What reading raises leaves it as a `tf.errors.OpError`, and is kept as the `error` of the
+        `StreamBatches`.
+        """
+        return self._batched(self._stream.examples())
 
 
 @tf.autograph.experimental.do_not_convert
@@ -224,3 +249,13 @@ def _length_of(example):
 @tf.autograph.experimental.do_not_convert
 def _length_alone(example):
     return {'lengths': example['lengths']}
+
+
+def _first_lengths(stream, number):
+    lengths, found = [np.zeros([0], np.int32)], 0
+    for chunk in stream.chunks():
+        lengths.append(chunk['lengths'])
+        found += len(chunk['lengths'])
+        if found >= number:
+            break
+    return np.concatenate(lengths)[:number]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import tensorflow as tf
 from absl import app, flags, logging
 
-from seqmask import data, kernels
+from seqmask import kernels
 
 
 # What TensorFlow raises where an operation waits for a worker that is gone.
@@ -88,4 +88,4 @@ def user_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
-        raise UserError(data.reason(error)) from error
+        raise UserError(_one_line(error)) from error
