@@ -69,7 +69,9 @@ def joined(chunks: Iterable[dict[str, np.ndarray]], schema: Schema, source: str)
             values.append(readable(name, chunk[name], source))
     none = empty(schema)
     # Without parts of no entries: an empty array of strings says nothing about their kind.
-    arrays = {name: np.concatenate([part for part in values if len(part)] or [none[name]])
+    parts = {name: [part for part in values if len(part)] or [none[name]]
+             for name, values in parts.items()}
+    arrays = {name: np.concatenate(values) if len(values) > 1 else values[0]
               for name, values in parts.items()}
     for name, field in schema.fields.items():
         if field.dtype == tf.string:
@@ -102,11 +104,11 @@ def not_finite(frames: np.ndarray, lengths: np.ndarray) -> tuple[int, int, float
     Returns:
       None, or (sequence in the chunk, step in the sequence, value).
     """
-    wrong = np.flatnonzero(~np.isfinite(frames).all(axis=1))
-    if not wrong.size:
+    finite = np.isfinite(frames)
+    if finite.all():
         return None
-    values = frames[wrong[0]]
-    return *place_of(wrong[0], lengths), values[~np.isfinite(values)][0]
+    frame, feature = np.argwhere(~finite)[0]
+    return *place_of(frame, lengths), frames[frame, feature]
 
 
 def _array_dtype(field):

@@ -5,6 +5,7 @@ a `Task`, and hands it to `train_and_report`, or to `fit` and `finish` where it 
 own, inside `run(main)`.
 """
 
+from seqmask.data.files.whole import whole_file
 from seqmask.runs.app import UserError, run, user_errors
 from seqmask.runs.blueprint import Blueprint
 from seqmask.runs.files import (divided, labels_of, limited, read_part, read_parts,
@@ -28,4 +29,4 @@ __all__ = ['Blueprint', 'Fitted', 'Run', 'Task', 'UserError', 'claim_workdir', '
            'make_standardizer', 'make_strategy', 'predict_sequences', 'prediction_rows',
            'read_part', 'read_parts', 'read_sequences', 'reconstruct_sequences',
            'refuse_existing', 'run', 'table', 'train_and_report', 'user_errors',
-           'write_arrays', 'write_rows']
+           'whole_file', 'write_arrays', 'write_rows']

@@ -49,7 +49,7 @@ def read_npz(path: PathLike) -> Sequences:
         the file and the record. Nothing of a damaged file is used. Frames must be finite, and
         pickled objects are refused.
     """
-    return open_npz(path).to_sequences()
+    return _File(os.fsdecode(path), in_memory=True).stream().to_sequences()
 
 
 def open_npz(path: PathLike) -> Stream:
@@ -79,16 +79,15 @@ def open_npz(path: PathLike) -> Stream:
     labels  int32    []    per sequence
     split   uint8    []    per sequence
     """
-    path = os.fsdecode(path)
-    return _File(path).stream()
+    return _File(os.fsdecode(path)).stream()
 
 
 class _File:
     """A verified file, and which of its records is what."""
 
-    def __init__(self, path):
-        self._path = path
-        self._archive = Archive(path)
+    def __init__(self, path, in_memory=False):
+        self._path, self._in_memory = path, in_memory
+        self._archive = Archive(path, in_memory=in_memory)
         self._records = self._archive.records
         try:
             self._arrange()
@@ -181,13 +180,17 @@ class _File:
         together = chunking.MOST_SEQUENCES
         if self._padded:
             together = max(1, min(together, most // max(1, self._maxlen)))
+        if self._in_memory:         # one chunk, which is joined to no other
+            together = max(1, self._number)
+        may_be_wrong = self._records[self._layout].dtype.kind == 'f'
         with self._archive.readers(records) as readers:
             for before in range(0, self._number, together):
                 lengths = readers['lengths'](min(together, self._number - before))
-                for first, last in chunking.cuts(lengths, most):
+                cuts = [(0, together)] if self._in_memory else chunking.cuts(lengths, most)
+                for first, last in cuts:
                     part = lengths[first:last].astype(np.int32)
                     chunk = self._chunk(readers, part)
-                    wrong = chunking.not_finite(chunk['inputs'], part)
+                    wrong = may_be_wrong and chunking.not_finite(chunk['inputs'], part)
                     if wrong:
                         sequence, step, value = wrong
                         raise ValueError(

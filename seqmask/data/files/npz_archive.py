@@ -29,6 +29,10 @@ class Record(NamedTuple):
 class Archive:
     """An .npz file whose every record was read to its end once, which compares its checksum.
 
+    Args:
+      path: Of the file.
+      in_memory: Whether to keep what was read, so that it is decompressed only once.
+
     Attributes:
       path: String.
       records: Dict of name -> `Record`.
@@ -38,16 +42,17 @@ class Archive:
       ValueError: If it is damaged; the message names the file and the record.
     """
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, *, in_memory: bool = False):
         self.path = path
+        self._contents = {} if in_memory else None      # name -> bytes
         with open(path, 'rb') as file:
             self._state = _state(file)
-            self.records = _verified_records(path, file)
+            self.records = _verified_records(path, file, self._contents)
 
     @contextlib.contextmanager
     def readers(self,
                 records: Mapping[Any, str]) -> Iterator[dict[Any, Callable[[int], np.ndarray]]]:
-        """Opens records for reading side by side, each with a handle of its own.
+        """Opens records for reading side by side, each from its beginning.
 
         Args:
           records: Dict of anything -> name of a record.
@@ -61,6 +66,9 @@ class Archive:
         with contextlib.ExitStack() as stack:
             readers = {}
             for key, name in records.items():
+                if self._contents is not None:
+                    readers[key] = _by_slices(_array(self.records[name], self._contents[name]))
+                    continue
                 file = stack.enter_context(open(self.path, 'rb'))
                 if _state(file) != self._state:
                     raise ValueError(f'{self.path}: the file has changed since it was opened. '
@@ -84,8 +92,8 @@ def _state(file):
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _verified_records(path, file):
-    """Dict of name -> `Record`; each is read to its end, which compares its checksum."""
+def _verified_records(path, file, contents):
+    """Dict of name -> `Record`; each is read to its end, and put into `contents` unless None."""
     records = {}
     where = 'not an .npz file, or a damaged one'
     # Damaged bytes make zipfile, zlib and NumPy raise a dozen types; all of them mean the same.
@@ -98,7 +106,9 @@ def _verified_records(path, file):
                 where = f'record {name!r} cannot be read'
                 if name in records:
                     raise ValueError('there are two of that name')
-                records[name] = _verified(archive, member)
+                records[name], content = _verified(archive, member, contents is not None)
+                if contents is not None:
+                    contents[name] = content
     except Exception as error:
         raise _damage(path, where, error) from error
     return records
@@ -116,15 +126,16 @@ def _damage(path, where, error):
     return ValueError(f'{path}: {where}: {words.rstrip(".")}.')
 
 
-def _verified(archive, member):
-    """A record's header, once all of the record was read."""
+def _verified(archive, member, keep):
+    """(a record's header, its bytes or b''), once all of it was read, which compares its checksum."""
     with archive.open(member) as record:
         found = Record(member, *_header(record))
-        size = sum(map(len, iter(lambda: record.read(BLOCK), b'')))
+        content = record.read() if keep else b''
+        size = len(content) or sum(map(len, iter(lambda: record.read(BLOCK), b'')))
     entries = math.prod(found.shape)
     if min(found.shape, default=0) < 0 or size != entries * found.dtype.itemsize:
         raise ValueError(f'it holds {size} bytes, not {found.dtype} of shape {found.shape}')
-    return found
+    return found, content
 
 
 def _header(file):
@@ -165,7 +176,16 @@ def _by_columns(record, file, stack):
     unpacked = stack.enter_context(tempfile.TemporaryFile())
     shutil.copyfileobj(file, unpacked, BLOCK)
     unpacked.flush()
-    rows = np.memmap(unpacked, record.dtype, 'r', shape=record.shape, order='F')
+    return _by_slices(np.memmap(unpacked, record.dtype, 'r', shape=record.shape, order='F'))
+
+
+def _array(record, content):
+    values = (np.frombuffer(content, record.dtype) if record.dtype.itemsize else
+              np.zeros(math.prod(record.shape), record.dtype))
+    return values.reshape(record.shape, order='F' if record.fortran_order else 'C')
+
+
+def _by_slices(rows):
     position = 0
 
     def take(count):

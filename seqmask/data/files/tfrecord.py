@@ -120,8 +120,8 @@ def _writer(path, unfinished):
         try:
             return call(*arguments)
         except tf.errors.OpError as error:
-            words = error.message.split('; ')[-1]       # behind the name of the unfinished file
-            raise OSError(f'{path} cannot be written: {words}.') from error
+            problem = error.message.removeprefix(f'{unfinished}; ')
+            raise OSError(f'{path} cannot be written: {problem}.') from error
 
     writer = told(tf.io.TFRecordWriter, unfinished)
     try:

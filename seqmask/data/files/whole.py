@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import typing
 import uuid
 from collections.abc import Callable, Iterator
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)        # only writing fails so
 
 
 @contextlib.contextmanager
@@ -20,19 +23,20 @@ def whole_file(path: str) -> Iterator[str]:
       The name beside it under which it is to be written: an empty file. Nothing stays there.
 
     Raises:
-      OSError: If no file can be made there; it names `path`.
+      OSError: If no file can be made there, or the disk is full; it names `path`.
     """
     unfinished = f'{path}.{uuid.uuid4().hex}.tmp'
     try:
         # Made here, so that whatever writes to it later fails alike where it cannot be made.
         open(unfinished, 'xb').close()
-    except OSError as error:
-        raise type(error)(error.errno, error.strerror, path) from error
-    try:
         yield unfinished
         with open(unfinished, 'rb') as file:
             os.fsync(file.fileno())
         os.replace(unfinished, path)
+    except OSError as error:
+        if error.filename == unfinished or error.filename is None and error.errno in FULL:
+            raise OSError(error.errno, error.strerror, path) from error
+        raise
     finally:
         if os.path.exists(unfinished):
             os.remove(unfinished)
