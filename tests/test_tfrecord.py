@@ -162,7 +162,7 @@ def test_a_number_that_the_schema_does_not_hold_is_refused(path):
     changed = tf.train.SequenceExample.FromString(last)
     changed.feature_lists.feature_list['labels'].feature[0].int64_list.value[0] = 257
     write(path, [first, changed])
-    assert_refused(lambda: data.open_tfrecord(path), "values of 'labels' that are no int8")
+    assert_refused(lambda: data.open_tfrecord(path), "values of 'labels' that do not fit int8")
 
 
 def test_a_truncated_file_is_named_wherever_it_was_cut(path):
@@ -194,10 +194,10 @@ def test_a_cut_between_records_is_seen_in_examples_too(path):
 def test_records_that_were_moved_are_refused(path):
     data.write_tfrecord(path, collection())
     first, second, *rest, last = records_of(path)
-    for records, message in [([first, second, last], 'record 2 says that it is the last of 6'),
-                             ([first, last, *rest], 'record 1 says that it is the last of 6'),
-                             ([first, second, *rest, last] * 2, 'record [56] says|is the first of '
-                                                                'another file')]:
+    for records, message in [([first, second, last], 'record 2 is marked as the last of 6'),
+                             ([first, last, *rest], 'record 1 is marked as the last of 6'),
+                             ([first, second, *rest, last] * 2,
+                              'record [56] is marked|is the first of another file')]:
         write(path, records)
         assert_refused(lambda: data.open_tfrecord(path), f'^{path}: .*({message})')
 
@@ -248,7 +248,7 @@ def test_a_failed_write_leaves_the_earlier_file(path, monkeypatch):
     assert_same(data.open_tfrecord(path).to_sequences(), collection())
     with pytest.raises(TypeError, match='must be a Sequences or a Stream, got list'):
         data.write_tfrecord(path, [])
-    with pytest.raises(ValueError, match="'seqmask.schema' is the name"):
+    with pytest.raises(ValueError, match="'seqmask.schema' is reserved"):
         data.write_tfrecord(path, data.Sequences([[1.]], [1], {'seqmask.schema': [1]}))
 
 

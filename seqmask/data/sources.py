@@ -1,4 +1,4 @@
-"""What is in memory, or comes as a `tf.data.Dataset`, as a stream."""
+"""Lists, ragged tensors and `tf.data.Dataset`s as streams."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from seqmask.data.schema import Field, Schema
 from seqmask.data.sequences import Sequences
 from seqmask.data.stream import Stream
 
-TOGETHER = 16       # elements of a dataset in a chunk: one of them alone may be large
+TOGETHER = 16       # elements of a dataset in a chunk; their sizes are unknown
 
 
 def from_lists(frames: Iterable[TensorLike],
@@ -80,19 +80,18 @@ def from_dataset(dataset: tf.data.Dataset, steps: list[str] | None = None) -> St
 
     Args:
       dataset: `tf.data.Dataset` of dicts of tensors: 'inputs' [T, D]; optionally 'lengths', an
-        int scalar, 0 <= lengths <= T, without which every frame is real; and fields. Frames behind
-        the length are padding and cut off, from 'inputs' and every field per step.
-      steps: Names of the fields that have an entry for each step. If None, they are those whose
-        first size is that of 'inputs', or unknown; every other field has one for each sequence.
+        int scalar, 0 <= lengths <= T, without which every frame is real; and fields. 'inputs' and
+        fields per step are cropped to the length.
+      steps: Names of the fields per step. If None, those whose first size is that of 'inputs', or
+        unknown; every other field is per sequence.
 
     Returns:
-      `Stream` that reads the dataset anew each time. Whole numbers in 'inputs' become float32.
+      `Stream` that iterates the dataset each time. Whole numbers in 'inputs' become float32.
 
     Raises:
       TypeError: If it is no such dataset.
-      ValueError: If shapes do not fit; batches must be taken apart with `unbatch()` first. While
-        iterating, if a length or a field per step does not fit the frames, which names the element;
-        or if the dataset itself fails.
+      ValueError: If shapes do not fit; batches need `unbatch()` first. While iterating, if a length
+        or a field per step does not fit the frames, which names the element, or the dataset fails.
 
     >>> dataset = tf.data.Dataset.from_tensor_slices(
     ...     {'inputs': [[[1.], [2.]], [[3.], [9.]]], 'lengths': [2, 1]})
@@ -128,14 +127,14 @@ def _chunk(batch, schema, before):
     for name in schema.steps[1:]:
         values, entries = _rows(batch[name])
         for i in np.flatnonzero(entries != found):
-            raise ValueError(f'tf.data.Dataset: {name!r} must have an entry for each frame; element '
-                             f'{before + i} has {entries[i]}, and {found[i]} frames.')
+            raise ValueError(f'tf.data.Dataset: {name!r} must have an entry for each frame; '
+                             f'element {before + i} has {entries[i]}, and {found[i]} frames.')
         chunk[name] = values[real]
     return chunking.fitted({**chunk, **{name: batch[name] for name in schema.sequences}}, schema)
 
 
 def _rows(batch):
-    """(entries of all elements [N, ...], how many each element has [b]) of a ragged batch."""
+    """(entries of all elements [N, ...], their number in each element [b]) of a ragged batch."""
     if isinstance(batch, tf.RaggedTensor):
         return batch.values.numpy(), batch.row_lengths().numpy()
     values = batch.numpy()
@@ -153,7 +152,7 @@ def _schema_of(dataset, steps):
     inputs = spec['inputs']
     if inputs.shape.rank != 2 or inputs.shape[1] is None:
         raise ValueError(f"'inputs' must have shape [T, D], D known, one sequence an element, got "
-                         f'{inputs.shape}. Take batches apart with unbatch().')
+                         f'{inputs.shape}. Split batches with unbatch().')
     if 'lengths' in spec and (spec['lengths'].shape.rank or not spec['lengths'].dtype.is_integer):
         raise ValueError(f"'lengths' must be an int scalar for each element, got "
                          f"{spec['lengths']}.")
@@ -180,7 +179,7 @@ def _flat(name, ragged):
     if not isinstance(ragged, tf.RaggedTensor):
         raise TypeError(f'{name} must be a tf.RaggedTensor, got {type(ragged).__name__}.')
     lengths, values = ragged.row_lengths().numpy(), ragged.values
-    if isinstance(values, tf.RaggedTensor):         # of nested lists: D is ragged in name only
+    if isinstance(values, tf.RaggedTensor):         # of nested lists, where D is ragged, too
         sizes = np.unique(values.row_lengths())
         if values.ragged_rank > 1 or len(sizes) > 1:
             raise ValueError(f'{name} must have the same size at every step, got {sizes.tolist()}.')

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from seqmask import checks, known
 from seqmask.checks import TensorLike
-from seqmask.data.moments import Moments, chunks
+from seqmask.data.moments import Moments, real_frames
 from seqmask.data.sequences import Sequences
 from seqmask.data.stream import Stream
 from seqmask.masking import apply_mask
@@ -96,7 +96,7 @@ class Standardizer(tf.Module):
         checks.choice('kind', kind, KINDS)
         wide = _wide(checks.float_dtype('dtype', dtype))
         moments = None
-        for frames in chunks(source):
+        for frames in real_frames(source):
             moments = moments or Moments(frames.shape[1])
             moments.add(frames)
         if moments is None or not moments.steps:

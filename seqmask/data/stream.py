@@ -10,35 +10,32 @@ import tensorflow as tf
 from seqmask.data import chunk as chunking
 from seqmask.data.pipeline import untuned
 from seqmask.data.schema import Schema
-from seqmask.data.sequences import Sequences
+from seqmask.data.sequences import Sequences, require_sequences
 
 
 class Stream:
-    """Sequences one after the other, in the order of their source.
+    """Sequences in the order of their source.
 
-    Each call of `examples()` or `chunks()` reads from the beginning; what is in memory is a few
-    chunks of some hundred sequences, whatever the source's size.
+    Each call of `examples()` or `chunks()` reads from the beginning; at most a few chunks of some
+    hundred sequences are in memory, whatever the source's size.
 
-    Errors that only reading shows are raised while the source is read: ValueError from `chunks()`
-    and what uses it (`to_sequences`, `write_npz`, `write_tfrecord`, `StreamBatches`). Only
-    `examples()` goes through `tf.data`, which turns them into a `tf.errors.OpError`; the exception
-    itself is then in `error`.
+    A damaged source is a ValueError while it is read, from `chunks()` and all that use it
+    (`to_sequences`, `write_npz`, `write_tfrecord`, `StreamBatches`). In `examples()`, and whatever
+    is built upon it, `tf.data` raises a `tf.errors.OpError` instead; `error` is the exception.
 
     Attributes:
       schema: `Schema`.
-      source: String. What is read, for people and for errors.
-      num_sequences: int, or None where only reading would tell.
-      unused: List of strings. Columns of a table that are in none of the fields.
-      error: The exception that ended the latest pass of `tf.data` over it; None if none did.
+      source: String. What is read, for errors.
+      num_sequences: int, or None if it is unknown.
+      unused: List of strings. Columns of a table that are not in any field.
+      error: The exception that ended the latest pass of `tf.data`, or None.
 
     Args:
       schema: `Schema`.
       chunks: Function without arguments that returns an iterable of chunks from the beginning. A
         chunk is a dict of NumPy arrays: 'lengths' int32 [b], each field per step [n, ...], n = sum
         of lengths, each field per sequence [b, ...].
-      source: String.
-      num_sequences: int or None.
-      unused: As the attribute.
+      source, num_sequences, unused: The attributes.
 
     >>> stream = seqmask.data.Stream.from_sequences(
     ...     seqmask.data.Sequences(np.float32([[1.], [2.], [3.]]), [2, 1]))
@@ -75,8 +72,7 @@ class Stream:
         Raises:
           TypeError: If it is no `Sequences`, or a dtype is none of TensorFlow's.
         """
-        if not isinstance(sequences, Sequences):
-            raise TypeError(f'sequences must be a Sequences, got {type(sequences).__name__}.')
+        require_sequences(sequences)
         schema = Schema.of(sequences)
         steps = chunking.most_steps(schema)
 
@@ -97,10 +93,10 @@ class Stream:
         """The sequences, a chunk at a time, for NumPy.
 
         Returns:
-          Iterator of dicts of arrays, as the argument `chunks` of the class describes them.
+          Iterator of chunks, as the argument of the class describes them.
 
         Raises:
-          ValueError: While iterating, if the source is not what it should be; the message names it.
+          ValueError: While iterating, if the source is damaged; the message names it.
         """
         return iter(self._chunks())
 
@@ -108,12 +104,11 @@ class Stream:
         """The sequences, one at a time, for `tf.data`.
 
         Returns:
-          `tf.data.Dataset` of dicts as `schema.element_spec` says: unpadded, in the order of the
-          source. It reads from the beginning whenever it is iterated, chunk by chunk.
+          `tf.data.Dataset` of dicts with the specs of `schema.element_spec`: unpadded, in the order
+          of the source, which each iteration reads from the beginning.
 
         Raises:
-          tf.errors.OpError: While iterating, if the source is not what it should be; `error` then is
-            the exception that reading raised.
+          tf.errors.OpError: While iterating, if reading raises an exception, which `error` then is.
         """
         return Reading(self).examples()
 
@@ -124,7 +119,7 @@ class Stream:
           `Sequences`.
 
         Raises:
-          ValueError: If the source is not what it should be; the message names it.
+          ValueError: If the source is damaged; the message names it.
 
         >>> stream = seqmask.data.from_lists([[[1.], [2.]], [[3.]]])
         >>> stream.to_sequences().lengths
@@ -138,14 +133,7 @@ class Stream:
 
 
 class Reading:
-    """A stream read by `tf.data`, which keeps only an exception's text: the exception is kept here.
-
-    Args:
-      stream: `Stream`.
-
-    Attributes:
-      error: The exception that ended the latest pass; None if none did.
-    """
+    """A stream in `tf.data`, which keeps only an exception's text; `error` is the exception."""
 
     def __init__(self, stream: Stream):
         self.error = None
@@ -158,7 +146,7 @@ class Reading:
         spec['lengths'] = tf.TensorSpec([None], tf.int32)
         with tf.device('CPU'):
             dataset = tf.data.Dataset.from_generator(self._chunks, output_signature=spec)
-            # One chunk is read while another is taken apart.
+            # One chunk is read while another is unbatched.
             dataset = dataset.prefetch(1).flat_map(self._unbatched)
             if self._stream.num_sequences is not None:
                 dataset = dataset.apply(tf.data.experimental.assert_cardinality(

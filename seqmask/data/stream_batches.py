@@ -14,50 +14,46 @@ from seqmask.data.stream import Reading, Stream
 
 
 class StreamBatches:
-    """A stream as padded batches, again and again; what `Batches` is to a collection in memory.
+    """A stream as padded batches, epoch after epoch; what `Batches` is to a collection in memory.
 
     Each batch is a dict of tensors: 'inputs' [B, T, D], T being the longest length in the batch;
     'lengths' int32 [B]; each field per step [B, T, ...], zeros (or empty strings) in the padding;
-    each field per sequence [B, ...]. Every sequence comes exactly once in an epoch. In memory there
-    are at most `shuffle_buffer` sequences and one batch for each bucket.
+    each field per sequence [B, ...]. Every sequence comes exactly once in an epoch. At most
+    `shuffle_buffer` sequences and one batch per bucket are in memory.
 
-    The order is a pure function of (seed, epoch) and of the files, so that a resumed run sees what
-    it would have seen. The object counts nothing: iterating it gives epoch 0 each time; a training
-    loop asks for `at_epoch(epoch)`.
+    The order is a pure function of (seed, epoch) and the source, so a resumed run gets the same
+    batches. Iterating gives epoch 0 each time; a training loop calls `at_epoch(epoch)`.
 
     What needs all lengths ahead is left to `Batches`: exact lengths, and a budget of real steps. A
-    budget, `max_steps`, gives each bucket a batch size of its own, max_steps // boundary, at least
-    1, so it needs buckets.
+    budget, `max_steps`, gives each bucket its own batch size, max_steps // boundary, at least 1, so
+    it needs buckets.
 
     Args:
       stream: `Stream`.
       batch_size: int. Sequences in a batch; the last of each bucket may have fewer. Either this or
         max_steps is given.
-      max_steps: int. Padded steps, B * T, in a batch, at most. It wins over `multiple`. Only a
-        sequence that exceeds it alone does so, in a batch of its own.
+      max_steps: int. Padded steps, B * T, in a batch, at most. It takes precedence over `multiple`.
+        Only a sequence that alone exceeds it does so, in a batch of its own.
       multiple: int. Batch sizes are rounded down to a multiple of it; only the last batch of each
         bucket may have any size.
       shuffle_buffer: int. Each sequence is drawn from the next so many; 0 to keep the order of the
-        files. Shuffling is as good as the buffer is large: sorted files want one that spans them.
+        source. A sorted source needs a buffer that holds all of it.
       seed: int >= 0.
       bucket_boundaries: None for a single bucket; ascending ints, the longest length of each
         bucket; or an int, for that many buckets of about as many sequences each, chosen once from
         the first `sample` sequences.
-      sample: int. A sequence later on may be longer than any of them: see overflow.
-      overflow: What to do with a sequence longer than the last boundary: 'error', which names its
-        number when it is reached; or 'last' to put it into the last bucket, with max_steps into a
-        batch of its own.
+      sample: int. A later sequence may be longer than any of these: see overflow.
+      overflow: What to do with a sequence longer than the last boundary: 'error', when it is
+        reached; or 'last' to put it into the last bucket, with max_steps into a batch of its own.
       drop_remainder: Whether to leave out, in each bucket and epoch, the last sequences that do not
         fill a batch.
-      shard: (index, count) for one of `count` workers: all of them read all, share out each batch,
-        and this one takes its sequences index, index + count, ... All have equally many batches. A
-        part may be empty.
+      shard: (index, count) for one of `count` workers, as of `Batches`; each reads the whole source.
 
     Raises:
       TypeError: If an argument's type does not fit.
-      ValueError: If an argument's value does not fit. While iterating, if the source is not what
-        it should be, or a sequence is longer than the last boundary, which names its number, from 0
-        in the order of the files. Whatever reading the source raises arrives as it was raised.
+      ValueError: If an argument's value does not fit. While iterating, if the source is damaged or
+        a sequence is longer than the last boundary; the message has its number, from 0, in the
+        source. Any exception of the source is raised unchanged.
 
     >>> stream = seqmask.data.from_lists([[[1.]], [[2.], [3.]], [[4.], [5.], [6.]]])
     >>> for batch in seqmask.data.StreamBatches(stream, 2):
@@ -99,11 +95,11 @@ class StreamBatches:
                               num_sequences=stream.num_sequences)
 
     def __len__(self) -> int:
-        """Number of batches, where it is known: a stream of a known number, one bucket."""
+        """Number of batches, if it is known: for a known number of sequences in one bucket."""
         number = self._stream.num_sequences
         if number is None or self.bucket_boundaries is not None:
             raise TypeError('the number of batches of this stream is not known ahead; report() '
-                            'reads it once and counts.')
+                            'counts them in one pass.')
         whole, rest = divmod(number, self.batch_size)
         return whole + (rest > 0 and not self.drop_remainder)
 
@@ -123,7 +119,7 @@ class StreamBatches:
 
     @property
     def error(self) -> Exception | None:
-        """The exception that ended the latest pass of `tf.data` over the stream, if one did."""
+        """The exception that ended the latest pass of `tf.data` over the stream, or None."""
         return self._stream.error
 
     def at_epoch(self, epoch: int) -> StreamEpoch:
@@ -175,8 +171,8 @@ class StreamBatches:
 
         @tf.autograph.experimental.do_not_convert
         def shuffle(_):
-            # Inside a function this seeds its own graph only: tf.data would mix the program's
-            # global seed into the order.
+            # Else tf.data would mix in the program's global seed. In a function this seeds only the
+            # function's own graph.
             tf.random.set_seed(seed)
             return examples.shuffle(buffer, seed=epoch, reshuffle_each_iteration=False)
 
@@ -186,7 +182,7 @@ class StreamBatches:
         boundaries = self.bucket_boundaries
         if not boundaries and not self.drop_remainder:
             return examples.padded_batch(self.batch_size or 1)
-        # To TensorFlow a boundary is the first length above a bucket, and the last bucket is open.
+        # TensorFlow's boundaries are the first lengths above a bucket; its last bucket is open.
         above = [boundary + 1 for boundary in boundaries or []]
         if self.batch_size:
             above, sizes = above[:-1], [self.batch_size] * max(1, len(above))
@@ -205,7 +201,7 @@ class StreamBatches:
                 for name, values in part.items()}
 
     def _covered(self, stream):
-        """The chunks of a stream, as long as there is a bucket for every sequence."""
+        """The chunks of a stream, each sequence compared with the last boundary."""
         before = 0
         for chunk in stream.chunks():
             planning.find_buckets(chunk['lengths'], self.bucket_boundaries, self.overflow, before)
@@ -214,12 +210,9 @@ class StreamBatches:
 
 
 class StreamEpoch:
-    """The batches of one epoch of a stream; each iteration reads it from the beginning.
+    """The batches of one epoch of a stream, which each iteration reads from the beginning.
 
-    What reading raises arrives here as it was raised: the same exception, with its cause.
-
-    Attributes:
-      element_spec: Dict of `tf.TensorSpec`, B and T unknown.
+    Iterating raises the exception of the source itself, with its cause.
     """
 
     def __init__(self, stream: Stream, element_spec: dict[str, tf.TensorSpec],
@@ -233,11 +226,7 @@ class StreamEpoch:
 
     @property
     def dataset(self) -> tf.data.Dataset:
-        """The epoch as a `tf.data.Dataset`, to be built upon.
-
-        What reading raises leaves it as a `tf.errors.OpError`, and is kept as the `error` of the
-        `StreamBatches`.
-        """
+        """The epoch as a `tf.data.Dataset`, whose errors are `StreamBatches.error`."""
         return self._batched(self._stream.examples())
 
 
