@@ -130,8 +130,8 @@ class _Table:
                 name, line = ids[start], int(lines[start])
                 if name in seen:
                     raise ValueError(
-                        f'{self._path}: line {line}: sequence {name.decode()!r} resumes after other '
-                        f'rows; it began in line {seen[name]}. Sort the rows by sequence.')
+                        f'{self._path}: line {line}: sequence {name.decode()!r} resumes after '
+                        f'other rows; it began in line {seen[name]}. Sort the rows by sequence.')
                 seen[name] = line
             if 'time' in part:
                 self._check_times(part['time'], starts, lines, last_time)

@@ -78,7 +78,7 @@ class Archive:
                     else:
                         readers[key] = _from_file(self.path, name, record, opened)
                 except (EOFError, OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-                    raise _unreadable(self.path, f'record {name!r} cannot be read', error) from error
+                    raise _unread(self.path, f'record {name!r} cannot be read', error) from error
             yield readers
 
 
@@ -105,7 +105,7 @@ def _verified_records(path, file, contents):
                 if contents is not None:
                     contents[name] = content
     except Exception as error:
-        raise _unreadable(path, where, error) from error
+        raise _unread(path, where, error) from error
     return records
 
 
@@ -115,7 +115,7 @@ def _number_of_records(file, archive):
     return int.from_bytes(file.read(12)[10:], 'little')
 
 
-def _unreadable(path, where, error):
+def _unread(path, where, error):
     """The ValueError to raise for whatever zipfile, zlib or NumPy raised."""
     words = ' '.join(str(error).split()) or type(error).__name__
     return ValueError(f'{path}: {where}: {words.rstrip(".")}.')
@@ -155,7 +155,7 @@ def _from_file(path, name, record, file):
         try:
             data = file.read(count * size)
         except (EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-            raise _unreadable(path, f'record {name!r} cannot be read', error) from error
+            raise _unread(path, f'record {name!r} cannot be read', error) from error
         if len(data) != count * size:
             raise ValueError(f'{path}: record {name!r} ends early.')
         values = np.frombuffer(data, record.dtype) if size else np.zeros(0, record.dtype)
