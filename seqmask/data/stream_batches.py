@@ -47,7 +47,7 @@ class StreamBatches:
         reached; or 'last' to put it into the last bucket, with max_steps into a batch of its own.
       drop_remainder: Whether to leave out, in each bucket and epoch, the last sequences that do not
         fill a batch.
-      shard: (index, count) for one of `count` workers, as of `Batches`; each reads the whole source.
+      shard: (index, count) for one of `count` workers, as of `Batches`; each reads the source.
 
     Raises:
       TypeError: If an argument's type does not fit.
