@@ -122,7 +122,7 @@ class _Table:
 
     def _chunks(self):
         seen, last_id, last_time = {}, None, None
-        open_parts = []         # of the sequence that the next part may continue
+        pieces = []         # rows of the sequence that may not be complete yet
         for part in self._parts():
             ids, lines = part['sequence'], part.pop('lines')
             starts = np.flatnonzero(np.append([ids[0] != last_id], ids[1:] != ids[:-1]))
@@ -138,11 +138,13 @@ class _Table:
                 last_time = part['time'][-1]
             last_id = ids[-1]
             if starts.size:
-                yield from self._closed(open_parts, part, starts)
-                open_parts = [{name: values[starts[-1]:] for name, values in part.items()}]
-            else:
-                open_parts.append(part)
-        yield from self._closed(open_parts, None, np.array([], int))
+                end = starts[-1]        # the last sequence may continue in the next part
+                pieces.append({name: values[:end] for name, values in part.items()})
+                yield from self._grouped(pieces)
+                part, pieces = {name: values[end:] for name, values in part.items()}, []
+            pieces.append(part)
+        if pieces:
+            yield from self._grouped(pieces)
 
     def _check_times(self, times, starts, lines, last_time):
         before = np.append([-np.inf if last_time is None else last_time], times[:-1])
@@ -151,24 +153,16 @@ class _Table:
             raise ValueError(f'{self._path}: line {lines[k]}: time must ascend within a sequence, '
                              f'got {times[k]} after {before[k]}.')
 
-    def _closed(self, open_parts, part, starts):
-        """Chunks of what is complete: open_parts, and all of part but its last sequence."""
-        if part is not None:
-            open_parts = open_parts + [{name: values[:starts[-1]]
-                                        for name, values in part.items()}]
-        # The first may continue open_parts; every other one ends where the next one starts.
-        before = sum(len(piece['sequence']) for piece in open_parts[:-1]) if part is not None else 0
-        joined = {name: np.concatenate([piece[name] for piece in open_parts])
-                  for name in open_parts[0]} if open_parts else {}
-        if not joined or not len(joined['sequence']):
-            return
-        begins = np.unique(np.append([0], starts[:-1] + before))
-        lengths = np.diff(np.append(begins, len(joined['sequence']))).astype(np.int32)
+    def _grouped(self, pieces):
+        """Chunks of the rows of whole sequences."""
+        rows = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+        ids = rows['sequence']
+        starts = np.flatnonzero(np.append([True] * len(ids[:1]), ids[1:] != ids[:-1]))
+        lengths = np.diff(np.append(starts, len(ids))).astype(np.int32)
         for first, last in chunking.cuts(lengths, self._most):
-            real = slice(begins[first], begins[first] + int(lengths[first:last].sum()))
-            chunk = {name: values[real] for name, values in joined.items()}
-            yield {**chunk, 'lengths': lengths[first:last],
-                   'sequence': joined['sequence'][begins[first:last]]}
+            real = slice(starts[first], starts[first] + int(lengths[first:last].sum()))
+            yield {**{name: values[real] for name, values in rows.items()},
+                   'lengths': lengths[first:last], 'sequence': ids[starts[first:last]]}
 
     def _parts(self):
         """The columns of a few rows at a time, by their names in the schema, and 'lines'."""
