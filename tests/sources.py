@@ -88,18 +88,6 @@ def full_disk():
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-@contextlib.contextmanager
-def full_disk():
-    """No file may grow beyond 1,000 bytes, here and in the processes that are started."""
-    resource = pytest.importorskip('resource', reason='the system has no limit of file sizes')
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
 def flips(whole, count, seed=0):
     """Yields `count` copies of the bytes, each with one random bit flipped."""
     rng = np.random.default_rng(seed)

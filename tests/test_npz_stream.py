@@ -16,10 +16,10 @@ FRAMES = np.arange(4.)[:, None]
 def assert_both_refused(path, message):
     """The one reader has one message, whether it streams the file or holds all of it."""
     assert_refused(lambda: data.open_npz(path), message)
-    with pytest.raises(ValueError, match=message) as whole:
-        data.read_npz(path)
     with pytest.raises(ValueError) as streamed:
         data.open_npz(path).to_sequences()
+    with pytest.raises(ValueError) as whole:
+        data.read_npz(path)
     assert str(whole.value) == str(streamed.value)
 
 
