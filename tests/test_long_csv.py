@@ -72,7 +72,8 @@ def test_the_names_of_the_columns_alone(mark, write):
 def test_a_column_of_numbers_and_one_other_cell_is_an_error(write):
     path = write('sequence,note,x,y\na,b,1,2\na,7,1.x,3\na,c,2,4\nb,5,3,5\nb,d,4,6\n')
     assert_refused(lambda: data.open_csv(path), f"^{path}: line 3: 'x' must be a number, got "
-                   "'1.x'. Correct the field, or leave the column out by naming all others in features")
+                   "'1.x'. Correct the field, or leave the column out by naming all others in "
+                   'features')
     stream = data.open_csv(path, features=['y'])
     assert stream.unused == ['note', 'x']
     assert stream.to_sequences().frames[:, 0].tolist() == [2, 3, 4, 5, 6]
