@@ -1,10 +1,10 @@
-"""Converts sequences from one kind of file to another, a chunk in memory at a time.
+"""Converts sequences from one file format to another, with only a chunk of them in memory.
 
---input=FILE.csv --output=FILE.tfrecord and the like: .npz, .tfrecord and .csv are read, .npz and
-.tfrecord are written. It prints what the file holds, how many sequences and steps, and how long
-they are. A table of rows (.csv) has a row for each step; the flags say which column is what.
+  python scripts/convert.py --input=FILE.csv --output=FILE.tfrecord
 
-What is damaged or does not fit is told with its file and record, and nothing is written then.
+reads .npz, .tfrecord or .csv and writes .npz or .tfrecord. It prints the schema of the file, how
+many sequences and steps there are, and how long they are. A .csv has one row per step; flags name
+its columns. An error in the input names the file and the record, and nothing is written.
 """
 
 import os
@@ -26,46 +26,22 @@ WRITERS = {'npz': data.write_npz, 'tfrecord': data.write_tfrecord}
 flags.DEFINE_list('input', None, 'File to read; several .tfrecord files, separated by commas, are '
                   'read one after the other.')
 flags.DEFINE_string('output', None, 'File to write.')
-flags.DEFINE_enum('input_format', None, sorted(READERS), 'By default what the ending says.')
-flags.DEFINE_enum('output_format', None, sorted(WRITERS), 'By default what the ending says.')
-flags.DEFINE_bool('overwrite', False, 'Whether to replace an output that is there already.')
+flags.DEFINE_enum('input_format', None, sorted(READERS), 'By default that of the extension.')
+flags.DEFINE_enum('output_format', None, sorted(WRITERS), 'By default that of the extension.')
+flags.DEFINE_bool('overwrite', False, 'Whether to replace an existing output.')
 flags.DEFINE_string('sequence', 'sequence', 'Of a .csv: column that names the sequence.')
 flags.DEFINE_string('time', None, 'Of a .csv: column of times, which must ascend.')
 flags.DEFINE_string('labels', None, 'Of a .csv: column of labels.')
 flags.DEFINE_list('features', None, 'Of a .csv: columns of features, separated by commas; by '
-                  'default all others that hold numbers.')
+                  'default all other columns of numbers.')
 
 FLAGS = flags.FLAGS
-OF_A_TABLE = ('sequence', 'time', 'labels', 'features')
-
-
-class Counted:
-    """A stream's sequences, whose lengths are counted in passing."""
-
-    def __init__(self, stream):
-        self.lengths = []
-        self._stream = stream
-        self.stream = data.Stream(stream.schema, self._chunks, source=stream.source,
-                                  num_sequences=stream.num_sequences)
-
-    def _chunks(self):
-        for chunk in self._stream.chunks():
-            self.lengths.append(chunk['lengths'])
-            yield chunk
-
-    def report(self):
-        lengths = np.concatenate(self.lengths or [np.zeros([0], np.int32)])
-        line = f'{len(lengths)} sequences, {lengths.sum(dtype=np.int64)} steps'
-        if len(lengths):
-            line += (f'; length {lengths.min()} at least, {np.median(lengths):g} in the median, '
-                     f'{lengths.max()} at most')
-        return line
+CSV_FLAGS = ('sequence', 'time', 'labels', 'features')
 
 
 def main():
     if not FLAGS.input or not FLAGS.output:
-        raise runs.UserError('--input and --output are needed: say what to read and what to '
-                             'write.')
+        raise runs.UserError('--input and --output are needed: the files to read and to write.')
     write = WRITERS[format_of('output', FLAGS.output, FLAGS.output_format, WRITERS)]
     runs.refuse_existing(FLAGS.output, overwrite=FLAGS.overwrite)
     with runs.user_errors():
@@ -73,10 +49,29 @@ def main():
         print(stream.schema)
         if stream.unused:
             print(f'left out: {", ".join(map(repr, stream.unused))}')
-        counted = Counted(stream)
-        write(FLAGS.output, counted.stream)
-    print(counted.report())
+        lengths = []
+        write(FLAGS.output, counted(stream, lengths))
+    print(described(np.concatenate(lengths or [np.zeros([0], np.int32)])))
     print(f'written: {FLAGS.output}')
+
+
+def counted(stream, lengths):
+    """The stream; reading it appends the lengths of each chunk to a list."""
+    def chunks():
+        for chunk in stream.chunks():
+            lengths.append(chunk['lengths'])
+            yield chunk
+
+    return data.Stream(stream.schema, chunks, source=stream.source,
+                       num_sequences=stream.num_sequences)
+
+
+def described(lengths):
+    """One line on sequences of these lengths."""
+    line = f'{len(lengths)} sequences, {lengths.sum(dtype=np.int64)} steps'
+    if len(lengths):
+        line += f'; length {lengths.min()} to {lengths.max()}, median {np.median(lengths):g}'
+    return line
 
 
 def opened(paths):
@@ -86,22 +81,22 @@ def opened(paths):
         raise runs.UserError(f'--input must be one file, unless all are .tfrecord, got '
                              f'{",".join(paths)}.')
     kind, = kinds
-    for name in OF_A_TABLE:
+    for name in CSV_FLAGS:
         if FLAGS[name].present and kind != 'csv':
             raise runs.UserError(f'--{name} is for a .csv, got {paths[0]!r}.')
     if kind == 'csv':
-        return data.open_csv(paths[0], **{name: FLAGS[name].value for name in OF_A_TABLE})
+        return data.open_csv(paths[0], **{name: FLAGS[name].value for name in CSV_FLAGS})
     return READERS[kind](paths if len(paths) > 1 else paths[0])
 
 
 def format_of(flag, path, stated, known):
-    """Which of the known formats a file has."""
-    ending = stated or os.path.splitext(path)[1].lower().lstrip('.')
-    if ending not in known:
-        endings = ' or '.join(f'.{name}' for name in known)
-        raise runs.UserError(f'--{flag} must end in {endings}, or --{flag}_format say what it '
-                             f'is, got {path!r}.')
-    return ending
+    """The format of a file, one of `known`: the one stated, else that of its extension."""
+    found = stated or os.path.splitext(path)[1].lower().lstrip('.')
+    if found not in known:
+        extensions = ' or '.join(f'.{name}' for name in known)
+        raise runs.UserError(f'--{flag} must end in {extensions}, or --{flag}_format must name its '
+                             f'format, got {path!r}.')
+    return found
 
 
 if __name__ == '__main__':

@@ -43,7 +43,7 @@ def main():
     with runs.user_errors():
         if is_tflite:
             content = export.to_tflite(model, maxlen=FLAGS.maxlen, batch=FLAGS.batch_size)
-            with open(FLAGS.output, 'wb') as file:
+            with runs.whole_file(FLAGS.output) as unfinished, open(unfinished, 'wb') as file:
                 file.write(content)
         else:
             export.save(model, FLAGS.output)

@@ -28,8 +28,7 @@ def test_from_kind_to_kind_and_back(tmp_path):
         *schema, numbers, written = done.stdout.splitlines()
         assert schema == str(data.Schema.of(wanted)).splitlines()
         # lengths = [3, 0, 1, 5, 2, 0]
-        assert numbers == ('6 sequences, 11 steps; length 0 at least, 1.5 in the median, 5 at '
-                           'most')
+        assert numbers == '6 sequences, 11 steps; length 0 to 5, median 1.5'
         assert written == f'written: {output}'
     assert_same(data.read_npz(tmp_path / 'c.npz'), wanted)
     assert sorted(os.listdir(tmp_path)) == ['a.npz', 'b.tfrecord', 'c.npz']
@@ -40,8 +39,7 @@ def test_a_table(tmp_path):
     done = convert(tmp_path, '--input=walks.txt', '--input_format=csv', '--output=w.npz',
                    '--sequence=walk', '--time=t', '--labels=label', '--features=y,x')
     assert (done.returncode, own_lines(done.stderr)) == (0, [])
-    assert done.stdout.splitlines()[-2] == ('3 sequences, 4 steps; length 1 at least, 1 in the '
-                                            'median, 2 at most')
+    assert done.stdout.splitlines()[-2] == '3 sequences, 4 steps; length 1 to 2, median 1'
     assert_same(data.read_npz(tmp_path / 'w.npz'), data.Sequences(
         np.float32([[2, 1], [4, 3], [6, 5], [8, 7]]), [2, 1, 1],
         {'time': [0., 1., 0., 0.], 'labels': [0, 1, 1, 0]},

@@ -1,5 +1,6 @@
 """Models that leave: they give the same numbers where there is no seqmask."""
 
+import os
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import seqmask
 import tiny_runs
 from seqmask import export
 import some_models
+from sources import full_disk
 from test_scripts import own_lines, start
 
 LENGTHS = np.array([5, 0, 3, 1], np.int32)
@@ -194,6 +196,21 @@ def test_bad_input_is_told_in_one_line(flags, error, tmp_path):
     done = start(tmp_path, '--workdir=none', flags, script='export.py')
     assert own_lines(done.stderr) == [f'error: {error}']
     assert done.returncode == 1
+
+
+@pytest.mark.slow
+@deprecated
+def test_a_full_disk_leaves_the_earlier_file(tmp_path_factory, tmp_path):
+    folder = tiny_runs.trained(tmp_path_factory)
+    (tmp_path / 'model.tflite').write_bytes(b'earlier')
+    with full_disk():
+        done = start(tmp_path, f'--workdir={folder / "classifier"}', '--output=model.tflite',
+                     '--maxlen=7', '--overwrite', script='export.py', afresh=True)
+    # TensorFlow, too, says of its temporary files that they are cut.
+    assert own_lines(done.stderr)[-1] == "error: [Errno 27] File too large: 'model.tflite'"
+    assert done.returncode == 1
+    assert (tmp_path / 'model.tflite').read_bytes() == b'earlier'
+    assert os.listdir(tmp_path) == ['model.tflite']
 
 
 @pytest.mark.parametrize('maxlen', [1, 6])

@@ -31,7 +31,7 @@ def write(tmp_path):
 @pytest.mark.parametrize('size', [7, 40, 1 << 19])
 @pytest.mark.parametrize('ending, mark', [('\n', b''), ('\r\n', b'\xef\xbb\xbf'), ('\n\n', b'')])
 def test_a_table_is_read(size, ending, mark, write, monkeypatch):
-    monkeypatch.setattr(csv_rows, 'BLOCK', size)
+    monkeypatch.setattr(csv_rows, 'BUFFER', size)
     path = write(mark + WALKS.replace('\n', ending).encode())
     wanted = data.Sequences(FRAMES, [2, 1, 3], {
         'time': [0, .5, 0, -1, 0, 9], 'labels': [2, 0, 1, 0, 0, 1]}, {'sequence': NAMES})
@@ -72,7 +72,8 @@ def test_the_names_of_the_columns_alone(mark, write):
 def test_a_column_of_numbers_and_one_other_cell_is_an_error(write):
     path = write('sequence,note,x,y\na,b,1,2\na,7,1.x,3\na,c,2,4\nb,5,3,5\nb,d,4,6\n')
     assert_refused(lambda: data.open_csv(path), f"^{path}: line 3: 'x' must be a number, got "
-                   "'1.x'. Mend the cell, or leave the column out by naming all others in features")
+                   "'1.x'. Correct the field, or leave the column out by naming all others in "
+                   'features')
     stream = data.open_csv(path, features=['y'])
     assert stream.unused == ['note', 'x']
     assert stream.to_sequences().frames[:, 0].tolist() == [2, 3, 4, 5, 6]
@@ -87,7 +88,7 @@ def test_a_column_of_text_in_which_some_cells_are_numbers_is_left_out(write):
 
 @pytest.mark.parametrize('block', [16, 64, 1 << 19])
 def test_sequences_across_blocks(block, write, monkeypatch):
-    monkeypatch.setattr(csv_rows, 'BLOCK', block)
+    monkeypatch.setattr(csv_rows, 'BUFFER', block)
     lengths = np.random.default_rng(0).integers(1, 30, 40)
     ids = np.repeat(np.arange(40), lengths)
     path = write('sequence,x\n' + ''.join(f'{k},{n}\n' for n, k in enumerate(ids)))
@@ -103,9 +104,9 @@ MISLABELLED = [
     ("there is no column 'when'", HEAD + 'a,0,1,2\n', {'time': 'when'}),
     ("there is no column 'z'", HEAD + 'a,0,1,2\n', {'features': ['x', 'z']}),
     ('line 1 must name each column once', 'sequence,x,x\na,1,2\n', {}),
-    ('the file holds no rows', HEAD, {}),
+    ('the file has no rows', HEAD, {}),
     ("there is no column 'sequence'; there are ", '', {}),
-    ('no column is left that holds numbers', 'sequence,x\na,b\n', {}),
+    ('no column of numbers is left', 'sequence,x\na,b\n', {}),
     ('line 3 must have 4 fields, as the first line has, got 3', HEAD + 'a,0,1,2\na,1,2\n', {}),
     ('line 3 must have 4 fields, as the first line has, got 5', HEAD + 'a,0,1,2\na,1,2,3,4\n', {}),
     ("line 3: 'x' must be finite, got nan", HEAD + 'a,0,1,2\na,1,nan,2\n', {}),
@@ -119,7 +120,7 @@ MISLABELLED = [
      HEAD + 'a,0,1,2\na,0,1,2\n', {'time': 't'}),
     ('line 4: time must ascend within a sequence, got 1.0 after 2.0',
      HEAD + 'a,5,1,2\nb,2,1,2\nb,1,1,2\n', {'time': 't'}),
-    ("line 4: sequence 'a' comes again, after other rows; it began in line 2",
+    ("line 4: sequence 'a' resumes after other rows; it began in line 2",
      HEAD + 'a,0,1,2\nb,0,1,2\na,1,1,2\n', {}),
     ('line 3 does not end in a line break', HEAD + 'a,0,1,2\na,1,1,2', {}),
     ('line 3 must be UTF-8', HEAD.encode() + b'a,0,1,2\n\xff,1,1,2\n', {}),
@@ -130,7 +131,7 @@ MISLABELLED = [
 @pytest.mark.parametrize('block', [16, 1 << 19])
 @pytest.mark.parametrize('message, text, columns', MISLABELLED)
 def test_a_line_that_does_not_fit_is_named(message, text, columns, block, write, monkeypatch):
-    monkeypatch.setattr(csv_rows, 'BLOCK', block)
+    monkeypatch.setattr(csv_rows, 'BUFFER', block)
     path = write(text)
     assert_refused(lambda: data.open_csv(path, **columns), f'^{path}: {message}')
 

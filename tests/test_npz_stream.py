@@ -13,6 +13,16 @@ from sources import (LENGTHS, assert_examples, assert_refused, assert_same, coll
 FRAMES = np.arange(4.)[:, None]
 
 
+def assert_both_refused(path, message):
+    """The one reader has one message, whether it streams the file or holds all of it."""
+    assert_refused(lambda: data.open_npz(path), message)
+    with pytest.raises(ValueError) as streamed:
+        data.open_npz(path).to_sequences()
+    with pytest.raises(ValueError) as whole:
+        data.read_npz(path)
+    assert str(whole.value) == str(streamed.value)
+
+
 @pytest.fixture
 def path(tmp_path):
     return str(tmp_path / 'data.npz')
@@ -27,6 +37,7 @@ def test_what_is_written_is_read(lengths, dtype, path):
     assert (stream.num_sequences, stream.source) == (len(lengths), path)
     assert stream.schema == data.Schema.of(wanted)
     assert_same(stream.to_sequences(), wanted)
+    assert_same(data.read_npz(path), wanted)
     if sum(lengths) < 100:
         assert_examples(stream, wanted)
 
@@ -109,6 +120,9 @@ def test_padded_files_are_read_whatever_their_order_and_dtype(order, kind, path)
                             {'fold': np.arange(6)})
     stream = data.open_npz(path)
     assert_same(stream.to_sequences(), wanted)
+    whole = data.read_npz(path)
+    assert_same(whole, wanted)
+    assert whole.frames.flags.writeable and whole.frames.flags.c_contiguous
     assert_examples(stream, wanted)
 
 
@@ -166,21 +180,21 @@ MISLABELLED = [
 @pytest.mark.parametrize('message, records', MISLABELLED)
 def test_a_mislabelled_file_is_named(message, records, path):
     np.savez(path, **records)
-    assert_refused(lambda: data.open_npz(path), f'^{path}: .*{message}')
+    assert_both_refused(path, f'^{path}: .*{message}')
 
 
 def test_of_many_sequences_the_right_one_is_named(path):
     frames = np.zeros([3000, 1])
     frames[2000] = np.inf
     np.savez(path, frames=frames, lengths=np.full(1000, 3))
-    assert_refused(lambda: data.open_npz(path), 'sequence 666 holds inf at step 2')
+    assert_both_refused(path, 'sequence 666 holds inf at step 2')
 
 
 @pytest.mark.parametrize('content', [b'', b'PK', b'frames,lengths\n1,2\n', b'\0' * 1000])
 def test_a_file_of_another_kind_is_named(content, path):
     with open(path, 'wb') as file:
         file.write(content)
-    assert_refused(lambda: data.open_npz(path), f'^{path}: not an .npz file, or a damaged one')
+    assert_both_refused(path, f'^{path}: not an .npz file, or a damaged one')
 
 
 def test_records_that_are_no_arrays_are_named(path):
@@ -188,8 +202,7 @@ def test_records_that_are_no_arrays_are_named(path):
                              (b'\x93NUMPY\x09\x00' + b'x' * 99, 'version')]:
         with zipfile.ZipFile(path, 'w') as archive:
             archive.writestr('frames.npy', content)
-        assert_refused(lambda: data.open_npz(path),
-                       f"^{path}: record 'frames' cannot be read: .*({message})")
+        assert_both_refused(path, f"^{path}: record 'frames' cannot be read: .*({message})")
 
 
 def test_a_record_of_another_size_than_it_says_is_named(path):
@@ -199,8 +212,8 @@ def test_a_record_of_another_size_than_it_says_is_named(path):
     with zipfile.ZipFile(path, 'w') as archive:
         archive.writestr('frames.npy', records['frames.npy'][:-8])
         archive.writestr('lengths.npy', records['lengths.npy'])
-    assert_refused(lambda: data.open_npz(path), "'frames' cannot be read: it holds 24 bytes, not "
-                   r'float64 of shape \(4, 1\)')
+    assert_both_refused(path, "'frames' cannot be read: it holds 24 bytes, not "
+                        r'float64 of shape \(4, 1\)')
 
 
 def test_a_missing_file_is_named(path):
@@ -239,9 +252,13 @@ def test_a_flipped_bit_is_an_error_or_changes_nothing(path):
             found = data.open_npz(path).to_sequences()
         except ValueError as error:
             assert str(error).startswith(f'{path}: ') and '\n' not in str(error)
+            with pytest.raises(ValueError) as whole:
+                data.read_npz(path)
+            assert str(whole.value) == str(error)
             refused += 1
         else:       # dates, attributes and the like: nothing of the data
             assert_same(found, wanted)
+            assert_same(data.read_npz(path), wanted)
     assert 100 < refused < 500
 
 

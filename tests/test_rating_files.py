@@ -60,7 +60,7 @@ BAD = {
     'ann,heat,4\n\nann,alien,nan\n': 'line 3: the rating must be finite, got nan',
     'user,item,rating\nann,heat,4\nbob,heat,4\nann,heat,5\n':
         "line 4: user 'ann' rates item 'heat' again, after line 2. Keep one rating of a pair",
-    'ann,heat\n': 'line 1 must be user, item, rating and at most a time stamp, .* got 2 fields',
+    'ann,heat\n': 'line 1 must be user, item, rating and optionally a time stamp, .* got 2 fields',
     'ann,heat,4,0,x\n': 'line 1 must be .* got 5 fields',
     'ann,heat,4\nbob,heat\n': 'line 2 must have 3 fields, as the first line has, got 2',
     'ann,heat,4\n,heat,4\n': 'line 2 must name a user and an item',

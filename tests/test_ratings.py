@@ -345,7 +345,7 @@ def test_errors_of_a_batch(error, message, changes):
 
 
 @pytest.mark.parametrize('error, message, indices', [
-    (tf.errors.InvalidArgumentError, 'must ascend, each place once', [[0, 1], [0, 1]]),
+    (tf.errors.InvalidArgumentError, 'must ascend without repetition', [[0, 1], [0, 1]]),
     (tf.errors.InvalidArgumentError, r'must ascend.* \[\[1, 0\]\], \[\[0, 1\]\]', [[1, 0], [0, 1]]),
 ])
 def test_a_place_twice_or_out_of_order_is_refused(error, message, indices):

@@ -92,8 +92,8 @@ def test_features_are_chosen_by_name(tmp_path, capsys):
     assert read_sequences(str(path)).frames.shape == (120, 2)
     assert capsys.readouterr().out == f"{path}: left out of the features: 'time', 'note'\n"
     path.write_text(TABLE.replace('s0,2,0.25', 's0,2,0.2s'))
-    with pytest.raises(ValueError, match="line 4: 'a' must be a number, got '0.2s'. Mend the cell, "
-                                         'or leave the column out .*--features'):
+    with pytest.raises(ValueError, match="line 4: 'a' must be a number, got '0.2s'. Correct the "
+                                         'field, or leave the column out .*--features'):
         read_sequences(str(path))
     parts, _ = read_parts(str(path), labels_per='step', num_classes=0, seed=0, features=['b'])
     assert parts[0].frames.shape[1] == 1

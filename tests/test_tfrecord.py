@@ -1,5 +1,6 @@
 """TFRecord files of SequenceExample: good, empty, truncated, flipped and mislabelled."""
 
+import errno
 import os
 
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 import tensorflow as tf
 
 from seqmask import data
+from seqmask.data.files.whole import write_whole
 from sources import (LENGTHS, assert_examples, assert_refused, assert_same, collection, flips,
-                     growth, many_steps)
+                     full_disk, growth, many_steps)
 
 
 @pytest.fixture
@@ -160,7 +162,7 @@ def test_a_number_that_the_schema_does_not_hold_is_refused(path):
     changed = tf.train.SequenceExample.FromString(last)
     changed.feature_lists.feature_list['labels'].feature[0].int64_list.value[0] = 257
     write(path, [first, changed])
-    assert_refused(lambda: data.open_tfrecord(path), "values of 'labels' that are no int8")
+    assert_refused(lambda: data.open_tfrecord(path), "values of 'labels' that do not fit int8")
 
 
 def test_a_truncated_file_is_named_wherever_it_was_cut(path):
@@ -192,10 +194,10 @@ def test_a_cut_between_records_is_seen_in_examples_too(path):
 def test_records_that_were_moved_are_refused(path):
     data.write_tfrecord(path, collection())
     first, second, *rest, last = records_of(path)
-    for records, message in [([first, second, last], 'record 2 says that it is the last of 6'),
-                             ([first, last, *rest], 'record 1 says that it is the last of 6'),
-                             ([first, second, *rest, last] * 2, 'record [56] says|is the first of '
-                                                                'another file')]:
+    for records, message in [([first, second, last], 'record 2 is marked as the last of 6'),
+                             ([first, last, *rest], 'record 1 is marked as the last of 6'),
+                             ([first, second, *rest, last] * 2,
+                              'record [56] is marked|is the first of another file')]:
         write(path, records)
         assert_refused(lambda: data.open_tfrecord(path), f'^{path}: .*({message})')
 
@@ -246,7 +248,7 @@ def test_a_failed_write_leaves_the_earlier_file(path, monkeypatch):
     assert_same(data.open_tfrecord(path).to_sequences(), collection())
     with pytest.raises(TypeError, match='must be a Sequences or a Stream, got list'):
         data.write_tfrecord(path, [])
-    with pytest.raises(ValueError, match="'seqmask.schema' is the name"):
+    with pytest.raises(ValueError, match="'seqmask.schema' is reserved"):
         data.write_tfrecord(path, data.Sequences([[1.]], [1], {'seqmask.schema': [1]}))
 
 
@@ -277,12 +279,26 @@ def test_a_file_that_cannot_be_made_is_an_oserror(tmp_path):
     assert os.listdir(tmp_path) == ['file']
 
 
-def test_what_tensorflow_says_while_writing_is_an_oserror(tmp_path, monkeypatch):
-    def full(writer, record):
-        raise tf.errors.ResourceExhaustedError(None, None, '/x.tmp; No space left on device')
-
-    monkeypatch.setattr(tf.io.TFRecordWriter, 'write', full)
-    path = tmp_path / 'a.tfrecord'
-    with pytest.raises(OSError, match=f'^{path} cannot be written: No space left on device.$'):
-        data.write_tfrecord(path, collection())
+@pytest.mark.parametrize('write', [
+    data.write_tfrecord, data.write_npz,
+    lambda path, whole: data.write_npz(path, data.Stream.from_sequences(whole)),
+    lambda path, whole: write_whole(path, lambda file: file.write(str(whole.frames.tolist())))])
+def test_a_full_disk_is_an_oserror_that_names_the_file(write, tmp_path):
+    path = str(tmp_path / 'a')
+    with full_disk(), pytest.raises(OSError, match='File too large') as caught:
+        write(path, collection([300]))
+    assert path in str(caught.value) and '.tmp' not in str(caught.value)
     assert os.listdir(tmp_path) == []
+
+
+def test_an_oserror_of_what_is_read_is_not_told_of_what_is_written(tmp_path):
+    problem = OSError(errno.EIO, 'Input/output error')
+
+    def chunks():
+        raise problem
+        yield
+
+    stream = data.Stream(data.Schema.of(collection()), chunks, source='x')
+    with pytest.raises(OSError) as caught:
+        data.write_npz(tmp_path / 'a', stream)
+    assert caught.value is problem

@@ -74,7 +74,7 @@ BAD = {
         '--rating_range must be the lowest and the highest rating, such as 1,5, got 1,inf.',
     '--ratings=text.csv': "text.csv: line 2: the rating must be a number, got 'good'.",
     '--ratings=empty.csv': 'empty.csv: the file must hold ratings, .*; it holds none.',
-    '--ratings=one.csv': 'there are too few ratings, 1, to divide off a part of 0.2.',
+    '--ratings=one.csv': 'there are too few ratings, 1, to draw a fraction of 0.2.',
     '--ratings=same.csv': 'all training ratings are 3: there is nothing to learn. .*',
     '--ratings=own.tsv --test_ratings=own.tsv':
         'own.tsv: line 1: .* is in the training file too: .*',

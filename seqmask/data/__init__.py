@@ -23,11 +23,11 @@ from seqmask.data.sequences import Sequences
 from seqmask.data.sources import from_dataset, from_lists, from_ragged
 from seqmask.data.split import split
 from seqmask.data.standardizer import Standardizer, standardize_sequences
-from seqmask.data.stream import Stream, reason
+from seqmask.data.stream import Stream
 from seqmask.data.stream_batches import StreamBatches
 
 __all__ = ['Batches', 'Field', 'Lanes', 'Ratings', 'Schema', 'Sequences', 'Standardizer', 'Stream',
            'StreamBatches', 'csv_columns', 'from_dataset', 'from_lists', 'from_ragged', 'open_csv',
-           'open_npz', 'open_tfrecord', 'rating_rows', 'read_npz', 'read_ratings', 'reason',
+           'open_npz', 'open_tfrecord', 'rating_rows', 'read_npz', 'read_ratings',
            'rows_from_matrix', 'rows_from_sparse', 'split', 'split_ratings',
            'standardize_sequences', 'write_npz', 'write_tfrecord']

@@ -2,40 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import functools
+from collections.abc import Iterable
 
 import numpy as np
 import tensorflow as tf
 
 from seqmask import checks
 from seqmask.data import plan as planning
-from seqmask.data.pipeline import untuned
-from seqmask.data.sequences import Sequences
+from seqmask.data.pipeline import EpochDatasets, untuned
+from seqmask.data.sequences import Sequences, require_sequences
 
 
-class Batches:
-    """A collection as padded batches, again and again.
+class Batches(EpochDatasets):
+    """A collection as padded batches, epoch after epoch.
 
     Each batch is a dict of tensors: 'inputs' [B, T, D], T being the longest length in the batch;
     'lengths' int32 [B]; each field per step [B, T, ...], zeros (or empty strings) in the padding;
     each field per sequence [B, ...]. Every sequence comes exactly once in an epoch.
 
-    The order is a pure function of (seed, epoch), so that a resumed run sees what it would have
-    seen. The object counts nothing: iterating it gives epoch 0 each time; a training loop asks for
-    `at_epoch(epoch)`. Iterations do not disturb each other.
+    The order is a pure function of (seed, epoch), so a resumed run gets the same batches. Iterating
+    gives epoch 0 each time; a training loop calls `at_epoch(epoch)`. Concurrent iterations are
+    independent.
 
     With buckets, a batch holds sequences of one bucket only, so of similar lengths, which saves
     padding. Without shuffling the buckets follow one another; with it, their batches are mixed.
 
     A budget, `max_steps`, fills each batch with as many sequences as fit, in the order of the
-    epoch. It wins over `multiple`: where fewer than `multiple` fit, the batch has what fits. Only a
-    sequence that exceeds the budget alone does so, in a batch of its own; none is lost.
+    epoch. It takes precedence over `multiple`: if fewer than `multiple` fit, the batch has those.
+    Only a sequence that alone exceeds the budget does so, in a batch of its own; none is lost.
 
     Args:
       sequences: `Sequences`.
       batch_size: int. Sequences in a batch; the last of each bucket may have fewer. Either this or
         max_steps is given.
-      shuffle: Whether each epoch has an order of its own; otherwise all have that of `sequences`.
+      shuffle: Whether each epoch has its own order; otherwise all have that of `sequences`.
       seed: int >= 0.
       bucket_boundaries: None for a single bucket; ascending ints, the longest length of each
         bucket; an int, for that many buckets of about as many sequences each; or 'exact', for
@@ -43,15 +44,15 @@ class Batches:
       overflow: What to do with a sequence longer than the last boundary: 'error', or 'last' to put
         it into the last bucket.
       drop_remainder: Whether to leave out, in each bucket and epoch, the last sequences that do not
-        fill a batch; of a budget, those that do not make up `multiple`.
+        fill a batch; with a budget, fewer than `multiple`.
       max_steps: int. Steps in a batch, at most.
       count: What max_steps counts: 'padded', the B * T steps of the batch, or 'real', the sum of
         its lengths. A sequence of length 0 counts as one of length 1.
-      multiple: int. The number of sequences in a batch is rounded down to a multiple of it; the
-        rest of a bucket, fewer than that, makes a batch.
-      shard: (index, count) for one of `count` workers: all of them share out each batch, this one
-        takes its sequences index, index + count, ... All have equally many batches, and all of them
-        together the batches of one without a shard. A part may be empty: [0, 0, D].
+      multiple: int. The number of sequences in a batch is rounded down to a multiple of it; only
+        the last batch of a bucket may have fewer.
+      shard: (index, count) for one of `count` workers, which share each batch: this one takes its
+        sequences index, index + count, ... All have the same number of batches, and together those
+        of a single worker. A part may be empty: [0, 0, D].
 
     Raises:
       TypeError: If an argument's type does not fit.
@@ -73,8 +74,7 @@ class Batches:
                  overflow: str = 'error', drop_remainder: bool = False,
                  max_steps: int | None = None, count: str = 'padded', multiple: int = 1,
                  shard: tuple[int, int] | None = None):
-        if not isinstance(sequences, Sequences):
-            raise TypeError(f'sequences must be a Sequences, got {type(sequences).__name__}.')
+        require_sequences(sequences)
         self._size = planning.BatchSize(batch_size, max_steps, count, multiple)
         self.batch_size = self._size.batch_size
         self.shuffle = shuffle
@@ -85,8 +85,7 @@ class Batches:
         self._lengths = sequences.lengths
         self.bucket_boundaries = planning.make_boundaries(bucket_boundaries, self._lengths)
         self._buckets = planning.find_buckets(self._lengths, self.bucket_boundaries, overflow)
-        self._number = None
-        # On the CPU, where tf.data runs: from a GPU they would travel back in every epoch.
+        # On the CPU, where tf.data runs: from a GPU they would be copied back in every epoch.
         with tf.device('CPU'):
             self._per_sequence = {name: tf.constant(values) for name, values in
                                   {'lengths': sequences.lengths, **sequences.sequences}.items()}
@@ -98,34 +97,11 @@ class Batches:
     def __len__(self) -> int:
         """Number of batches in epoch 0; with `batch_size` every epoch has as many.
 
-        With a budget and shuffling it depends on which sequences meet, so it differs by a few.
+        With a budget and shuffling, that of other epochs may differ by a few.
         """
-        if self._number is None:
-            self._number = len(self.plan(0))
-        return self._number
-
-    def __iter__(self) -> Iterator[dict[str, tf.Tensor]]:
-        return iter(self.at_epoch(0))
-
-    @property
-    def dataset(self) -> tf.data.Dataset:
-        """Epoch 0 as a `tf.data.Dataset`."""
-        return self.at_epoch(0)
-
-    @property
-    def element_spec(self) -> dict[str, tf.TensorSpec]:
-        """`tf.TypeSpec` of a batch, B and T unknown: `tf.function(input_signature=[...])`."""
-        return self.dataset.element_spec
+        return self._num_batches
 
     def at_epoch(self, epoch: int) -> tf.data.Dataset:
-        """The batches of one epoch.
-
-        Args:
-          epoch: int >= 0.
-
-        Returns:
-          `tf.data.Dataset` of dicts, padded in the background.
-        """
         plan = self.plan(epoch)
         with tf.device('CPU'):
             indices = tf.RaggedTensor.from_row_lengths(
@@ -133,13 +109,13 @@ class Batches:
                 np.array([len(batch) for batch in plan], np.int64))
             dataset = tf.data.Dataset.from_tensor_slices(indices)
             dataset = dataset.map(self._batch).prefetch(2)
-        # Rewriting this short pipeline takes longer than the rewriting saves in an epoch.
+        # Optimizing this short pipeline takes longer than it saves in an epoch.
         options = tf.data.Options()
         options.experimental_optimization.apply_default_optimizations = False
         return untuned(dataset, options)
 
     def plan(self, epoch: int = 0) -> list[np.ndarray]:
-        """Which sequences stand in which batch, of this worker's part.
+        """Which sequences are in which batch, of this worker's part.
 
         Args:
           epoch: int >= 0.
@@ -147,11 +123,14 @@ class Batches:
         Returns:
           List of int64 arrays: the indices of each batch's sequences.
         """
-        rng = np.random.default_rng([self.seed, checks.size('epoch', epoch, minimum=0)])
         index, count = self.shard
         return [batch[index::count] for batch in planning.make_plan(
-            self._lengths, self._buckets, self._size, rng=rng, shuffle=self.shuffle,
+            self._lengths, self._buckets, self._size, rng=self._rng(epoch), shuffle=self.shuffle,
             drop_remainder=self.drop_remainder)]
+
+    @functools.cached_property
+    def _num_batches(self):
+        return len(self.plan(0))
 
     def padding_share(self, epoch: int = 0) -> float:
         """Padded steps as a fraction of all steps in an epoch's batches, of this worker's part.

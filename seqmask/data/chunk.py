@@ -1,7 +1,7 @@
 """A chunk: a few hundred sequences as flat NumPy arrays, the unit in which sources are read.
 
 A dict: 'lengths' int32 [b]; each field per step [n, ...], n = sum of lengths, one sequence after
-the other; each field per sequence [b, ...]. Strings are arrays of str or bytes, as they came.
+the other; each field per sequence [b, ...]. Strings are str or bytes, whichever the source gives.
 """
 
 from __future__ import annotations
@@ -20,22 +20,14 @@ MOST_BYTES = 1 << 21
 
 
 def most_steps(schema: Schema) -> int:
-    """How many steps a chunk should hold at most; one sequence alone may hold more."""
+    """The most steps of a chunk; only a single sequence may be longer."""
     size = sum(field.dtype.size * int(np.prod(field.shape)) for field in schema.fields.values()
                if field.per == 'step')
     return max(1, MOST_BYTES // max(1, size))
 
 
 def cuts(lengths: np.ndarray, steps: int) -> Iterator[tuple[int, int]]:
-    """Where to cut some sequences into chunks: (first, last + 1) of each, in order.
-
-    Args:
-      lengths: int [B].
-      steps: int. What `most_steps` says.
-
-    Yields:
-      Pairs of ints. No chunk is empty.
-    """
+    """Where chunks of at most so many steps begin and end: (first sequence, last + 1) of each."""
     ends = np.cumsum(lengths, dtype=np.int64)
     first = 0
     while first < len(lengths):
@@ -54,7 +46,7 @@ def empty(schema: Schema) -> dict[str, np.ndarray]:
 
 
 def fitted(chunk: dict[str, np.ndarray], schema: Schema) -> dict[str, np.ndarray]:
-    """A chunk in the schema's dtypes, strings as objects of bytes: what becomes tensors."""
+    """A chunk in the schema's dtypes, strings as objects of bytes, as TensorFlow takes them."""
     return {'lengths': chunk['lengths'],
             **{name: _bytes(chunk[name]) if field.dtype == tf.string
                else np.asarray(chunk[name], _array_dtype(field))
@@ -68,8 +60,10 @@ def joined(chunks: Iterable[dict[str, np.ndarray]], schema: Schema, source: str)
         for name, values in parts.items():
             values.append(readable(name, chunk[name], source))
     none = empty(schema)
-    # Without parts of no entries: an empty array of strings says nothing about their kind.
-    arrays = {name: np.concatenate([part for part in values if len(part)] or [none[name]])
+    # Empty parts are left out: an empty array of strings does not say of which kind they are.
+    parts = {name: [part for part in values if len(part)] or [none[name]]
+             for name, values in parts.items()}
+    arrays = {name: np.concatenate(values) if len(values) > 1 else values[0]
               for name, values in parts.items()}
     for name, field in schema.fields.items():
         if field.dtype == tf.string:
@@ -80,7 +74,7 @@ def joined(chunks: Iterable[dict[str, np.ndarray]], schema: Schema, source: str)
 
 
 def readable(name: str, values: TensorLike, source: str) -> np.ndarray:
-    """Strings as NumPy's str where they are objects of bytes; anything else as it is."""
+    """Objects of bytes as NumPy's str; anything else unchanged."""
     values = np.asarray(values)
     if values.dtype.kind != 'O':
         return values
@@ -93,20 +87,12 @@ def readable(name: str, values: TensorLike, source: str) -> np.ndarray:
 
 
 def not_finite(frames: np.ndarray, lengths: np.ndarray) -> tuple[int, int, float] | None:
-    """The first value that is not finite among the frames of a chunk.
-
-    Args:
-      frames: float [n, D].
-      lengths: int [b].
-
-    Returns:
-      None, or (sequence in the chunk, step in the sequence, value).
-    """
-    wrong = np.flatnonzero(~np.isfinite(frames).all(axis=1))
-    if not wrong.size:
+    """(sequence, step in it, value) of the first value that is not finite; None if all are."""
+    finite = np.isfinite(frames)
+    if finite.all():
         return None
-    values = frames[wrong[0]]
-    return *place_of(wrong[0], lengths), values[~np.isfinite(values)][0]
+    frame, feature = np.argwhere(~finite)[0]
+    return *place_of(frame, lengths), frames[frame, feature]
 
 
 def _array_dtype(field):

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import tensorflow as tf
 
 from seqmask import checks
-from seqmask.data.pipeline import untuned
-from seqmask.data.sequences import Sequences
+from seqmask.data.pipeline import EpochDatasets, untuned
+from seqmask.data.sequences import Sequences, require_sequences
 
 
-class Lanes:
-    """A collection cut into chunks, for truncated back-propagation through time.
+class Lanes(EpochDatasets):
+    """A collection cut into chunks of time, for truncated back-propagation through time.
 
-    A batch has `num_lanes` rows. A row holds a sequence's next `chunk_size` steps, the last of its
-    chunks what is left; the next batch goes on where this one stopped. When a sequence has ended,
-    the next one begins in its row, in a chunk of its own, and 'starts' says so. Every step comes
-    exactly once in an epoch, so the padding is that of the last chunks and of lanes that run dry.
+    A batch has `num_lanes` rows. A row holds the next `chunk_size` steps of a sequence, or what is
+    left of it; the next batch continues where this one ended. When a sequence has ended, the next
+    one starts in its row, in a chunk of its own, which 'starts' marks. Every step comes exactly
+    once in an epoch, so only last chunks and lanes without further sequences are padded.
 
     Each batch is a dict of tensors: 'inputs' [B, T, D], T <= chunk_size being the longest chunk in
     the batch; 'lengths' int32 [B]; 'starts' bool [B], True where a sequence begins; each field per
     step [B, T, ...]; each field per sequence [B, ...], repeated in all chunks of the sequence, and
-    zeros (or empty strings) where a lane has run dry. Sequences of length 0 have no chunk.
+    zeros (or empty strings) in an empty lane. Sequences of length 0 have no chunk.
 
     The order is a pure function of (seed, epoch), as that of `Batches`.
 
@@ -31,7 +29,7 @@ class Lanes:
       sequences: `Sequences`.
       num_lanes: int. B.
       chunk_size: int. Time steps.
-      shuffle: Whether each epoch has an order of its own.
+      shuffle: Whether each epoch has its own order.
       seed: int >= 0.
 
     Raises:
@@ -47,8 +45,7 @@ class Lanes:
 
     def __init__(self, sequences: Sequences, num_lanes: int, chunk_size: int, *,
                  shuffle: bool = False, seed: int = 0):
-        if not isinstance(sequences, Sequences):
-            raise TypeError(f'sequences must be a Sequences, got {type(sequences).__name__}.')
+        require_sequences(sequences)
         self.num_lanes = checks.size('num_lanes', num_lanes)
         self.chunk_size = checks.size('chunk_size', chunk_size)
         self.shuffle = shuffle
@@ -62,19 +59,10 @@ class Lanes:
                                   in sequences.sequences.items()}
 
     def __len__(self) -> int:
-        """Number of batches in epoch 0; another order may fill the lanes a little differently."""
+        """Number of batches in epoch 0; in another order it may differ by a few."""
         return len(self.plan(0)[0])
 
-    def __iter__(self) -> Iterator[dict[str, tf.Tensor]]:
-        return iter(self.at_epoch(0))
-
-    @property
-    def element_spec(self) -> dict[str, tf.TensorSpec]:
-        """`tf.TypeSpec` of a batch, T unknown: `tf.function(input_signature=[...])`."""
-        return self.at_epoch(0).element_spec
-
     def at_epoch(self, epoch: int) -> tf.data.Dataset:
-        """The batches of one epoch, a `tf.data.Dataset` of dicts, cut in the background."""
         sequences, offsets, lengths = self.plan(epoch)
         with tf.device('CPU'):
             dataset = tf.data.Dataset.from_tensor_slices((
@@ -83,21 +71,20 @@ class Lanes:
             return untuned(dataset.map(self._batch).prefetch(2))
 
     def plan(self, epoch: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What stands in each lane of each batch.
+        """What is in each lane of each batch.
 
         Args:
           epoch: int >= 0.
 
         Returns:
           (sequences, offsets, lengths), arrays [batches, B]: which sequence, from which of its
-          steps on, and how many steps; length 0 where a lane has run dry.
+          steps on, and how many steps; length 0 in an empty lane.
         """
-        rng = np.random.default_rng([self.seed, checks.size('epoch', epoch, minimum=0)])
-        count = len(self._lengths)
+        rng, count = self._rng(epoch), len(self._lengths)
         order = rng.permutation(count) if self.shuffle else np.arange(count)
         order = order[self._lengths[order] > 0]
         chunks = -(-self._lengths // self.chunk_size)
-        free = np.zeros(self.num_lanes, np.int64)       # the first batch that a lane has room in
+        free = np.zeros(self.num_lanes, np.int64)       # the first batch in which a lane is free
         lane, start = np.zeros(len(order), np.int64), np.zeros(len(order), np.int64)
         for k, sequence in enumerate(order):
             lane[k] = free.argmin()

@@ -1,4 +1,4 @@
-"""Statistics of the real steps of whatever holds sequences, in one pass."""
+"""Statistics of the real steps of any source, in one pass."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from seqmask.checks import TensorLike
 from seqmask.data.sequences import Sequences
 from seqmask.data.stream import Stream
 
-CHUNK = 1 << 16     # frames
+MOST_FRAMES = 1 << 16     # at a time
 
 
 class Moments:
     """Number, mean, squared deviations and range of the finite values of each of D features.
 
-    In float64, chunk by chunk, so that neither the level of the data nor its amount costs digits.
+    In float64, and merged part by part, so that neither an offset nor many steps cost precision.
 
     Source: Chan, Golub, LeVeque. Updating formulae and a pairwise algorithm for computing sample
       variances. COMPSTAT, 1982.
@@ -31,7 +31,7 @@ class Moments:
         self.high = np.full(size, -np.inf)
 
     def add(self, frames: np.ndarray) -> None:
-        """Merges the moments of frames [N, D] into those of all before, by Chan's formula."""
+        """Merges in the moments of frames [N, D], by Chan's formula."""
         frames = frames.astype(np.float64)
         if frames.shape[1:] != self.mean.shape:
             raise ValueError(f'all inputs must have the same number of features, got '
@@ -40,38 +40,39 @@ class Moments:
         count = finite.sum(axis=0)
         self.steps += len(frames)
         total = self.count + count
-        # An overflow becomes inf, which the constructor refuses.
+        # What overflows becomes inf, which `Standardizer` refuses.
         with np.errstate(over='ignore', invalid='ignore'):
             mean = np.where(finite, frames, 0).sum(axis=0) / np.maximum(count, 1)
             squares = np.where(finite, (frames - mean)**2, 0).sum(axis=0)
-            moved = mean - self.mean
-            self.squares += squares + moved**2 * (self.count * (count / np.maximum(total, 1)))
-            self.mean += moved * (count / np.maximum(total, 1))
+            shift = mean - self.mean
+            self.squares += squares + shift**2 * (self.count * (count / np.maximum(total, 1)))
+            self.mean += shift * (count / np.maximum(total, 1))
         low = np.where(finite, frames, np.inf).min(axis=0, initial=np.inf)
         high = np.where(finite, frames, -np.inf).max(axis=0, initial=-np.inf)
         self.low, self.high = np.minimum(self.low, low), np.maximum(self.high, high)
         self.count = total
 
     def standard(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and deviation of each feature; deviation 1 of what is constant."""
+        """Mean and standard deviation of each feature; 1 where it is constant."""
         constant = self.low == self.high        # exactly; a sum of equals is rounded
         return (np.where(constant, self.low, self.mean),
                 np.where(constant, 1.0, np.sqrt(self.squares / self.count)))
 
     def minmax(self) -> tuple[np.ndarray, np.ndarray]:
-        """Minimum and range of each feature; range 1 of what is constant."""
+        """Minimum and range of each feature; 1 where it is constant."""
         return self.low, np.where(self.low == self.high, 1.0, self.high - self.low)
 
 
-def chunks(source: Sequences | Stream | Iterable[Mapping[str, TensorLike]]) -> Iterator[np.ndarray]:
+def real_frames(
+        source: Sequences | Stream | Iterable[Mapping[str, TensorLike]]) -> Iterator[np.ndarray]:
     """The real frames of a source, [N, D] at a time."""
     if isinstance(source, Sequences):
-        for start in range(0, len(source.frames), CHUNK):
-            yield source.frames[start:start + CHUNK]
+        for start in range(0, len(source.frames), MOST_FRAMES):
+            yield source.frames[start:start + MOST_FRAMES]
     elif isinstance(source, Stream):
         for chunk in source.chunks():
             yield chunk['inputs']
-    elif hasattr(source, '__iter__') and not isinstance(source, (np.ndarray, dict, str)):
+    elif isinstance(source, Iterable) and not isinstance(source, (np.ndarray, dict, str)):
         for batch in source:
             inputs, lengths = np.asarray(batch['inputs']), np.asarray(batch['lengths'])
             yield inputs[np.arange(inputs.shape[1]) < lengths[:, None]]

@@ -1,4 +1,4 @@
-"""Which sequences stand in which batch? NumPy on lengths alone, once an epoch."""
+"""Which sequences go into which batch? NumPy on lengths alone, once an epoch."""
 
 from __future__ import annotations
 
@@ -12,18 +12,8 @@ from seqmask import checks
 class BatchSize:
     """How many sequences a batch takes: `batch_size` of them, or as many as `max_steps` allow.
 
-    Args:
-      batch_size: int; or None where max_steps is given.
-      max_steps: int. Steps that a batch may have; or None where batch_size is given.
-      count: What max_steps counts: 'padded', the B * T steps of the batch, or 'real', the sum of
-        its lengths. A sequence of length 0 counts as one of length 1.
-      multiple: int. Numbers of sequences are rounded down to a multiple of it; where fewer fit, to
-        what fits: the budget wins.
-
-    Raises:
-      TypeError: If an argument's type does not fit.
-      ValueError: If an argument's value does not fit, or not exactly one of batch_size and
-        max_steps is given.
+    The arguments are those of `Batches`, which describes them. One of batch_size and max_steps is
+    None; a sequence of length 0 counts as one of length 1.
     """
 
     def __init__(self, batch_size: int | None, max_steps: int | None, count: str = 'padded',
@@ -47,17 +37,11 @@ class BatchSize:
         return int(number - number % self.multiple if number >= self.multiple else number)
 
     def ends(self, lengths: np.ndarray, drop_remainder: bool) -> list[int]:
-        """Where each batch ends, if they are filled one after the other.
+        """Where each batch ends, ascending, if a bucket's sequences fill one after the other.
 
-        A batch takes at least one sequence, so that one that exceeds the budget alone is not lost.
-
-        Args:
-          lengths: int [B], in the order of the epoch, of one bucket.
-          drop_remainder: Whether to leave out, at the end, what does not fill a batch: fewer than
-            batch_size sequences, or, of a budget, fewer than multiple.
-
-        Returns:
-          List of ints, ascending.
+        A batch takes at least one sequence, so that one that alone exceeds the budget is not lost.
+        drop_remainder leaves out the last sequences if they are fewer than batch_size or, with a
+        budget, than multiple.
         """
         lengths = np.maximum(lengths, 1).astype(np.int64)
         totals = np.cumsum(lengths)
@@ -73,14 +57,14 @@ class BatchSize:
         return ends
 
     def _fitting(self, lengths, totals, start):
-        """How many sequences fit into a batch that begins at `start`; at least 1."""
+        """How many sequences fit into a batch that starts with number `start`; at least 1."""
         if self.batch_size is not None:
             return min(self.batch_size, len(lengths) - start)
         if self.count == 'real':
             before = totals[start] - lengths[start]
             end = np.searchsorted(totals, before + self.max_steps, side='right')
             return max(1, int(end) - start)
-        width = 64      # few batches need more, and looking at all of them would take B^2
+        width = 64      # enough for most batches; all sequences each time would take B^2
         while True:
             ahead = lengths[start:start + width]
             steps = np.maximum.accumulate(ahead) * np.arange(1, len(ahead) + 1)
@@ -92,21 +76,12 @@ class BatchSize:
 
 def make_plan(lengths: np.ndarray, buckets: np.ndarray, size: BatchSize, *,
               rng: np.random.Generator, shuffle: bool, drop_remainder: bool) -> list[np.ndarray]:
-    """The indices of each batch's sequences.
+    """The indices of each batch's sequences, int64 arrays; a batch never mixes buckets.
 
-    Args:
-      lengths: int [B].
-      buckets: int [B]. The bucket of each sequence; a batch holds those of one bucket only.
-      size: `BatchSize`.
-      rng: `np.random.Generator`.
-      shuffle: Whether to mix the sequences, and the batches of different buckets.
-      drop_remainder: As of `BatchSize.ends`, in each bucket.
-
-    Returns:
-      List of int64 arrays.
+    lengths and buckets are int [B]; shuffle mixes the sequences, and the batches of all buckets.
     """
     order = rng.permutation(len(lengths)) if shuffle else np.arange(len(lengths))
-    # Stable, so that within a bucket the order stays: one sort instead of a pass for each bucket.
+    # A stable sort keeps the order within each bucket: one sort instead of a pass per bucket.
     order = order[np.argsort(buckets[order], kind='stable')].astype(np.int64)
     batches = []
     for members in np.split(order, np.flatnonzero(np.diff(buckets[order])) + 1):
@@ -117,19 +92,9 @@ def make_plan(lengths: np.ndarray, buckets: np.ndarray, size: BatchSize, *,
 
 def make_boundaries(boundaries: int | str | Iterable[int] | None,
                     lengths: np.ndarray) -> list[int] | None:
-    """Longest length of each bucket, as a list, or None for a single bucket.
+    """The longest length of each bucket, ascending; None for a single bucket.
 
-    Args:
-      boundaries: None; ascending ints; an int, for that many buckets of about as many of the
-        sequences each; or 'exact', for a bucket for each length.
-      lengths: int [B], to choose from.
-
-    Returns:
-      List of ints, or None.
-
-    Raises:
-      TypeError: If a boundary is not an int.
-      ValueError: If boundaries are not ascending, or below 1.
+    boundaries are as `Batches` takes them; a number of buckets and 'exact' are chosen by lengths.
     """
     if boundaries is None:
         return None
@@ -148,44 +113,28 @@ def make_boundaries(boundaries: int | str | Iterable[int] | None,
     return boundaries
 
 
-def find_buckets(lengths: np.ndarray, boundaries: list[int] | None, overflow: str) -> np.ndarray:
-    """The bucket of each sequence: the first whose boundary is not below its length.
-
-    Args:
-      lengths: int [B].
-      boundaries: As `make_boundaries` returns them.
-      overflow: 'error', or 'last' for the last bucket to take longer sequences.
-
-    Returns:
-      int [B].
+def find_buckets(lengths: np.ndarray, boundaries: list[int] | None, overflow: str,
+                 before: int = 0) -> np.ndarray:
+    """The bucket of each sequence, int [B]: the first whose boundary is at least its length.
 
     Raises:
-      ValueError: If a sequence is longer than the last boundary, and overflow is 'error'.
+      ValueError: If a sequence is longer than the last boundary and overflow is 'error'; `before`
+        is the number of the first one here.
     """
     if not boundaries:
         return np.zeros(len(lengths), np.int64)
     buckets = np.searchsorted(boundaries, lengths, side='left')
     for i in np.flatnonzero(buckets == len(boundaries)):
         if overflow == 'error':
-            raise ValueError(f'bucket_boundaries must cover every length; sequence {i} has '
-                             f'{lengths[i]} steps, the last boundary is {boundaries[-1]}. Raise '
-                             f"it, or put longer sequences into the last bucket: overflow='last'.")
+            raise ValueError(f'bucket_boundaries must cover every length; sequence {before + i} '
+                             f'has {lengths[i]} steps, the last boundary is {boundaries[-1]}. '
+                             f'Raise it, or put longer sequences into the last bucket: '
+                             f"overflow='last'.")
     return np.minimum(buckets, len(boundaries) - 1)
 
 
 def make_shard(shard: tuple[int, int] | None) -> tuple[int, int]:
-    """`shard` as (index, count), two Python ints.
-
-    Args:
-      shard: None for all there is, or (index, count), 0 <= index < count.
-
-    Returns:
-      (index, count).
-
-    Raises:
-      TypeError: If an entry is not an int.
-      ValueError: If there are not two, or the index is not below the count.
-    """
+    """`shard`, checked: (index, count) with 0 <= index < count; None is (0, 1), the whole."""
     if shard is None:
         return 0, 1
     if len(shard) != 2:
@@ -198,28 +147,16 @@ def make_shard(shard: tuple[int, int] | None) -> tuple[int, int]:
 
 
 def padding_share(batches: list[np.ndarray]) -> float:
-    """Padded steps as a fraction of all steps; 0 where there are none.
-
-    Args:
-      batches: List of int arrays [B], the lengths of each batch.
-
-    Returns:
-      float.
-    """
+    """Padded steps as a fraction of all steps; 0 without steps. `batches` are lists of lengths."""
     steps = sum(len(lengths) * int(lengths.max(initial=0)) for lengths in batches)
     real = sum(int(lengths.sum()) for lengths in batches)
     return (steps - real) / steps if steps else 0.0
 
 
 def describe(batches: list[np.ndarray], batch_size: int | None) -> str:
-    """One line on batches of these lengths.
+    """'2 batches of 64 sequences, 3 to 14 steps; 2.1% of the steps are padding' and the like.
 
-    Args:
-      batches: List of int arrays [B], the lengths of each batch.
-      batch_size: int, the whole size, or None where there is none.
-
-    Returns:
-      String, such as '2 batches of 64 sequences, 3 to 14 steps; 2.1% of the steps are padding'.
+    `batches` are lists of lengths; batch_size is None where there is no such size.
     """
     if not batches:
         return 'no batches'

@@ -1,4 +1,4 @@
-"""Tables of ratings, sparse or dense, as lists of unequal length: what a model takes."""
+"""Matrices of ratings, sparse or dense, as lists of unequal length."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from seqmask.checks import TensorLike
 
 
 def rows_from_matrix(ratings: TensorLike, mask: TensorLike) -> dict[str, tf.Tensor]:
-    """Lists of the ratings that are real in a matrix, row by row.
+    """The ratings of each row of a matrix as a list.
 
     inputs[b] = ratings[b, c] of the columns c where mask[b, c],   columns[b] = those c, ascending
 
     Args:
       ratings: float [B, columns]. Values where mask is False are ignored, NaN included.
-      mask: bool [B, columns]. True = rated. It alone says so: a rating of 0 is one.
+      mask: bool [B, columns]. True = rated, also where the rating is 0.
 
     Returns:
-      dict: 'inputs' float [B, T, 1], 'lengths' int32 [B], 'columns' int32 [B, T]; T is the largest
-      number of ratings in a row, and there are zeros after each row's end.
+      dict: 'inputs' float [B, T, 1], 'lengths' int32 [B], 'columns' int32 [B, T], padded with
+      zeros; T is the largest number of ratings in a row.
 
     Raises:
       TypeError: If mask is not bool, or ratings not floating-point.
@@ -32,16 +32,16 @@ def rows_from_matrix(ratings: TensorLike, mask: TensorLike) -> dict[str, tf.Tens
     """
     ratings = checks.floating('ratings', ratings, 'B, columns')
     mask = checks.same_shape('mask', checks.mask_tensor(mask), 'ratings', ratings)
-    places = tf.where(mask)
-    return _rows(tf.boolean_mask(ratings, mask), places, tf.shape(ratings, tf.int64)[0])
+    indices = tf.where(mask)
+    return _rows(tf.boolean_mask(ratings, mask), indices, tf.shape(ratings, tf.int64)[0])
 
 
 def rows_from_sparse(ratings: tf.SparseTensor) -> dict[str, tf.Tensor]:
-    """Lists of the ratings of a sparse matrix, row by row.
+    """The ratings of each row of a sparse matrix as a list.
 
     Args:
-      ratings: float `tf.SparseTensor` [B, columns], in the order of rows and then columns, as
-        `tf.sparse.reorder` gives it. What it holds is rated, also a 0.
+      ratings: float `tf.SparseTensor` [B, columns], in row-major order, as `tf.sparse.reorder`
+        returns it. All its values are ratings, also zeros.
 
     Returns:
       As `rows_from_matrix`.
@@ -49,7 +49,7 @@ def rows_from_sparse(ratings: tf.SparseTensor) -> dict[str, tf.Tensor]:
     Raises:
       TypeError: If ratings is not sparse, or not floating-point.
       ValueError: If it is not a matrix.
-      tf.errors.InvalidArgumentError: If the indices do not ascend, or a place comes twice.
+      tf.errors.InvalidArgumentError: If the indices do not ascend, or one is repeated.
 
     >>> ratings = tf.SparseTensor(indices=[[0, 1], [2, 0]], values=[3., 5.], dense_shape=[3, 2])
     >>> rows = seqmask.data.rows_from_sparse(ratings)
@@ -59,27 +59,27 @@ def rows_from_sparse(ratings: tf.SparseTensor) -> dict[str, tf.Tensor]:
     if not isinstance(ratings, tf.SparseTensor):
         raise TypeError(f'ratings must be a tf.SparseTensor, got {type(ratings).__name__}. A '
                         f'matrix goes to rows_from_matrix, with its mask.')
-    values, places = checks.floating('ratings', ratings.values, 'N'), ratings.indices
+    values, indices = checks.floating('ratings', ratings.values, 'N'), ratings.indices
     if ratings.shape.rank not in (2, None):
         raise ValueError(f'ratings must have rank 2 [B, columns], got shape '
                          f'{checks.shown(ratings.shape)}.')
-    later, earlier = places[1:], places[:-1]
+    later, earlier = indices[1:], indices[:-1]
     ascending = (later[:, 0] > earlier[:, 0]) | (
         (later[:, 0] == earlier[:, 0]) & (later[:, 1] > earlier[:, 1]))
     wrong = tf.where(~ascending)[:1, 0]
-    places = checks.after([checks.require(
-        tf.reduce_all(ascending), 'the indices of ratings must ascend, each place once, as '
-        'tf.sparse.reorder leaves them; a place and the one after it are',
-        tf.gather(earlier, wrong), tf.gather(later, wrong))], places)
-    return _rows(values, places, ratings.dense_shape[0])
+    indices = checks.after([checks.require(
+        tf.reduce_all(ascending), 'the indices of ratings must ascend without repetition, as '
+        'tf.sparse.reorder returns them; an index and the next one are',
+        tf.gather(earlier, wrong), tf.gather(later, wrong))], indices)
+    return _rows(values, indices, ratings.dense_shape[0])
 
 
-def _rows(values, places, batch):
+def _rows(values, indices, batch):
     def padded(flat):
-        return tf.RaggedTensor.from_value_rowids(flat, places[:, 0], batch,
+        return tf.RaggedTensor.from_value_rowids(flat, indices[:, 0], batch,
                                                  validate=False).to_tensor()
 
-    lengths = tf.math.bincount(tf.cast(places[:, 0], tf.int32),
+    lengths = tf.math.bincount(tf.cast(indices[:, 0], tf.int32),
                                minlength=tf.cast(batch, tf.int32))
     return {'inputs': padded(values)[:, :, None], 'lengths': lengths,
-            'columns': padded(tf.cast(places[:, 1], tf.int32))}
+            'columns': padded(tf.cast(indices[:, 1], tf.int32))}

@@ -1,4 +1,4 @@
-"""Who rated what, and how: from a table of ratings to lists of unequal length."""
+"""From a table of ratings to lists of unequal length."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from seqmask.data.sequences import Sequences, cast_frames
 
 
 class Ratings(NamedTuple):
-    """A table of ratings, one a line; users and items are numbers.
+    """A table of ratings: who rated what, and how.
 
     Attributes:
-      users, items: int32 [N].
+      users, items: int32 [N]. Numbers, from 0.
       values: float32 [N].
-      user_names, item_names: Lists of str: what each number is called.
+      user_names, item_names: Lists of str. The names that the numbers stand for.
     """
 
     users: np.ndarray
@@ -32,44 +32,44 @@ def split_ratings(ratings: int | TensorLike, fraction: float,
     """Draws a part of the ratings at random.
 
     Args:
-      ratings: int, how many there are; or bool [N], those to draw from.
-      fraction: float in (0, 1). Of them, the part drawn; rounded.
+      ratings: int, their number; or bool [N], those to draw from.
+      fraction: float in (0, 1). The part to draw; rounded to a number of ratings.
       seed: int >= 0, or several.
 
     Returns:
       bool [N], True = drawn.
 
     Raises:
-      ValueError: If there are too few to draw one and leave one.
+      ValueError: If there are too few to draw at least one and leave at least one.
 
     >>> int(seqmask.data.split_ratings(10, 0.2).sum())
     2
     """
     eligible = np.ones(ratings, bool) if isinstance(ratings, int) else np.asarray(ratings)
-    among = np.flatnonzero(eligible)
-    number = int(round(fraction * len(among)))
-    if not 0 < number < len(among):
-        raise ValueError(f'there are too few ratings, {len(among)}, to divide off a part of '
+    candidates = np.flatnonzero(eligible)
+    number = int(round(fraction * len(candidates)))
+    if not 0 < number < len(candidates):
+        raise ValueError(f'there are too few ratings, {len(candidates)}, to draw a fraction of '
                          f'{fraction:g}.')
     drawn = np.zeros(len(eligible), bool)
-    drawn[np.random.default_rng(seed).permutation(among)[:number]] = True
+    drawn[np.random.default_rng(seed).permutation(candidates)[:number]] = True
     return drawn
 
 
 def rating_rows(ratings: Ratings, given: TensorLike, scored: TensorLike | None = None, *,
                 by: str = 'user') -> Sequences:
-    """Each user's ratings as a list, or each item's: what `models.RatingAutoencoder` takes.
+    """The ratings of each user, or of each item, as a list: what `models.RatingAutoencoder` takes.
 
     Args:
       ratings: `Ratings`.
-      given: bool [N]. Those that come first in each list.
-      scored: bool [N]. Those that follow, and that the model is not to see; None for none.
-      by: 'user' or 'item': whose lists.
+      given: bool [N]. The ratings that come first in each list.
+      scored: bool [N]. Those that follow, which are hidden from the model; None for none.
+      by: 'user' or 'item': the lists' owners.
 
     Returns:
-      `Sequences`: a list for everybody, of length 0 for who has no such rating. Its frames are the
-      ratings [., 1]; its steps 'columns', int32, the other side's numbers; 'number', int32, of each
-      rating in the table; and, where scored is given, 'given', bool.
+      `Sequences`: a list per user or item, which may have length 0. Its frames are the ratings
+      [N, 1]; its steps 'columns', int32, the number of the item or user; 'number', int32, of each
+      rating in the table; and, if scored is not None, 'given', bool.
 
     Raises:
       ValueError: If a rating is beyond float32's range.

@@ -19,7 +19,7 @@ class Field(NamedTuple):
     Attributes:
       dtype: `tf.DType`.
       shape: Tuple of ints, without the leading axis of steps or sequences.
-      per: 'step' or 'sequence': what there is one of for each.
+      per: 'step' or 'sequence': what each entry belongs to.
 
     >>> seqmask.data.Field(tf.int32, (), 'step').dtype.name
     'int32'
@@ -33,7 +33,7 @@ class Field(NamedTuple):
 class Schema:
     """What a source holds: for each name a dtype, a shape, and whether per step or per sequence.
 
-    'inputs' is always there: floating-point, per step, rank 1 [D]. 'lengths' is implied.
+    There is always 'inputs': floating-point, per step, rank 1 [D]. 'lengths' is implied.
 
     Attributes:
       fields: Dict of name -> `Field`, 'inputs' first.
@@ -107,7 +107,7 @@ class Schema:
           `Schema`.
 
         Raises:
-          ValueError: If it is not what `to_json` writes.
+          ValueError: If it is anything else.
         """
         try:
             return cls({name: (field['dtype'], field['shape'], field['per'])
@@ -116,11 +116,7 @@ class Schema:
             raise ValueError(f'this is not the JSON of a schema: {error}') from error
 
     def to_json(self) -> str:
-        """The schema as a line of JSON, which `from_json` reads.
-
-        Returns:
-          String.
-        """
+        """The schema as a line of JSON, which `from_json` reads."""
         return json.dumps({name: {'dtype': field.dtype.name, 'shape': field.shape,
                                   'per': field.per} for name, field in self.fields.items()})
 
@@ -164,18 +160,7 @@ class Schema:
 
 
 def tensor_dtype(name: str, dtype: np.dtype) -> tf.DType:
-    """The `tf.DType` of a field's NumPy dtype; strings of any kind are tf.string.
-
-    Args:
-      name: Of the field, named in errors.
-      dtype: NumPy dtype.
-
-    Returns:
-      `tf.DType`.
-
-    Raises:
-      TypeError: If TensorFlow has none.
-    """
+    """The `tf.DType` of a field's NumPy dtype, strings of any kind; a TypeError names the field."""
     dtype = np.dtype(dtype)
     if dtype.kind in 'USO':
         return tf.string

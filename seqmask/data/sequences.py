@@ -1,4 +1,4 @@
-"""A collection of sequences in memory, one after the other, without padding."""
+"""A collection of sequences in memory, concatenated, without padding."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ RESERVED = ('frames', 'frames_packed', 'inputs', 'lengths', 'step_fields', 'labe
 
 
 class Sequences:
-    """B sequences with their frames and fields. Arrays are kept, not copied: leave them unchanged.
+    """B sequences with their frames and fields. Arrays are not copied: do not modify them.
 
-    Sequence i has the frames from lengths[0] + ... + lengths[i - 1] on, lengths[i] of them. Lengths
-    are kept as given: a zero frame at the end of a sequence stays part of it. Length 0 is legal.
+    Sequence i has the lengths[i] frames from lengths[0] + ... + lengths[i - 1] on. Lengths are not
+    changed: a zero frame at the end of a sequence stays part of it. Length 0 is legal.
 
     Attributes:
       frames: float [N, D]. N = sum of lengths. Whole numbers and bool become float32.
       lengths: int32 [B]. Time steps.
-      steps: Dict of arrays [N, ...], one entry for each frame, such as a label for each.
-      sequences: Dict of arrays [B, ...], one entry for each sequence. Strings are allowed in both.
+      steps: Dict of arrays [N, ...], one entry per frame, such as labels.
+      sequences: Dict of arrays [B, ...], one entry per sequence. Both may hold strings.
 
     Raises:
       TypeError: If a dtype does not fit.
@@ -51,7 +51,7 @@ class Sequences:
     def from_list(cls, frames: Iterable[TensorLike],
                   steps: Mapping[str, Iterable[TensorLike]] | None = None,
                   sequences: Mapping[str, TensorLike] | None = None) -> Sequences:
-        """A collection from one array for each sequence.
+        """A collection from one array per sequence.
 
         Args:
           frames: List of B arrays [length, D]. Their first axes are the lengths.
@@ -105,7 +105,7 @@ class Sequences:
                 **{name: values[i] for name, values in self.sequences.items()}}
 
     def select(self, mask_or_indices: TensorLike) -> Sequences:
-        """The chosen sequences, as a collection of their own.
+        """The chosen sequences as a new collection.
 
         Args:
           mask_or_indices: bool [B], True = chosen; or indices, which may repeat, in any order.
@@ -136,7 +136,7 @@ class Sequences:
             raise ValueError(f'sequence {wrong[0]} does not exist: there are {len(self)}.')
         chosen = chosen.astype(np.int64)
         lengths = self.lengths[chosen]
-        # Each new step's place: its own number, moved by what its sequence moved.
+        # Each new step comes from its own number, shifted as its sequence is.
         new_starts = np.cumsum(lengths, dtype=np.int64) - lengths
         places = np.repeat(self._starts[chosen] - new_starts, lengths) + np.arange(lengths.sum())
         return Sequences(self.frames[places], lengths,
@@ -144,7 +144,7 @@ class Sequences:
                          {name: values[chosen] for name, values in self.sequences.items()})
 
     def cast(self, dtype: str | np.dtype) -> Sequences:
-        """The collection with its frames in another dtype; everything else stays as it is.
+        """The collection with its frames in another dtype.
 
         Args:
           dtype: 'float16', 'float32' or 'float64'.
@@ -165,13 +165,9 @@ class Sequences:
 
 def cast_frames(name: str, frames: np.ndarray, lengths: np.ndarray,
                 dtype: str | np.dtype) -> np.ndarray:
-    """Frames [N, D] in another dtype, none of them inf that was finite.
-
-    Raises:
-      ValueError: If a value is beyond its range; the message names the sequence and the step.
-    """
+    """Frames [N, D] in another dtype; a finite value beyond its range is an error that names it."""
     with np.errstate(over='ignore'):
-        cast = frames.astype(dtype, copy=False)     # what is beyond its range becomes inf
+        cast = frames.astype(dtype, copy=False)     # inf beyond its range
     if cast.dtype.itemsize < frames.dtype.itemsize:
         lost = np.isfinite(frames) & ~np.isfinite(cast)
         for frame in np.flatnonzero(lost.any(axis=1))[:1]:
@@ -179,6 +175,12 @@ def cast_frames(name: str, frames: np.ndarray, lengths: np.ndarray,
             raise ValueError(f'{name} must be in the range of {cast.dtype}; sequence {sequence} '
                              f'holds {frames[frame][lost[frame]][0]} at step {step}.')
     return cast
+
+
+def require_sequences(value: object) -> None:
+    """Refuses anything but a `Sequences`."""
+    if not isinstance(value, Sequences):
+        raise TypeError(f'sequences must be a Sequences, got {type(value).__name__}.')
 
 
 def place_of(frame: int, lengths: np.ndarray) -> tuple[int, int]:
@@ -201,12 +203,12 @@ def _frames(name, value):
 def _lengths(value, num_frames):
     value = np.asarray(value)
     if value.size == 0:
-        value = value.astype(np.int32)      # NumPy makes an empty list float64
+        value = value.astype(np.int32)      # an empty list is float64 to NumPy
     if value.dtype not in (np.int32, np.int64):
         raise TypeError(f'lengths must be int32 or int64 [B], got {value.dtype}.')
     if value.ndim != 1:
         raise ValueError(f'lengths must have rank 1 [B], got shape {value.shape}.')
-    # One by one first: the sum of absurd lengths may wrap around to the right number.
+    # One by one first: the sum of absurd lengths may overflow to the right number.
     for i in np.flatnonzero((value < 0) | (value > num_frames)):
         problem = 'is negative' if value[i] < 0 else f'exceeds the {num_frames} frames in all'
         raise ValueError(f'lengths must be numbers of frames; that of sequence {i} is {value[i]}, '
@@ -252,5 +254,5 @@ def _join(name, parts, lengths):
 
 
 def _concatenate(parts):
-    # An empty list has no dtype of its own: NumPy calls it float64, which would spread to labels.
+    # An empty list is float64 to NumPy, which would turn integer labels into floats.
     return np.concatenate([part for part in parts if len(part)] or parts[:1])

@@ -1,4 +1,4 @@
-"""What is in memory, or comes as a `tf.data.Dataset`, as a stream."""
+"""Lists, ragged tensors and `tf.data.Dataset`s as streams."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from seqmask.data import chunk as chunking
 from seqmask.data.pipeline import untuned
 from seqmask.data.schema import Field, Schema
 from seqmask.data.sequences import Sequences
-from seqmask.data.stream import Stream, reason
+from seqmask.data.stream import Stream
+
+TOGETHER = 16       # elements of a dataset in a chunk; their sizes are unknown
 
 
 def from_lists(frames: Iterable[TensorLike],
@@ -78,88 +80,65 @@ def from_dataset(dataset: tf.data.Dataset, steps: list[str] | None = None) -> St
 
     Args:
       dataset: `tf.data.Dataset` of dicts of tensors: 'inputs' [T, D]; optionally 'lengths', an
-        int scalar, 0 <= lengths <= T, without which every frame is real; and fields. Frames behind
-        the length are padding and cut off, from 'inputs' and every field per step.
-      steps: Names of the fields that have an entry for each step. If None, they are those whose
-        first size is that of 'inputs', or unknown; every other field has one for each sequence.
+        int scalar, 0 <= lengths <= T, without which every frame is real; and fields. 'inputs' and
+        fields per step are cropped to the length.
+      steps: Names of the fields per step. If None, those whose first size is that of 'inputs', or
+        unknown; every other field is per sequence.
 
     Returns:
-      `Stream` that reads the dataset anew each time. Whole numbers in 'inputs' become float32.
+      `Stream` that iterates the dataset each time. Whole numbers in 'inputs' become float32.
 
     Raises:
       TypeError: If it is no such dataset.
-      ValueError: If shapes do not fit; batches must be taken apart with `unbatch()` first.
-      tf.errors.InvalidArgumentError: While iterating, if a length or a field per step does not fit
-        the frames; the message names the element.
+      ValueError: If shapes do not fit; batches need `unbatch()` first. While iterating, if a length
+        or a field per step does not fit the frames, which names the element, or the dataset fails.
 
     >>> dataset = tf.data.Dataset.from_tensor_slices(
     ...     {'inputs': [[[1.], [2.]], [[3.], [9.]]], 'lengths': [2, 1]})
     >>> seqmask.data.from_dataset(dataset).to_sequences().frames.ravel()
     array([1., 2., 3.], dtype=float32)
     """
-    return _DatasetStream(dataset, steps)
+    schema = _schema_of(dataset, steps)
+    number = int(tf.data.experimental.cardinality(dataset))
+    return Stream(schema, lambda: _chunks(dataset, schema), source='tf.data.Dataset',
+                  num_sequences=number if number >= 0 else None)
 
 
-class _DatasetStream(Stream):
-    """Its examples are the dataset's own, and its chunks are made of them."""
+def _chunks(dataset, schema):
+    before = 0
+    try:
+        for batch in untuned(dataset.ragged_batch(TOGETHER)):
+            yield _chunk(batch, schema, before)
+            before += TOGETHER
+    except tf.errors.OpError as error:
+        raise ValueError(f'tf.data.Dataset: {" ".join(error.message.split())}') from error
 
-    def __init__(self, dataset, steps):
-        self._dataset = dataset
-        number = int(tf.data.experimental.cardinality(dataset)) if isinstance(
-            dataset, tf.data.Dataset) else -1
-        super().__init__(_schema_of(dataset, steps), self._collected, source='tf.data.Dataset',
-                         num_sequences=number if number >= 0 else None)
 
-    def examples(self) -> tf.data.Dataset:
-        return untuned(self._dataset.enumerate().map(self._cropped))
+def _chunk(batch, schema, before):
+    """A ragged batch as a chunk, cropped to its lengths; `before` elements came before it."""
+    frames, found = _rows(batch['inputs'])
+    lengths = np.asarray(batch.get('lengths', found))
+    for i in np.flatnonzero((lengths < 0) | (lengths > found)):
+        raise ValueError(f'tf.data.Dataset: lengths must be in 0..T; that of element {before + i} '
+                         f'is {lengths[i]}, and T is {found[i]}.')
+    starts = np.cumsum(found) - found
+    real = np.arange(len(frames)) - np.repeat(starts, found) < np.repeat(lengths, found)
+    chunk = {'inputs': frames[real], 'lengths': lengths.astype(np.int32)}
+    for name in schema.steps[1:]:
+        values, entries = _rows(batch[name])
+        for i in np.flatnonzero(entries != found):
+            raise ValueError(f'tf.data.Dataset: {name!r} must have an entry for each frame; '
+                             f'element {before + i} has {entries[i]}, and {found[i]} frames.')
+        chunk[name] = values[real]
+    return chunking.fitted({**chunk, **{name: batch[name] for name in schema.sequences}}, schema)
 
-    def _collected(self):
-        most = chunking.most_steps(self.schema)
-        parts, total = [], 0
-        try:
-            for example in self.examples().as_numpy_iterator():
-                parts.append(example)
-                total += int(example['lengths'])
-                if total >= most or len(parts) == chunking.MOST_SEQUENCES:
-                    yield self._chunk(parts)
-                    parts, total = [], 0
-        except tf.errors.OpError as error:
-            raise ValueError(f'{self.source}: {reason(error)}') from error
-        if parts:
-            yield self._chunk(parts)
 
-    def _chunk(self, parts):
-        chunk = {'lengths': np.array([part['lengths'] for part in parts], np.int32)}
-        for name, field in self.schema.fields.items():
-            values = [part[name] for part in parts]
-            dtype = field.dtype.as_numpy_dtype
-            chunk[name] = (np.concatenate(values) if field.per == 'step'
-                           else np.array(values, dtype).reshape((len(parts), *field.shape)))
-        return chunk
-
-    @tf.autograph.experimental.do_not_convert
-    def _cropped(self, number, example):
-        inputs = example['inputs']
-        frames = tf.shape(inputs)[0]
-        # Compared before it is cast: an absurd one must not wrap around to a right one.
-        lengths = tf.cast(example.get('lengths', frames), tf.int64)
-        wanted = tf.cast(frames, tf.int64)
-        shown = tf.strings.format(
-            'lengths must be in 0..T; that of element {} is {}, and T is {}.',
-            (number, lengths, wanted))
-        right = [tf.debugging.Assert((lengths >= 0) & (lengths <= wanted), [shown])]
-        for name in self.schema.steps[1:]:
-            found = tf.shape(example[name])[0]
-            shown = tf.strings.format(
-                f'{_quoted(name)} must have an entry for each frame; element {{}} has {{}}, and '
-                f'{{}} frames.', (number, found, frames))
-            right.append(tf.debugging.Assert(tf.equal(found, frames), [shown]))
-        with tf.control_dependencies(right):
-            lengths = tf.cast(lengths, tf.int32)
-        inputs = tf.cast(inputs, self.schema.fields['inputs'].dtype)
-        return {'inputs': inputs[:lengths], 'lengths': lengths,
-                **{name: example[name][:lengths] for name in self.schema.steps[1:]},
-                **{name: example[name] for name in self.schema.sequences}}
+def _rows(batch):
+    """(entries of all elements [N, ...], their number in each element [b]) of a ragged batch."""
+    if isinstance(batch, tf.RaggedTensor):
+        return batch.values.numpy(), batch.row_lengths().numpy()
+    values = batch.numpy()
+    return values.reshape((-1, *values.shape[2:])), np.full(*values.shape[:2])
 
 
 def _schema_of(dataset, steps):
@@ -173,7 +152,7 @@ def _schema_of(dataset, steps):
     inputs = spec['inputs']
     if inputs.shape.rank != 2 or inputs.shape[1] is None:
         raise ValueError(f"'inputs' must have shape [T, D], D known, one sequence an element, got "
-                         f'{inputs.shape}. Take batches apart with unbatch().')
+                         f'{inputs.shape}. Split batches with unbatch().')
     if 'lengths' in spec and (spec['lengths'].shape.rank or not spec['lengths'].dtype.is_integer):
         raise ValueError(f"'lengths' must be an int scalar for each element, got "
                          f"{spec['lengths']}.")
@@ -200,13 +179,9 @@ def _flat(name, ragged):
     if not isinstance(ragged, tf.RaggedTensor):
         raise TypeError(f'{name} must be a tf.RaggedTensor, got {type(ragged).__name__}.')
     lengths, values = ragged.row_lengths().numpy(), ragged.values
-    if isinstance(values, tf.RaggedTensor):         # of nested lists: D is ragged in name only
+    if isinstance(values, tf.RaggedTensor):         # of nested lists, where D is ragged, too
         sizes = np.unique(values.row_lengths())
         if values.ragged_rank > 1 or len(sizes) > 1:
             raise ValueError(f'{name} must have the same size at every step, got {sizes.tolist()}.')
         values = tf.reshape(values.flat_values, [values.nrows(), sizes[0] if len(sizes) else 0])
     return chunking.readable(name, values.numpy(), name), lengths
-
-
-def _quoted(name):
-    return repr(name).replace('{}', '{{}}')

@@ -1,4 +1,4 @@
-"""Dividing a collection that came without a division."""
+"""A random division of a collection."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from seqmask.data.sequences import Sequences
+from seqmask.data.sequences import Sequences, require_sequences
 
 
 def split(sequences: Sequences, fractions: Sequence[float], seed: int = 0) -> tuple[Sequences, ...]:
     """Divides a collection at random: every sequence goes to exactly one part.
 
     Part k ends at round(B * (fractions[0] + ... + fractions[k])) of the shuffled sequences; within
-    a part they keep their order. Which sequences go where depends on B, fractions and seed alone.
+    a part they keep their order. The division depends on B, fractions and seed alone.
 
-    Sequences that belong together, of one writer or one patient, say, end up in different parts.
-    Where that matters, keep them together with `Sequences.select`.
+    Sequences that belong together, such as those of one patient, end up in different parts. If that
+    matters, divide with `Sequences.select`.
 
     Args:
       sequences: `Sequences`.
@@ -34,8 +34,7 @@ def split(sequences: Sequences, fractions: Sequence[float], seed: int = 0) -> tu
     >>> [len(part) for part in seqmask.data.split(collection, [0.8, 0.1, 0.1], seed=0)]
     [8, 1, 1]
     """
-    if not isinstance(sequences, Sequences):
-        raise TypeError(f'sequences must be a Sequences, got {type(sequences).__name__}.')
+    require_sequences(sequences)
     shares = np.asarray(fractions, np.float64)
     if shares.ndim != 1 or not np.all(shares >= 0) or not abs(shares.sum() - 1) < 1e-6:
         raise ValueError(f'fractions must be numbers >= 0 that sum to 1, got {fractions}.')

@@ -1,4 +1,4 @@
-"""Features on one scale, by statistics of real steps."""
+"""Standardized features, by statistics of real steps alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from seqmask import checks, known
 from seqmask.checks import TensorLike
-from seqmask.data.moments import Moments, chunks
+from seqmask.data.moments import Moments, real_frames
 from seqmask.data.sequences import Sequences
 from seqmask.data.stream import Stream
 from seqmask.masking import apply_mask
@@ -19,19 +19,18 @@ KINDS = ('standard', 'minmax')
 
 
 class Standardizer(tf.Module):
-    """Moves and scales each feature by the statistics of the data it was fitted to.
+    """Shifts and scales each feature by statistics of the data it was fitted to.
 
     out[b, t] = (inputs[b, t] - mean) / scale   for t < lengths[b];   0 after it
     out[b] = (inputs[b] - mean) / scale for vectors, which have no time axis and no lengths
 
-    As its variables are no trainable ones but part of the module, they are in checkpoints of a
-    model that holds it, and in what is exported.
+    Its variables are saved with a model that holds it, and exported.
 
     Variables: `mean`, `scale`, float32 [D] (float64 for float64), not trainable.
 
     Args:
-      mean: [D]. What becomes 0; of kind 'minmax' the minimum.
-      scale: [D]. What becomes 1 above that, positive.
+      mean: [D]. What becomes 0; for kind 'minmax' the minimum.
+      scale: [D]. The distance from there that becomes 1, positive.
       dtype: Of inputs and outputs; float16 and bfloat16 are computed in float32.
 
     Raises:
@@ -50,7 +49,7 @@ class Standardizer(tf.Module):
         super().__init__(name=name)
         self.dtype = checks.float_dtype('dtype', dtype)
         wide = _wide(self.dtype)
-        # What overflows becomes inf, and is refused in our words.
+        # What overflows becomes inf, and is refused below.
         with np.errstate(over='ignore'):
             mean, scale = (np.asarray(value).astype(wide.as_numpy_dtype) for value in (mean, scale))
         if mean.ndim != 1 or mean.shape != scale.shape:
@@ -75,13 +74,13 @@ class Standardizer(tf.Module):
         standard:  mean = sum x / N,   scale = sqrt(sum (x - mean)^2 / N)
         minmax:    mean = min x,       scale = max x - min x
 
-        over the N real steps, for each feature, in float64. A feature that is constant has scale 1,
-        so it becomes 0. Where NaN or inf stands at a real step, that one value does not count.
+        over the N real steps, for each feature, in float64. A constant feature has scale 1, so it
+        becomes 0. Values that are NaN or inf are ignored.
 
         Args:
           source: `Sequences`; a `Stream`; or `Batches`, `StreamBatches` or any iterable of dicts
-            with 'inputs' [B, T, D] and 'lengths' [B], which is iterated once. Fit to what a model
-            trains on only: with the test data in it, a test shows too much.
+            with 'inputs' [B, T, D] and 'lengths' [B], which is iterated once. Fit to training data
+            only: statistics of test data would leak into the model.
           kind: 'standard', or 'minmax', which gives values in [0, 1].
           dtype: As of the class.
           name: As of the class.
@@ -96,7 +95,7 @@ class Standardizer(tf.Module):
         checks.choice('kind', kind, KINDS)
         wide = _wide(checks.float_dtype('dtype', dtype))
         moments = None
-        for frames in chunks(source):
+        for frames in real_frames(source):
             moments = moments or Moments(frames.shape[1])
             moments.add(frames)
         if moments is None or not moments.steps:
@@ -105,7 +104,7 @@ class Standardizer(tf.Module):
             raise ValueError(f'every feature must be finite at some real step; feature {feature} '
                              f'is NaN or inf at all {moments.steps}. Leave it out.')
         mean, scale = moments.standard() if kind == 'standard' else moments.minmax()
-        # Less than the dtype can divide by is constant, too.
+        # A range that is too small to divide by counts as constant, too.
         scale = np.where(scale < np.finfo(wide.as_numpy_dtype).tiny, 1.0, scale)
         return cls(mean, scale, dtype=dtype, name=name)
 
@@ -147,7 +146,7 @@ class Standardizer(tf.Module):
         return apply_mask(tf.cast(x * self.scale + self.mean, self.dtype), mask)
 
     def apply(self, frames: TensorLike) -> np.ndarray | tf.Tensor:
-        """Standardizes frames without padding, before they become a batch.
+        """Standardizes unpadded frames.
 
         out = (frames - mean) / scale
 
@@ -174,7 +173,7 @@ class Standardizer(tf.Module):
         if is_tensor:
             x = tf.cast(frames, self.mean.dtype)
             return tf.cast((x - self.mean) / self.scale, self.dtype)
-        # Rounded as the mean is: else what is constant would become the rounding, not 0.
+        # In the dtype of the mean: else a constant would become its rounding error, not 0.
         x = frames.astype(self.mean.dtype.as_numpy_dtype)
         return ((x - self.mean.numpy()) / self.scale.numpy()).astype(self.dtype.as_numpy_dtype)
 
@@ -186,8 +185,8 @@ def standardize_sequences(inputs: TensorLike, lengths: TensorLike) -> tf.Tensor:
     mean[b] = sum over t < n of inputs[b, t] / n,   n = lengths[b]
     deviation[b] = sqrt(sum over t < n of (inputs[b, t] - mean[b])^2 / n);   1 where that is 0
 
-    So a sequence of one step, and a feature that does not change within a sequence, become 0. A
-    sequence's level and range are lost: `Standardizer` keeps them.
+    So a sequence of one step, and a feature that is constant within a sequence, become 0. The level
+    and the range of each sequence are lost: `Standardizer` keeps them.
 
     Args:
       inputs: float [B, T, D]. Values at padded steps are ignored, NaN included.
@@ -209,13 +208,13 @@ def standardize_sequences(inputs: TensorLike, lengths: TensorLike) -> tf.Tensor:
     wide = _wide(inputs.dtype)
     x = tf.cast(inputs, wide)
     n = tf.cast(lengths, wide)[:, None, None]
-    # From the first step on: rounding leaves no deviation in what is constant, whatever its level.
+    # Relative to the first step, so that a constant has no deviation from rounding.
     x = apply_mask(x - tf.stop_gradient(x[:, :1]), mask)
     mean = tf.math.divide_no_nan(tf.reduce_sum(x, axis=1, keepdims=True), n)
     centred = apply_mask(x - mean, mask)        # masked again: padding would be -mean
     variance = tf.math.divide_no_nan(
         tf.reduce_sum(tf.square(centred), axis=1, keepdims=True), n)
-    # Selected before the pole: the square root has no slope at 0.
+    # Selected before the pole: the gradient of the square root is infinite at 0.
     smallest = tf.cast(np.finfo(wide.as_numpy_dtype).tiny, wide)
     variance = tf.where(variance < smallest, tf.ones([], wide), variance)
     return apply_mask(tf.cast(centred / tf.sqrt(variance), inputs.dtype), mask)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
-import re
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
@@ -12,34 +10,32 @@ import tensorflow as tf
 from seqmask.data import chunk as chunking
 from seqmask.data.pipeline import untuned
 from seqmask.data.schema import Schema
-from seqmask.data.sequences import Sequences
+from seqmask.data.sequences import Sequences, require_sequences
 
 
 class Stream:
-    """Sequences one after the other, in the order of their source.
+    """Sequences in the order of their source.
 
-    Each call of `examples()` or `chunks()` reads from the beginning; what is in memory is a few
-    chunks of some hundred sequences, whatever the source's size.
+    Each call of `examples()` or `chunks()` reads from the beginning; at most a few chunks of some
+    hundred sequences are in memory, whatever the source's size.
 
-    Errors in the source that only reading shows come while it is read: from `chunks()`, and what
-    uses it (`to_sequences`, `write_npz`, `write_tfrecord`), as ValueError. From `examples()` they
-    come as TensorFlow brings them: `tf.errors.InvalidArgumentError`, whose message holds the
-    sentence amid TensorFlow's own words; `reason(error)` gives the sentence alone.
+    A damaged source is a ValueError while it is read, from `chunks()` and all that use it
+    (`to_sequences`, `write_npz`, `write_tfrecord`, `StreamBatches`). In `examples()`, and whatever
+    is built upon it, `tf.data` raises a `tf.errors.OpError` instead; `error` is the exception.
 
     Attributes:
       schema: `Schema`.
-      source: String. What is read, for people and for errors.
-      num_sequences: int, or None where only reading would tell.
-      unused: List of strings. Columns of a table that are in none of the fields.
+      source: String. What is read, for errors.
+      num_sequences: int, or None if it is unknown.
+      unused: List of strings. Columns of a table that are not in any field.
+      error: The exception that ended the latest pass of `tf.data`, or None.
 
     Args:
       schema: `Schema`.
       chunks: Function without arguments that returns an iterable of chunks from the beginning. A
         chunk is a dict of NumPy arrays: 'lengths' int32 [b], each field per step [n, ...], n = sum
         of lengths, each field per sequence [b, ...].
-      source: String.
-      num_sequences: int or None.
-      unused: As the attribute.
+      source, num_sequences, unused: The attributes.
 
     >>> stream = seqmask.data.Stream.from_sequences(
     ...     seqmask.data.Sequences(np.float32([[1.], [2.], [3.]]), [2, 1]))
@@ -60,6 +56,7 @@ class Stream:
         self.source = source
         self.num_sequences = num_sequences
         self.unused = list(unused)
+        self.error = None
         self._chunks = chunks
 
     @classmethod
@@ -75,8 +72,7 @@ class Stream:
         Raises:
           TypeError: If it is no `Sequences`, or a dtype is none of TensorFlow's.
         """
-        if not isinstance(sequences, Sequences):
-            raise TypeError(f'sequences must be a Sequences, got {type(sequences).__name__}.')
+        require_sequences(sequences)
         schema = Schema.of(sequences)
         steps = chunking.most_steps(schema)
 
@@ -97,10 +93,10 @@ class Stream:
         """The sequences, a chunk at a time, for NumPy.
 
         Returns:
-          Iterator of dicts of arrays, as the argument `chunks` of the class describes them.
+          Iterator of chunks, as the argument of the class describes them.
 
         Raises:
-          ValueError: While iterating, if the source is not what it should be; the message names it.
+          ValueError: While iterating, if the source is damaged; the message names it.
         """
         return iter(self._chunks())
 
@@ -108,24 +104,13 @@ class Stream:
         """The sequences, one at a time, for `tf.data`.
 
         Returns:
-          `tf.data.Dataset` of dicts as `schema.element_spec` says: unpadded, in the order of the
-          source. It reads from the beginning whenever it is iterated, chunk by chunk.
+          `tf.data.Dataset` of dicts with the specs of `schema.element_spec`: unpadded, in the order
+          of the source, which each iteration reads from the beginning.
 
         Raises:
-          tf.errors.InvalidArgumentError: While iterating, if the source is not what it should be.
+          tf.errors.OpError: While iterating, if reading raises an exception, which `error` then is.
         """
-        spec = {name: tf.TensorSpec([None, *field.shape], field.dtype)
-                for name, field in self.schema.fields.items()}
-        spec['lengths'] = tf.TensorSpec([None], tf.int32)
-        with tf.device('CPU'):
-            dataset = tf.data.Dataset.from_generator(
-                self._told, output_signature=(spec, tf.TensorSpec([], tf.string)))
-            # One chunk is read while another is taken apart.
-            dataset = dataset.prefetch(1).flat_map(self._apart)
-            if self.num_sequences is not None:
-                dataset = dataset.apply(tf.data.experimental.assert_cardinality(
-                    self.num_sequences))
-        return untuned(dataset)
+        return Reading(self).examples()
 
     def to_sequences(self) -> Sequences:
         """All of it, in memory.
@@ -134,7 +119,7 @@ class Stream:
           `Sequences`.
 
         Raises:
-          ValueError: If the source is not what it should be; the message names it.
+          ValueError: If the source is damaged; the message names it.
 
         >>> stream = seqmask.data.from_lists([[[1.], [2.]], [[3.]]])
         >>> stream.to_sequences().lengths
@@ -146,27 +131,58 @@ class Stream:
         number = 'sequences' if self.num_sequences is None else f'{self.num_sequences} sequences'
         return f'{self.source}: {number}\n{self.schema}'
 
-    def _told(self):
-        """(chunk, what is wrong): Python's exceptions reach tf.data as tracebacks, not words."""
+
+class Reading:
+    """A stream in `tf.data`, which keeps only an exception's text; `error` is the exception."""
+
+    def __init__(self, stream: Stream):
+        self.error = None
+        self._stream = stream
+
+    def examples(self) -> tf.data.Dataset:
+        """The dataset that `Stream.examples` returns."""
+        spec = {name: tf.TensorSpec([None, *field.shape], field.dtype)
+                for name, field in self._stream.schema.fields.items()}
+        spec['lengths'] = tf.TensorSpec([None], tf.int32)
+        with tf.device('CPU'):
+            dataset = tf.data.Dataset.from_generator(self._chunks, output_signature=spec)
+            # One chunk is read while another is unbatched.
+            dataset = dataset.prefetch(1).flat_map(self._unbatched)
+            if self._stream.num_sequences is not None:
+                dataset = dataset.apply(tf.data.experimental.assert_cardinality(
+                    self._stream.num_sequences))
+        return untuned(dataset)
+
+    def raising(self, dataset: tf.data.Dataset) -> Iterator:
+        """The elements of a dataset made from `examples`; raises what reading raised, unchanged."""
         try:
-            for chunk in self.chunks():
-                yield chunking.fitted(chunk, self.schema), ''
-        except (ValueError, TypeError, OSError) as error:
-            yield chunking.fitted(chunking.empty(self.schema), self.schema), str(error)
+            yield from dataset
+        except tf.errors.OpError:
+            if self.error is None:
+                raise
+        if self.error is not None:      # out here, where its context stays its own
+            raise self.error
+
+    def _chunks(self):
+        self.error = self._stream.error = None
+        try:
+            for chunk in self._stream.chunks():
+                yield chunking.fitted(chunk, self._stream.schema)
+        except Exception as error:
+            self.error = self._stream.error = error
+            raise
 
     @tf.autograph.experimental.do_not_convert
-    def _apart(self, chunk, problem):
-        right = tf.debugging.Assert(tf.equal(problem, ''), [problem])
-        with tf.control_dependencies([right]):
-            lengths = tf.identity(chunk['lengths'])
+    def _unbatched(self, chunk):
+        schema, lengths = self._stream.schema, chunk['lengths']
         ends = tf.cumsum(tf.cast(lengths, tf.int64))
 
         @tf.autograph.experimental.do_not_convert
         def one(i):
             real = slice(ends[i] - tf.cast(lengths[i], tf.int64), ends[i])
             return {'inputs': chunk['inputs'][real], 'lengths': lengths[i],
-                    **{name: chunk[name][real] for name in self.schema.steps},
-                    **{name: chunk[name][i] for name in self.schema.sequences}}
+                    **{name: chunk[name][real] for name in schema.steps},
+                    **{name: chunk[name][i] for name in schema.sequences}}
 
         return tf.data.Dataset.range(tf.size(lengths, tf.int64)).map(one)
 
@@ -179,29 +195,3 @@ def as_stream(source: Sequences | Stream) -> Stream:
         raise TypeError(f'sequences must be a Sequences or a Stream, got '
                         f'{type(source).__name__}.')
     return source
-
-
-def reason(error: Exception) -> str:
-    """The sentence in an error that came through `tf.data`.
-
-    Args:
-      error: Exception, such as `tf.errors.InvalidArgumentError` from a stream's examples.
-
-    Returns:
-      String of one line; of any other error its own message.
-
-    >>> def chunks():
-    ...     raise ValueError('data.npz: record 7 is damaged.')
-    >>> schema = seqmask.data.Schema({'inputs': ('float32', [1], 'step')})
-    >>> try:
-    ...     list(seqmask.data.Stream(schema, chunks, source='data.npz').examples())
-    ... except tf.errors.InvalidArgumentError as error:
-    ...     seqmask.data.reason(error)
-    'data.npz: record 7 is damaged.'
-    """
-    text = ' '.join(str(error).split())
-    wrapped = re.search(r'assertion failed: \[(.*)\](?: \[\[|$)', text)
-    if not wrapped:
-        return text
-    # TensorFlow wrote it as a string literal of C.
-    return codecs.escape_decode(wrapped.group(1).encode())[0].decode(errors='replace')

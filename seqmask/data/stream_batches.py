@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -10,55 +10,50 @@ import tensorflow as tf
 from seqmask import checks
 from seqmask.data import plan as planning
 from seqmask.data.pipeline import untuned
-from seqmask.data.stream import Stream
+from seqmask.data.stream import Reading, Stream
 
 
 class StreamBatches:
-    """A stream as padded batches, again and again; what `Batches` is to a collection in memory.
+    """A stream as padded batches, epoch after epoch; what `Batches` is to a collection in memory.
 
     Each batch is a dict of tensors: 'inputs' [B, T, D], T being the longest length in the batch;
     'lengths' int32 [B]; each field per step [B, T, ...], zeros (or empty strings) in the padding;
-    each field per sequence [B, ...]. Every sequence comes exactly once in an epoch. In memory there
-    are at most `shuffle_buffer` sequences and one batch for each bucket.
+    each field per sequence [B, ...]. Every sequence comes exactly once in an epoch. At most
+    `shuffle_buffer` sequences and one batch per bucket are in memory.
 
-    The order is a pure function of (seed, epoch) and of the files, so that a resumed run sees what
-    it would have seen. The object counts nothing: iterating it gives epoch 0 each time; a training
-    loop asks for `at_epoch(epoch)`.
+    The order is a pure function of (seed, epoch) and the source, so a resumed run gets the same
+    batches. Iterating gives epoch 0 each time; a training loop calls `at_epoch(epoch)`.
 
     What needs all lengths ahead is left to `Batches`: exact lengths, and a budget of real steps. A
-    budget, `max_steps`, gives each bucket a batch size of its own, max_steps // boundary, at least
-    1, so it needs buckets.
+    budget, `max_steps`, gives each bucket its own batch size, max_steps // boundary, at least 1, so
+    it needs buckets.
 
     Args:
       stream: `Stream`.
       batch_size: int. Sequences in a batch; the last of each bucket may have fewer. Either this or
         max_steps is given.
-      max_steps: int. Padded steps, B * T, in a batch, at most. It wins over `multiple`. Only a
-        sequence that exceeds it alone does so, in a batch of its own.
+      max_steps: int. Padded steps, B * T, in a batch, at most. It takes precedence over `multiple`.
+        Only a sequence that alone exceeds it does so, in a batch of its own.
       multiple: int. Batch sizes are rounded down to a multiple of it; only the last batch of each
         bucket may have any size.
       shuffle_buffer: int. Each sequence is drawn from the next so many; 0 to keep the order of the
-        files. Shuffling is as good as the buffer is large: sorted files want one that spans them.
+        source. A sorted source needs a buffer that holds all of it.
       seed: int >= 0.
       bucket_boundaries: None for a single bucket; ascending ints, the longest length of each
         bucket; or an int, for that many buckets of about as many sequences each, chosen once from
         the first `sample` sequences.
-      sample: int. A sequence later on may be longer than any of them: see overflow.
-      overflow: What to do with a sequence longer than the last boundary: 'error', which names its
-        number when it is reached; or 'last' to put it into the last bucket, with max_steps into a
-        batch of its own.
+      sample: int. A later sequence may be longer than any of these: see overflow.
+      overflow: What to do with a sequence longer than the last boundary: 'error', when it is
+        reached; or 'last' to put it into the last bucket, with max_steps into a batch of its own.
       drop_remainder: Whether to leave out, in each bucket and epoch, the last sequences that do not
         fill a batch.
-      shard: (index, count) for one of `count` workers: all of them read all, share out each batch,
-        and this one takes its sequences index, index + count, ... All have equally many batches. A
-        part may be empty.
+      shard: (index, count) for one of `count` workers, as of `Batches`; each reads the source.
 
     Raises:
       TypeError: If an argument's type does not fit.
-      ValueError: If an argument's value does not fit.
-      tf.errors.InvalidArgumentError: While iterating, if the source is not what it should be, or a
-        sequence is longer than the last boundary; `data.reason(error)` is the sentence that names
-        it, by its number from 0 in the order of the files.
+      ValueError: If an argument's value does not fit. While iterating, if the source is damaged or
+        a sequence is longer than the last boundary; the message has its number, from 0, in the
+        source. Any exception of the source is raised unchanged.
 
     >>> stream = seqmask.data.from_lists([[[1.]], [[2.], [3.]], [[4.], [5.], [6.]]])
     >>> for batch in seqmask.data.StreamBatches(stream, 2):
@@ -75,7 +70,6 @@ class StreamBatches:
                  shard: tuple[int, int] | None = None):
         if not isinstance(stream, Stream):
             raise TypeError(f'stream must be a Stream, got {type(stream).__name__}.')
-        self._stream = stream
         self._size = planning.BatchSize(batch_size, max_steps, count, multiple)
         self.batch_size = self._size.batch_size
         if count == 'real':
@@ -95,15 +89,17 @@ class StreamBatches:
         self.shard = planning.make_shard(shard)
         first = np.zeros([0], np.int32)
         if isinstance(bucket_boundaries, (int, np.integer)):
-            first = self._first_lengths(checks.size('sample', sample))
+            first = _first_lengths(stream, checks.size('sample', sample))
         self.bucket_boundaries = planning.make_boundaries(bucket_boundaries, first)
+        self._stream = Stream(stream.schema, lambda: self._covered(stream), source=stream.source,
+                              num_sequences=stream.num_sequences)
 
     def __len__(self) -> int:
-        """Number of batches, where it is known: a stream of a known number, one bucket."""
+        """Number of batches, if it is known: for a known number of sequences in one bucket."""
         number = self._stream.num_sequences
         if number is None or self.bucket_boundaries is not None:
             raise TypeError('the number of batches of this stream is not known ahead; report() '
-                            'reads it once and counts.')
+                            'counts them in one pass.')
         whole, rest = divmod(number, self.batch_size)
         return whole + (rest > 0 and not self.drop_remainder)
 
@@ -112,24 +108,32 @@ class StreamBatches:
 
     @property
     def dataset(self) -> tf.data.Dataset:
-        """Epoch 0 as a `tf.data.Dataset`."""
-        return self.at_epoch(0)
+        """Epoch 0 as a `tf.data.Dataset`: see `StreamEpoch.dataset`."""
+        return self.at_epoch(0).dataset
 
     @property
     def element_spec(self) -> dict[str, tf.TensorSpec]:
         """`tf.TypeSpec` of a batch, B and T unknown: `tf.function(input_signature=[...])`."""
-        return self.dataset.element_spec
+        return {name: tf.TensorSpec([None, *spec.shape], spec.dtype)
+                for name, spec in self._stream.schema.element_spec.items()}
 
-    def at_epoch(self, epoch: int) -> tf.data.Dataset:
+    @property
+    def error(self) -> Exception | None:
+        """The exception that ended the latest pass of `tf.data` over the stream, or None."""
+        return self._stream.error
+
+    def at_epoch(self, epoch: int) -> StreamEpoch:
         """The batches of one epoch.
 
         Args:
           epoch: int >= 0.
 
         Returns:
-          `tf.data.Dataset` of dicts, read and padded in the background.
+          `StreamEpoch`: iterable of dicts, read and padded in the background.
         """
-        return self._batched(self._stream.examples(), epoch)
+        epoch = checks.size('epoch', epoch, minimum=0)
+        return StreamEpoch(self._stream, self.element_spec,
+                           lambda examples: self._batched(examples, epoch))
 
     def report(self, epoch: int = 0) -> str:
         """One line on an epoch's batches, of this worker's part: how many, how long, how padded.
@@ -142,17 +146,16 @@ class StreamBatches:
         Returns:
           String.
         """
-        lengths = self._batched(self._stream.examples().map(_length_alone), epoch)
+        epoch = checks.size('epoch', epoch, minimum=0)
+        lengths = StreamEpoch(self._stream, None, lambda examples: self._batched(
+            examples.map(_length_alone), epoch))
         return planning.describe([batch['lengths'].numpy() for batch in lengths],
                                  self.batch_size if self.shard == (0, 1) else None)
 
     def _batched(self, examples, epoch):
-        epoch = checks.size('epoch', epoch, minimum=0)
         per_step = [name for name, spec in examples.element_spec.items()
                     if spec.shape.rank and spec.shape[0] is None]
         with tf.device('CPU'):
-            if self.bucket_boundaries and self.overflow == 'error':
-                examples = examples.enumerate().map(self._covered)
             if self.shuffle_buffer:
                 examples = self._shuffled(examples, epoch)
             batches = self._padded(examples)
@@ -168,8 +171,8 @@ class StreamBatches:
 
         @tf.autograph.experimental.do_not_convert
         def shuffle(_):
-            # Inside a function this seeds its own graph only: tf.data would mix the program's
-            # global seed into the order.
+            # Else tf.data would mix in the program's global seed. In a function this seeds only the
+            # function's own graph.
             tf.random.set_seed(seed)
             return examples.shuffle(buffer, seed=epoch, reshuffle_each_iteration=False)
 
@@ -179,7 +182,7 @@ class StreamBatches:
         boundaries = self.bucket_boundaries
         if not boundaries and not self.drop_remainder:
             return examples.padded_batch(self.batch_size or 1)
-        # To TensorFlow a boundary is the first length above a bucket, and the last bucket is open.
+        # TensorFlow's boundaries are the first lengths above a bucket; its last bucket is open.
         above = [boundary + 1 for boundary in boundaries or []]
         if self.batch_size:
             above, sizes = above[:-1], [self.batch_size] * max(1, len(above))
@@ -190,15 +193,6 @@ class StreamBatches:
             _length_of, above, sizes, drop_remainder=self.drop_remainder)
 
     @tf.autograph.experimental.do_not_convert
-    def _covered(self, number, example):
-        last = self.bucket_boundaries[-1]
-        covered = tf.debugging.Assert(example['lengths'] <= last, [tf.strings.format(
-            'bucket_boundaries must cover every length; sequence {} has {} steps, the last '
-            f'boundary is {last}. Raise it, or put longer sequences into the last bucket: '
-            "overflow='last'.", (number, example['lengths']))])
-        return {**example, 'lengths': checks.after([covered], example['lengths'])}
-
-    @tf.autograph.experimental.do_not_convert
     def _part(self, batch, per_step):
         index, count = self.shard
         part = {name: values[index::count] for name, values in batch.items()}
@@ -206,14 +200,34 @@ class StreamBatches:
         return {name: values[:, :maxlen] if name in per_step else values
                 for name, values in part.items()}
 
-    def _first_lengths(self, number):
-        lengths, found = [np.zeros([0], np.int32)], 0
-        for chunk in self._stream.chunks():
-            lengths.append(chunk['lengths'])
-            found += len(chunk['lengths'])
-            if found >= number:
-                break
-        return np.concatenate(lengths)[:number]
+    def _covered(self, stream):
+        """The chunks of a stream, each sequence compared with the last boundary."""
+        before = 0
+        for chunk in stream.chunks():
+            planning.find_buckets(chunk['lengths'], self.bucket_boundaries, self.overflow, before)
+            before += len(chunk['lengths'])
+            yield chunk
+
+
+class StreamEpoch:
+    """The batches of one epoch of a stream, which each iteration reads from the beginning.
+
+    Iterating raises the exception of the source itself, with its cause.
+    """
+
+    def __init__(self, stream: Stream, element_spec: dict[str, tf.TensorSpec],
+                 batched: Callable[[tf.data.Dataset], tf.data.Dataset]):
+        self.element_spec = element_spec
+        self._stream, self._batched = stream, batched
+
+    def __iter__(self) -> Iterator[dict[str, tf.Tensor]]:
+        reading = Reading(self._stream)
+        return reading.raising(self._batched(reading.examples()))
+
+    @property
+    def dataset(self) -> tf.data.Dataset:
+        """The epoch as a `tf.data.Dataset`, whose errors are `StreamBatches.error`."""
+        return self._batched(self._stream.examples())
 
 
 @tf.autograph.experimental.do_not_convert
@@ -224,3 +238,13 @@ def _length_of(example):
 @tf.autograph.experimental.do_not_convert
 def _length_alone(example):
     return {'lengths': example['lengths']}
+
+
+def _first_lengths(stream, number):
+    lengths, found = [np.zeros([0], np.int32)], 0
+    for chunk in stream.chunks():
+        lengths.append(chunk['lengths'])
+        found += len(chunk['lengths'])
+        if found >= number:
+            break
+    return np.concatenate(lengths)[:number]

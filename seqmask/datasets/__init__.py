@@ -1,14 +1,13 @@
-"""Sequences to try things on: small data sets that come with the package, real or generated.
+"""Small data sets, embedded in the package or generated.
 
 Every data set is a dict of NumPy arrays in one layout, N frames of B sequences:
 
-  'frames': float32 [N, D]. All frames, one sequence after the other.
+  'frames': float32 [N, D]. All frames, concatenated.
   'lengths': int32 [B]. Frames of each sequence, in that order; they sum to N.
-  'labels': int32, [N] where each frame has its own and [B] where each sequence has one.
-  'label_names': str [K]. What the labels 0 to K - 1 mean.
+  'labels': int32, [N] per frame or [B] per sequence.
+  'label_names': str [K]. The names of the labels 0 to K - 1.
 
-and what else is known of each sequence, [B], such as the part of the published division into
-training and test data that it belongs to.
+and further fields per sequence, [B], such as its part in the published division.
 """
 
 from seqmask.datasets.embedded import japanese_vowels, ocr_letters

@@ -1,4 +1,4 @@
-"""The data sets inside the package."""
+"""The data sets that are files of the package."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 
 
 def ocr_letters() -> dict[str, np.ndarray]:
-    """Handwritten words as sequences of letter images: a label at every step.
+    """Handwritten words as sequences of letter images: a label per step.
 
     6,877 words of 3 to 14 letters, 52,152 letters in all; each is an image of 16 x 8 pixels, 0 or
-    1, and one of 26 classes. The first letter of each word, which may be a capital, was left out by
-    those who prepared the data. There are only 55 different words, each written many times, so that
-    a labeller can learn the words themselves. No frame is all zero.
+    1, and one of 26 classes. The published data lack the first letter of each word, which may be a
+    capital. There are only 55 different words, each written many times, so a labeller can learn the
+    words themselves. No frame is all zero.
 
-    Published, with folds 0 to 7 to train, 8 to validate and 9 to test, letters right: two-layer
-    bidirectional LSTM 99.20%, convolution and bidirectional LSTM 98.37%, a convolutional network
-    for each letter alone 89.63%, structured perceptron 88.0%, multi-layer perceptron 86.3%
+    Published accuracy per letter, with folds 0 to 7 for training, 8 for validation and 9 for test:
+    two-layer bidirectional LSTM 99.20%, convolution and bidirectional LSTM 98.37%, a convolutional
+    network on single letters 89.63%, structured perceptron 88.0%, multi-layer perceptron 86.3%
     (R. Rei, course report).
 
     Returns:
@@ -28,7 +28,7 @@ def ocr_letters() -> dict[str, np.ndarray]:
         'labels': int32 [N]. 0 to 25.
         'label_names': str [26]. 'a' to 'z'.
         'fold': int32 [B]. 0 to 9, the published folds.
-        'word': str [B]. The word, as the labels spell it.
+        'word': str [B]. The word without its first letter.
 
     Source: R. H. Kassel, A Comparison of Approaches to On-line Handwritten Character Recognition,
     PhD thesis, MIT, 1995; prepared by B. Taskar for B. Taskar, C. Guestrin, D. Koller, Max-Margin
@@ -51,7 +51,7 @@ def ocr_letters() -> dict[str, np.ndarray]:
 
 
 def japanese_vowels() -> dict[str, np.ndarray]:
-    """Nine men who say two Japanese vowels: a label for every sequence, the speaker.
+    """Two Japanese vowels spoken by nine men: a label per sequence, the speaker.
 
     640 utterances of 7 to 29 frames, 9,961 frames in all; each frame is 12 LPC cepstrum
     coefficients. 9 classes. No frame is all zero.

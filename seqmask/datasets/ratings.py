@@ -1,4 +1,4 @@
-"""Generated ratings of films by people: who rates what, and how, is known to the last digit."""
+"""Generated ratings of films, of which the best possible prediction is known."""
 
 from __future__ import annotations
 
@@ -10,29 +10,28 @@ USERS, ITEMS = 943, 1682
 FEWEST, MEDIAN, MOST = 20, 65, 737      # ratings of a user
 MEAN = 3.10
 USER_DEVIATION, ITEM_DEVIATION = 0.42, 0.52
-QUALITY = 0.5                           # correlation of how good and how well known a film is
+QUALITY = 0.5                           # correlation of a film's quality and popularity
 STEPS = (1, 2, 3, 4, 5)
 
 
 def low_rank_ratings(seed: int = 0, *, rank: int = 16, variance: float = 0.32, noise: float = 0.88,
                      choice: float = 0.8) -> dict[str, np.ndarray]:
-    """Ratings from 1 to 5 of 1,682 films by 943 people, 100,000 or so: a list for each person.
+    """About 100,000 ratings from 1 to 5 of 1,682 films by 943 people: a list per person.
 
-    rating = mean + user + item + sum over f < rank of p_f q_f + noise, rounded, within 1 to 5
+    rating = mean + user + item + sum over f < rank of p_f q_f + noise, rounded, clipped to 1 to 5
 
-    Taste has `rank` dimensions, each of less weight than the one before: 1, 1/2, 1/3, ... Each
-    person rates at least 20 films. A few films are rated often and many hardly ever, those rated
-    often are better, and people rather watch what they will like.
+    The `rank` dimensions of taste have weights 1, 1/2, 1/3, ... Each person rates at least 20
+    films. Few films are rated often, those are better, and people prefer films that they will like.
 
-    'expected' is the mean of the rating for somebody who knows all but the noise. On average no
-    prediction has a lower squared error: so the best possible score can be computed.
+    'expected' is the expectation of the rating given everything but the noise. No prediction has a
+    lower expected squared error, so the best possible score can be computed.
 
     Args:
-      seed: int >= 0. Another seed is another set of people and films.
+      seed: int >= 0. Another seed gives other people and films.
       rank: int. Dimensions of taste.
-      variance: Of what taste adds to a rating.
-      noise: Its deviation.
-      choice: By how much taste, in deviations, moves the logarithm of the odds of watching.
+      variance: Of the contribution of taste to a rating.
+      noise: Standard deviation of the noise.
+      choice: By how much one deviation of taste shifts the log odds of watching a film.
 
     Returns:
       Dict of NumPy arrays, B = 943 people, N ratings:
@@ -53,9 +52,9 @@ def low_rank_ratings(seed: int = 0, *, rank: int = 16, variance: float = 0.32, n
     quality = ITEM_DEVIATION * (QUALITY * popularity
                                 + math.sqrt(1 - QUALITY ** 2) * rng.normal(size=ITEMS))
     user = USER_DEVIATION * rng.normal(size=[USERS, 1])
-    wanted = 1.55 * popularity + choice * taste / math.sqrt(variance)
-    # The first n of so disturbed preferences are a draw of n without replacement.
-    order = np.argsort(-(wanted + rng.gumbel(size=wanted.shape)), axis=1)
+    preference = 1.55 * popularity + choice * taste / math.sqrt(variance)
+    # Gumbel noise: the n highest are a draw of n without replacement.
+    order = np.argsort(-(preference + rng.gumbel(size=preference.shape)), axis=1)
     lengths = FEWEST + rng.lognormal(math.log(MEDIAN - FEWEST), 1.15, USERS)
     lengths = np.minimum(lengths, MOST).astype(np.int32)
     columns = np.concatenate([np.sort(films[:n]) for films, n in zip(order, lengths)])
@@ -68,7 +67,7 @@ def low_rank_ratings(seed: int = 0, *, rank: int = 16, variance: float = 0.32, n
 
 
 def _expected(noiseless, noise):
-    """Mean of noiseless + noise, rounded and clipped: 1 + sum of P(rating > step)."""
+    """Expectation of noiseless + noise, rounded and clipped: 1 + sum of P(rating > step)."""
     above = [_normal_above((step + 0.5 - noiseless) / noise) for step in STEPS[:-1]]
     return STEPS[0] + np.sum(above, axis=0)
 

@@ -1,4 +1,4 @@
-"""A generated log of a mostly idle system: rare events, whose causes are hidden in the features."""
+"""A generated log of a mostly idle system: rare events with causes hidden in the features."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ FEATURES = ('cpu', 'queue', 'memory', 'network', 'temperature', 'jitter')
 SEQUENCES = (160, 40, 60)           # to train, validate and test on
 SHORTEST, LONGEST = 200, 2000       # steps
 KINDS, KIND_SHARES = ('cause', 'ramp', 'pulse', 'reversed'), (0.4, 0.2, 0.2, 0.2)
-EPISODE, PAUSE = 24, 50             # steps kept free for an episode; idle ones after it, on average
+EPISODE, PAUSE = 24, 50             # steps reserved for an episode; mean number of idle ones after
 RAMP = 8                            # steps
 DELAYS, DELAY_SHARES = range(2, 9), np.array([1, 2, 3, 4, 3, 2, 1]) / 16
 DURATION = 2                        # steps of a request
-HEEDED, SPONTANEOUS = 0.9, 0.0001   # causes that a request follows; requests without one, per step
+FOLLOWED, SPONTANEOUS = 0.9, 0.0001     # share of causes with a request; other requests per step
 
 
 def system_log(seed: int = 0) -> dict[str, np.ndarray]:
-    """Steps of an idle system, about 1% of them busy with a request: a label at every step.
+    """Steps of an idle system, about 1% of them busy with a request: a label per step.
 
-    260 sequences of 200 to 2,000 steps. The label is 1 while the system serves a request. What
-    brings one about is the order of two patterns, each of which is harmless by itself:
+    260 sequences of 200 to 2,000 steps. The label is 1 while the system serves a request. Requests
+    are caused by two patterns in a certain order:
 
       cause      cpu climbs for 8 steps; 1 to 5 steps later there is a pulse in the queue. In 9 of
                  10 cases a request comes 2 to 8 steps after the pulse, most often 5, and takes 2
                  steps.
-      ramp       cpu climbs, and no pulse comes.
+      ramp       cpu climbs, without a pulse.
       pulse      The pulse alone.
       reversed   First the pulse, then cpu climbs.
 
-    Two fifths of these episodes are causes. They never overlap; idle steps lie between them, 50 on
-    average. One step in 10,000 starts a request without any cause. Nothing else in the features has
-    to do with requests: memory drifts, network has bursts, temperature follows cpu, jitter is
-    noise. A step alone does not tell, and at the steps of a request itself there is nothing to see.
+    Two fifths of these episodes are causes. They never overlap; 50 idle steps on average lie
+    between them. One step in 10,000 starts a request without a cause. All other features are
+    unrelated to requests: memory drifts, network has bursts, temperature follows cpu, jitter is
+    noise. A single step is not informative, nor are the steps of a request itself.
 
-    'probability' is that of a request at each step for somebody who sees every cause but not what
-    comes of it. It never reaches 1/2, because the delay is uncertain, although nearly all requests
-    can be foreseen to a few steps. But for chance no detector ranks the steps better than by it: so
-    the best possible score can be computed.
+    'probability' is that of a request at each step given all causes, but not the outcomes. It never
+    reaches 1/2, because the delay is uncertain, although nearly all requests can be predicted to
+    within a few steps. No detector ranks the steps better in expectation, so the best possible
+    score can be computed.
 
     Args:
-      seed: int >= 0. Another seed is another log of the same system.
+      seed: int >= 0. Another seed gives another log of the same system.
 
     Returns:
       Dict of NumPy arrays, B = 260 sequences, N steps:
@@ -75,21 +75,21 @@ def _sequence(rng, length):
     """(frames [length, 6], labels [length], probability [length])."""
     ramps, pulses, causes = _episodes(rng, length)
     labels = np.zeros(length, bool)
-    of_causes = np.zeros(length)        # probability that a request runs that a cause brought about
+    caused = np.zeros(length)           # probability that a caused request is being served
     for pulse in causes:
         for delay, share in zip(DELAYS, DELAY_SHARES):
-            of_causes[pulse + delay:pulse + delay + DURATION] += HEEDED * share
-        if rng.random() < HEEDED:
+            caused[pulse + delay:pulse + delay + DURATION] += FOLLOWED * share
+        if rng.random() < FOLLOWED:
             start = pulse + rng.choice(DELAYS, p=DELAY_SHARES)
             labels[start:start + DURATION] = True
     for start in np.flatnonzero(rng.random(length) < SPONTANEOUS):
         labels[start:start + DURATION] = True
     silent = (1 - SPONTANEOUS) ** np.minimum(np.arange(length) + 1, DURATION)
-    return _features(rng, length, ramps, pulses), labels, 1 - (1 - of_causes) * silent
+    return _features(rng, length, ramps, pulses), labels, 1 - (1 - caused) * silent
 
 
 def _episodes(rng, length):
-    """First steps of all ramps; steps of all pulses; those of the pulses that are causes."""
+    """First steps of all ramps; steps of all pulses; steps of the pulses that are causes."""
     ramps, pulses, causes = [], [], []
     start = rng.geometric(1 / PAUSE)
     while start < length:
@@ -129,13 +129,13 @@ def _features(rng, length, ramps, pulses):
 
 
 def _slow(rng, length, steps):
-    """Noise of mean 0 and deviation 1 that takes about so many steps to turn."""
+    """Noise of mean 0 and deviation 1 that is correlated over about so many steps."""
     weights = np.exp(-np.arange(5 * steps) / steps)
     noise = rng.normal(size=length + len(weights) - 1)
     return np.convolve(noise, weights / np.sqrt(np.sum(weights ** 2)), 'valid')
 
 
 def _trailing(values, steps):
-    """Average of the steps so far, the last ones weighing most."""
+    """Average of the steps so far, with exponentially decaying weights."""
     weights = np.exp(-np.arange(5 * steps) / steps)
     return np.convolve(values, weights / weights.sum())[:len(values)]

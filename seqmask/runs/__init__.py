@@ -5,6 +5,7 @@ The only room that knows absl or prints tables. A script defines its own flags, 
 prints a report of its own, all inside `run(main)`.
 """
 
+from seqmask.data.files.whole import whole_file
 from seqmask.runs.app import UserError, run, user_errors
 from seqmask.runs.blueprint import Blueprint
 from seqmask.runs.files import (divided, labels_of, limited, read_part, read_parts,
@@ -28,5 +29,5 @@ __all__ = ['Blueprint', 'Fitted', 'Run', 'Task', 'UserError', 'claim_workdir', '
            'draw_events', 'finish', 'fit', 'is_chief', 'labels_of', 'limited', 'load_run',
            'make_optimizer', 'make_standardizer', 'make_strategy', 'predict_sequences',
            'prediction_rows', 'read_part', 'read_parts', 'read_sequences', 'reconstruct_sequences',
-           'refuse_existing', 'run', 'table', 'train_and_report', 'user_errors', 'write_arrays',
-           'write_rows']
+           'refuse_existing', 'run', 'table', 'train_and_report', 'user_errors', 'whole_file',
+           'write_arrays', 'write_rows']

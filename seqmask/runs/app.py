@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 import tensorflow as tf
 from absl import app, flags, logging
 
-from seqmask import data, kernels
+from seqmask import kernels
 
 # What TensorFlow raises from an operation that waits for a lost worker.
 WORKER_LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError,
@@ -94,4 +94,4 @@ def user_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
-        raise UserError(data.reason(error)) from error
+        raise UserError(_one_line(error)) from error

@@ -19,6 +19,14 @@ Measure = Callable[..., dict[str, Tally]]       # (model, batch)
 Optimizer = typing.Union[tf.keras.optimizers.Optimizer, MixedPrecision]
 
 
+@typing.runtime_checkable
+class PreparesSteps(typing.Protocol):
+    """A model whose loss is not a sum over sequences."""
+
+    def prepare_step(self, batches: list[dict[str, tf.Tensor]]) -> list[dict[str, tf.Tensor]]:
+        """Maps a replica's micro-batches of one step to those that the loss gets."""
+
+
 class Step(typing.NamedTuple):
     """The outcome of a gradient step.
 
@@ -85,8 +93,8 @@ def train_step(model: tf.Module, loss: Loss, optimizer: Optimizer,
     Several batches are micro-batches of one large batch (gradient accumulation). The result is that
     of the large batch except for batch norm and dropout: each micro-batch is normalized by its own
     statistics, which replicas share, and draws its own dropout masks. A loss that is not a sum over
-    sequences, such as that of `RatingAutoencoder` with its decay, adds up if the model has
-    `prepare_step(batches)`, which maps a replica's micro-batches to those that the loss gets.
+    sequences, such as that of `RatingAutoencoder` with its decay, adds up if the model is one of
+    `PreparesSteps`.
 
     A step with a non-finite loss or gradient is skipped: trainable variables, the optimizer's slots
     and iteration count, and running statistics keep their values.
@@ -182,7 +190,7 @@ def _require_held(foreign):
 def _prepared(model, batches):
     """The micro-batches of a step, prepared by a model whose loss is not a sum over sequences."""
     replicas = tf.distribute.get_replica_context().num_replicas_in_sync
-    if len(batches) * replicas > 1 and hasattr(model, 'prepare_step'):
+    if len(batches) * replicas > 1 and isinstance(model, PreparesSteps):
         return model.prepare_step(batches)
     return batches
 

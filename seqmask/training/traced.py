@@ -11,6 +11,14 @@ import tensorflow as tf
 BatchIterable = Iterable[dict[str, tf.Tensor]]
 
 
+@typing.runtime_checkable
+class EpochBatches(typing.Protocol):
+    """Batches with a separate order for each epoch, such as `data.Batches`."""
+
+    def at_epoch(self, epoch: int) -> BatchIterable:
+        """The batches of one epoch, counted from 0."""
+
+
 class Traced:
     """Traces each function once under a strategy, for batches of all sizes."""
 
@@ -21,7 +29,7 @@ class Traced:
     def __call__(self, function: Callable[..., typing.Any], batches: BatchIterable,
                  count: int = 1) -> Callable[..., typing.Any]:
         """`function` of `count` of the `batches`, traced; call it in the strategy's scope."""
-        spec = getattr(batches, 'element_spec', None)
+        spec = _spec(batches)
         key = function.__name__, str(spec), count
         if key not in self._traced:
             self._traced[key] = tf.function(function, input_signature=spec and [spec] * count,
@@ -35,7 +43,7 @@ class Traced:
         Empty if there is no batch, or if `batches` is an iterator, whose first batch would be lost.
         """
         arguments = []
-        if not hasattr(batches, 'element_spec'):
+        if _spec(batches) is None:
             first = iter(batches)
             arguments = [] if first is batches else list(itertools.islice(first, 1))
             if not arguments:
@@ -43,6 +51,11 @@ class Traced:
         with self._strategy.scope():
             traced = self(function, batches).get_concrete_function(*arguments)
         return list(traced.structured_outputs)
+
+
+def _spec(batches):
+    """The signature of a batch, if the batches have one, as a `tf.data.Dataset` has; or None."""
+    return getattr(batches, 'element_spec', None)
 
 
 def groups(batches: Iterable, size: int) -> Iterator[list]:

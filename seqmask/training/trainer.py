@@ -19,7 +19,7 @@ from seqmask.training.replicas import (all_agree, check_scope, first_result, is_
 from seqmask.training.progress import EpochProgress
 from seqmask.training.skipped import Skipped, require_applied
 from seqmask.training.step import Loss, Measure, Optimizer, tally_of, train_step
-from seqmask.training.traced import BatchIterable, Traced, groups, number_of
+from seqmask.training.traced import BatchIterable, EpochBatches, Traced, groups, number_of
 from seqmask.training.workdir import InMemory, Workdir
 from seqmask.variables import model_variables, trainable_variables
 
@@ -216,7 +216,7 @@ class Trainer:
         self._files = files
 
     def _train_epoch(self, train, valid, epoch, epochs):
-        batches = train.at_epoch(epoch) if hasattr(train, 'at_epoch') else train
+        batches = train.at_epoch(epoch) if isinstance(train, EpochBatches) else train
         progress = EpochProgress(epoch + 1, epochs, number_of(train, self._accumulate), self._shown)
         start, total, steps, skipped, count = time.monotonic(), Tally(0.0, 0.0), 0, 0, 0
         for count, micro_batches in enumerate(groups(batches, self._accumulate), 1):

@@ -1,4 +1,4 @@
-"""Separated text: lines, rows and columns, and which line is wrong."""
+"""Separated text as rows and columns; an error names the line."""
 
 from __future__ import annotations
 
@@ -13,35 +13,27 @@ import tensorflow as tf
 
 from seqmask.checks import PathLike
 
-BLOCK = 1 << 19     # bytes
+BUFFER = 1 << 19        # bytes
 
 
 class Column(NamedTuple):
-    """A column: its name, and what its fields are; None is not looked at."""
+    """A column: its name, and the dtype of its fields; None where they are ignored."""
 
     name: str
     dtype: tf.DType | None
 
 
-def blocks(path: str, *, cut: bool = False) -> Iterator[list[tuple[int, bytes]]]:
-    """The lines of a file, which may begin with the mark of UTF-8.
+def lines_of(path: str, *, cut: bool = False) -> Iterator[list[tuple[int, bytes]]]:
+    """The lines of a UTF-8 file but the blank ones, as lists of (number from 1, bytes).
 
-    Args:
-      path: Of the file.
-      cut: Whether the last line may lack its line break.
-
-    Yields:
-      Lists of (number of the line, from 1 on; bytes without the line break), none of them blank.
-
-    Raises:
-      ValueError: If the last line may not lack its line break and does, or a line is not UTF-8.
+    Only with `cut` may the last line lack its line break.
     """
     with open(path, 'rb') as file:
         rest, number = b'', 1
-        if file.read(3) != b'\xef\xbb\xbf':     # the mark that some programs put in front of UTF-8
+        if file.read(3) != b'\xef\xbb\xbf':     # the byte order mark, which is allowed
             file.seek(0)
         while True:
-            block = file.read(BLOCK)
+            block = file.read(BUFFER)
             if not block:
                 if not rest:
                     return
@@ -51,19 +43,20 @@ def blocks(path: str, *, cut: bool = False) -> Iterator[list[tuple[int, bytes]]]
                                      f'whole.')
                 block = b'\n'
             *lines, rest = (rest + block).split(b'\n')
-            rows = [(k, line.rstrip(b'\r')) for k, line in enumerate(lines, number)]
             try:
                 b'\n'.join(lines).decode()
             except UnicodeDecodeError as error:
-                raise _not_text(path, rows) from error
+                wrong = number + error.object.count(b'\n', 0, error.start)
+                raise ValueError(f'{path}: line {wrong} must be UTF-8.') from error
+            rows = [(k, line.rstrip(b'\r')) for k, line in enumerate(lines, number)
+                    if line.strip()]
             number += len(lines)
-            rows = [row for row in rows if row[1].strip()]
             if rows:
                 yield rows
 
 
 def csv_columns(path: PathLike) -> list[str]:
-    """The names of a table's columns, as `open_csv` reads them: UTF-8, with or without its mark.
+    """The names of a table's columns, as `open_csv` reads them.
 
     Args:
       path: Of the file.
@@ -73,15 +66,15 @@ def csv_columns(path: PathLike) -> list[str]:
 
     Raises:
       FileNotFoundError: If there is no such file.
-      ValueError: If the first line is no line of a CSV file, or names a column twice; the message
-        names file and line.
+      ValueError: If the first line is not CSV, or names a column twice; the message names file and
+        line.
     """
     path = os.fsdecode(path)
-    return columns_of(path, itertools.chain.from_iterable(blocks(path)))
+    return columns_of(path, itertools.chain.from_iterable(lines_of(path)))
 
 
 def columns_of(path: str, rows: Iterator[tuple[int, bytes]]) -> list[str]:
-    """As `csv_columns`, of the first of some rows of `blocks`, which is taken from them."""
+    """As `csv_columns`; takes the header from an iterator of lines."""
     first = next(rows, None)
     if first is None:
         return []
@@ -94,21 +87,9 @@ def columns_of(path: str, rows: Iterator[tuple[int, bytes]]) -> list[str]:
 
 def rows_of(path: str, lines: Iterable[tuple[int, bytes]], *, separator: str = ',',
             count: int | None = None) -> Iterator[tuple[int, list[str]]]:
-    """The rows that stand in some lines.
+    """Rows of `count` fields, or as many as the first row has: (number of its last line, fields).
 
-    Args:
-      path: Named in errors.
-      lines: (number of the line, bytes), as `blocks` gives them.
-      separator: Between fields. A field in quotes may hold it, or a line break if its other lines
-        are among `lines`; of '::' there are no quotes.
-      count: Fields that a row must have; None for as many as the first one has.
-
-    Yields:
-      (number of the row's last line, list of its fields).
-
-    Raises:
-      ValueError: If a row has another number of fields, or quotes are wrong; the message names the
-        line.
+    A quoted field may hold the separator and line breaks, but not where the separator is '::'.
     """
     number = 0
 
@@ -137,19 +118,9 @@ def fields_of(path: str, number: int, line: bytes, count: int | None = None) -> 
 
 def decoded(path: str, rows: list[tuple[int, bytes]],
             columns: list[Column]) -> dict[str, np.ndarray]:
-    """The columns of some rows.
+    """Lines as columns: dict of name -> array [n]; strings are objects of bytes.
 
-    Args:
-      path: Named in errors.
-      rows: List of (number of the line, bytes).
-      columns: List of `Column`, one for each field of a row.
-
-    Returns:
-      Dict of name -> array [n]; strings are objects of bytes.
-
-    Raises:
-      ValueError: If a field is missing or no number, or a number is not finite; the message names
-        the line and the column.
+    A field that is missing, no number or not finite is an error that names line and column.
     """
     defaults = [tf.constant([''] if column.dtype is None else [], column.dtype or tf.string)
                 for column in columns]
@@ -171,7 +142,7 @@ def decoded(path: str, rows: list[tuple[int, bytes]],
 
 
 def is_number(text: str) -> bool:
-    """Whether a cell holds a number, NaN and inf among them."""
+    """Whether a field holds a number, which may be NaN or inf."""
     try:
         float(text)
     except ValueError:
@@ -179,15 +150,15 @@ def is_number(text: str) -> bool:
     return True
 
 
-def no_number(path: str, number: int, name: str, text: str) -> ValueError:
-    """The error to raise for a cell of a column of features that holds something else."""
-    return ValueError(f'{path}: line {number}: {name!r} must be a number, got {text!r}. Mend the '
-                      f'cell, or leave the column out by naming all others in features '
+def not_a_number(path: str, number: int, name: str, text: str) -> ValueError:
+    """The error for a field of a feature column that holds something else."""
+    return ValueError(f'{path}: line {number}: {name!r} must be a number, got {text!r}. Correct '
+                      f'the field, or leave the column out by naming all others in features '
                       f'(--features of a script).')
 
 
 def _explain(path, number, line, columns):
-    """Raises what is wrong with a line, if something is."""
+    """Raises the error of a line, if it has one."""
     fields = fields_of(path, number, line, len(columns))
     for column, text in zip(columns, fields):
         if column.dtype is None:
@@ -197,22 +168,13 @@ def _explain(path, number, line, columns):
                               else text], [tf.constant([], column.dtype)])
         except tf.errors.OpError as error:
             if column.dtype == tf.float32:
-                raise no_number(path, number, column.name, text) from error
-            wanted = {tf.string: 'must not be empty', tf.int64: 'must be a whole number'}.get(
+                raise not_a_number(path, number, column.name, text) from error
+            expected = {tf.string: 'must not be empty', tf.int64: 'must be a whole number'}.get(
                 column.dtype, 'must be a number')
-            raise ValueError(f'{path}: line {number}: {column.name!r} {wanted}, got '
+            raise ValueError(f'{path}: line {number}: {column.name!r} {expected}, got '
                              f'{text!r}.') from error
     try:
         tf.io.decode_csv([line], [tf.constant([''])] * len(columns))
     except tf.errors.OpError as error:
         raise ValueError(f'{path}: line {number} cannot be read as CSV: a field that holds quotes '
-                         f'must stand in quotes, with each of them doubled.') from error
-
-
-def _not_text(path, rows):
-    for number, line in rows:
-        try:
-            line.decode()
-        except UnicodeDecodeError:
-            return ValueError(f'{path}: line {number} must be UTF-8.')
-    return ValueError(f'{path}: the file must be UTF-8.')
+                         f'must itself be quoted, with each of them doubled.') from error

@@ -1,4 +1,4 @@
-"""Sequences in one long table: a CSV file with a row for each step."""
+"""Sequences in a long table: a CSV file with one row per step."""
 
 from __future__ import annotations
 
@@ -11,44 +11,43 @@ import tensorflow as tf
 
 from seqmask.checks import PathLike
 from seqmask.data import chunk as chunking
-from seqmask.data.files.csv_rows import (Column, blocks, columns_of, decoded, fields_of,
-                                         is_number, no_number)
+from seqmask.data.files.csv_rows import (Column, columns_of, decoded, fields_of, is_number,
+                                         lines_of, not_a_number)
 from seqmask.data.schema import Field, Schema
 from seqmask.data.stream import Stream
 
-SAMPLE = 1000       # rows that say which columns are numbers
+SAMPLE = 1000       # rows that decide which columns are numbers
 
 
 def open_csv(path: PathLike, *, sequence: str = 'sequence', time: str | None = None,
              labels: str | None = None, features: list[str] | None = None) -> Stream:
-    """Opens a table with a row for each step for reading chunk by chunk.
+    """Opens a table with one row per step for reading chunk by chunk.
 
-    UTF-8 with commas; the first line names the columns, blank lines are passed over, a field in
-    quotes may hold commas but no line breaks, and every line ends in a line break: one that does
-    not was cut. The rows of a sequence stand together, in order. A sequence without steps cannot be
-    said, and that whole lines are missing cannot be seen.
+    UTF-8 with commas. The first line names the columns; blank lines are skipped; a quoted field may
+    hold commas but no line breaks; every line ends in a line break, and one that does not was cut
+    short. The rows of a sequence are contiguous and in order. The format cannot express a sequence
+    without steps, and does not show that whole lines are missing.
 
     The stream has 'inputs', float32; 'sequence', the name of each sequence, a string; 'time' per
     step, float64, if asked for; 'labels' per step, int64 if they are whole numbers in the first
-    1,000 rows, else strings. Besides the chunks, it keeps the names of the sequences while reading.
+    1,000 rows, else strings. While it is read, the names of all sequences so far are in memory.
 
     Args:
       path: Of the file.
-      sequence: Name of the column that says which sequence a row belongs to.
-      time: Name of the column of times, numbers that ascend strictly within a sequence.
+      sequence: Name of the column that names the sequence of a row.
+      time: Name of the column of times, strictly ascending numbers within a sequence.
       labels: Name of the column of labels.
-      features: Names of the columns that are 'inputs', in this order. If None, they are all others
-        whose fields are numbers in the first 1,000 rows, in the order of the header. A column that
-        holds more numbers than anything else there is one of numbers: the first cell that is none
-        is an error. Other columns are left out.
+      features: Names of the columns of 'inputs', in this order. If None, all other columns of
+        numbers, in the order of the header: those in which most of the non-empty fields in the
+        first 1,000 rows are numbers. Anything else in such a column is an error.
 
     Returns:
-      `Stream`, whose `unused` names the columns that it leaves out.
+      `Stream`; its `unused` lists the columns that are left out.
 
     Raises:
       FileNotFoundError: If there is no such file.
-      ValueError: If a column is missing, or there are no rows, for nothing says what they would
-        hold; or, here or while iterating, if a line does not fit: the message names file and line.
+      ValueError: If a column is missing or there are no rows, without which there is no schema;
+        or, here or while iterating, if a line does not fit: the message names file and line.
 
     >>> import os, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -59,7 +58,7 @@ def open_csv(path: PathLike, *, sequence: str = 'sequence', time: str | None = N
     array([[5., 6.]], dtype=float32)
     """
     path = os.fsdecode(path)
-    rows = itertools.chain.from_iterable(blocks(path))
+    rows = itertools.chain.from_iterable(lines_of(path))
     header = columns_of(path, rows)
     roles = {'sequence': sequence, 'time': time, 'labels': labels}
     for name in [name for name in roles.values() if name is not None] + list(features or []):
@@ -75,13 +74,13 @@ def open_csv(path: PathLike, *, sequence: str = 'sequence', time: str | None = N
         numbers.append(number)
         sample.append(fields_of(path, number, line, len(header)))
     if not sample:
-        raise ValueError(f'{path}: the file holds no rows, so nothing says what they would hold.')
+        raise ValueError(f'{path}: the file has no rows, so its schema is unknown.')
     sample = dict(zip(header, zip(*sample)))
     if features is None:
         features = [name for name in header if name not in taken
-                    and _is_of_numbers(path, name, numbers, sample[name])]
+                    and _is_numeric(path, name, numbers, sample[name])]
     if not features:
-        raise ValueError(f'{path}: no column is left that holds numbers, for features; there are '
+        raise ValueError(f'{path}: no column of numbers is left for features; there are '
                          f'{", ".join(map(repr, header))}.')
     kinds = {sequence: tf.string, **({time: tf.float64} if time is not None else {})}
     if labels is not None:
@@ -92,19 +91,19 @@ def open_csv(path: PathLike, *, sequence: str = 'sequence', time: str | None = N
                   list(features)).stream()
 
 
-def _is_of_numbers(path, name, lines, cells):
-    """Whether a column is one of numbers; where some are missing, that is an error later on."""
-    stated = [(line, cell) for line, cell in zip(lines, cells) if cell.strip()]
-    others = [(line, cell) for line, cell in stated if not is_number(cell)]
-    if len(stated) <= 2 * len(others):
+def _is_numeric(path, name, lines, fields):
+    """Whether most fields of a column are numbers; empty ones are left for `decoded` to refuse."""
+    filled = [(line, field) for line, field in zip(lines, fields) if field.strip()]
+    others = [(line, field) for line, field in filled if not is_number(field)]
+    if len(filled) <= 2 * len(others):
         return False
-    for line, cell in others:
-        raise no_number(path, line, name, cell)
+    for line, field in others:
+        raise not_a_number(path, line, name, field)
     return True
 
 
 class _Table:
-    """The rows of a file, put together into sequences."""
+    """The rows of a file, grouped into sequences."""
 
     def __init__(self, path, columns, roles, features):
         self._path, self._columns, self._roles, self._features = path, columns, roles, features
@@ -123,7 +122,7 @@ class _Table:
 
     def _chunks(self):
         seen, last_id, last_time = {}, None, None
-        open_parts = []         # of the sequence that the next block may go on with
+        pieces = []         # rows of the sequence that may not be complete yet
         for part in self._parts():
             ids, lines = part['sequence'], part.pop('lines')
             starts = np.flatnonzero(np.append([ids[0] != last_id], ids[1:] != ids[:-1]))
@@ -131,7 +130,7 @@ class _Table:
                 name, line = ids[start], int(lines[start])
                 if name in seen:
                     raise ValueError(
-                        f'{self._path}: line {line}: sequence {name.decode()!r} comes again, after '
+                        f'{self._path}: line {line}: sequence {name.decode()!r} resumes after '
                         f'other rows; it began in line {seen[name]}. Sort the rows by sequence.')
                 seen[name] = line
             if 'time' in part:
@@ -139,11 +138,13 @@ class _Table:
                 last_time = part['time'][-1]
             last_id = ids[-1]
             if starts.size:
-                yield from self._closed(open_parts, part, starts)
-                open_parts = [{name: values[starts[-1]:] for name, values in part.items()}]
-            else:
-                open_parts.append(part)
-        yield from self._closed(open_parts, None, np.array([], int))
+                end = starts[-1]        # the last sequence may continue in the next part
+                pieces.append({name: values[:end] for name, values in part.items()})
+                yield from self._grouped(pieces)
+                part, pieces = {name: values[end:] for name, values in part.items()}, []
+            pieces.append(part)
+        if pieces:
+            yield from self._grouped(pieces)
 
     def _check_times(self, times, starts, lines, last_time):
         before = np.append([-np.inf if last_time is None else last_time], times[:-1])
@@ -152,29 +153,21 @@ class _Table:
             raise ValueError(f'{self._path}: line {lines[k]}: time must ascend within a sequence, '
                              f'got {times[k]} after {before[k]}.')
 
-    def _closed(self, open_parts, part, starts):
-        """Chunks of what is complete: open_parts, and all sequences of part but the last."""
-        if part is not None:
-            open_parts = open_parts + [{name: values[:starts[-1]]
-                                        for name, values in part.items()}]
-        # The first may go on from before; every start but the last ends with the next.
-        before = sum(len(piece['sequence']) for piece in open_parts[:-1]) if part is not None else 0
-        joined = {name: np.concatenate([piece[name] for piece in open_parts])
-                  for name in open_parts[0]} if open_parts else {}
-        if not joined or not len(joined['sequence']):
-            return
-        begins = np.unique(np.append([0], starts[:-1] + before))
-        lengths = np.diff(np.append(begins, len(joined['sequence']))).astype(np.int32)
+    def _grouped(self, pieces):
+        """Chunks of the rows of whole sequences."""
+        rows = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+        ids = rows['sequence']
+        starts = np.flatnonzero(np.append([True] * len(ids[:1]), ids[1:] != ids[:-1]))
+        lengths = np.diff(np.append(starts, len(ids))).astype(np.int32)
         for first, last in chunking.cuts(lengths, self._most):
-            real = slice(begins[first], begins[first] + int(lengths[first:last].sum()))
-            chunk = {name: values[real] for name, values in joined.items()}
-            yield {**chunk, 'lengths': lengths[first:last],
-                   'sequence': joined['sequence'][begins[first:last]]}
+            real = slice(starts[first], starts[first] + int(lengths[first:last].sum()))
+            yield {**{name: values[real] for name, values in rows.items()},
+                   'lengths': lengths[first:last], 'sequence': ids[starts[first:last]]}
 
     def _parts(self):
-        """The columns of some rows at a time, as the schema names them, and their lines."""
+        """The columns of a few rows at a time, by their names in the schema, and 'lines'."""
         header_passed = False
-        for rows in blocks(self._path):
+        for rows in lines_of(self._path):
             rows = rows[0 if header_passed else 1:]
             header_passed = True
             if rows:

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from seqmask.checks import PathLike
 from seqmask.data import chunk as chunking
-from seqmask.data.files.npz_archive import BLOCK, Archive
+from seqmask.data.files.npz_archive import BUFFER, Archive
 from seqmask.data.schema import Field, Schema, tensor_dtype
 from seqmask.data.sequences import Sequences
 from seqmask.data.stream import Stream
@@ -20,22 +20,20 @@ LAYOUTS = {'frames': ('[N, D]', 2), 'frames_packed': ('[N, D/8]', 2), 'inputs': 
 def read_npz(path: PathLike) -> Sequences:
     """Reads a collection of sequences.
 
-    The file holds the sequences either one after the other or padded, B sequences, N frames in all:
+    The file holds B sequences of N frames in all, either one after the other or padded:
 
       'frames' [N, D]            one sequence after the other; or instead of it
       'frames_packed' [N, D/8]   uint8, frames of bits as `np.packbits(frames, axis=1)` packs them
       'lengths' [B]              int32 or int64, frames of each sequence, N in all
 
-      'inputs' [B, T, D]         padded on the right; what stands in the padding is ignored
+      'inputs' [B, T, D]         padded on the right; values in the padding are ignored
       'lengths' [B]              int32 or int64, 0 <= lengths <= T
 
-    Lengths are kept as they are read: a zero frame at the end of a sequence stays part of it. Any
-    other record is a field. 'step_fields', strings, names the fields that have an entry for each
-    step; every other field has one for each sequence. In a file without 'step_fields' the size says
-    it: a first axis of N (padded: first axes of B, T) means per step, else one of B means per
-    sequence. Where both fit, it is per step. Whole-number 'labels' of less than 32 bits become
-    int32, which losses take. 'label_names' describes the collection, not its sequences: it is not
-    read.
+    Lengths are not changed: a zero frame at the end of a sequence stays part of it. Any other
+    record is a field. 'step_fields', strings, names those per step; all others are per sequence. In
+    a file without 'step_fields' the shape decides: a first axis of N (padded: first axes of B, T)
+    means per step, else one of B means per sequence. Integer 'labels' of less than 32 bits become
+    int32, which losses take. 'label_names', which describes the collection, is ignored.
 
     Args:
       path: Of the file.
@@ -45,21 +43,19 @@ def read_npz(path: PathLike) -> Sequences:
 
     Raises:
       FileNotFoundError: If there is no such file.
-      ValueError: If the file is damaged or does not hold what is described here: the message names
-        the file and the record. Nothing of a damaged file is used. Frames must be finite, and
-        pickled objects are refused.
+      ValueError: If the file is damaged, does not hold what is described here or a frame that is
+        not finite, or holds pickled objects: the message names the file and the record.
     """
-    return open_npz(path).to_sequences()
+    return _File(os.fsdecode(path), in_memory=True).stream().to_sequences()
 
 
 def open_npz(path: PathLike) -> Stream:
     """Opens a file of sequences for reading chunk by chunk.
 
-    The file is what `read_npz` describes, frames one after the other, packed or padded, and is
-    given as `read_npz` gives it. Opening reads it once, in constant memory, to compare every
-    record's checksum and to add up the lengths: nothing of a damaged file is used. Each further
-    pass reads the records side by side; one that is stored column by column, as NumPy writes an
-    array in Fortran's order, goes through a temporary file. No sequences at all are legal.
+    The file is one that `read_npz` reads, with the same results. Opening reads all of it once, in
+    constant memory, to compare every record's checksum and to add up the lengths: nothing of a
+    damaged file is used. Each further pass reads the records side by side; an array in Fortran
+    order goes through a temporary file.
 
     Args:
       path: Of the file.
@@ -69,9 +65,8 @@ def open_npz(path: PathLike) -> Stream:
 
     Raises:
       FileNotFoundError: If there is no such file.
-      ValueError: If the file is damaged or does not hold what is described; the message names the
-        file and the record. While iterating, if a frame is not finite, which names the sequence,
-        or the file is no longer the one that was opened.
+      ValueError: As of `read_npz`. While iterating, if a frame is not finite or the file has
+        changed since it was opened.
 
     >>> path = seqmask.datasets.__path__[0] + '/japanese_vowels.npz'
     >>> print(seqmask.data.open_npz(path).schema)
@@ -79,16 +74,15 @@ def open_npz(path: PathLike) -> Stream:
     labels  int32    []    per sequence
     split   uint8    []    per sequence
     """
-    path = os.fsdecode(path)
-    return _File(path).stream()
+    return _File(os.fsdecode(path)).stream()
 
 
 class _File:
-    """A verified file, and which of its records is what."""
+    """A verified file, and the role of each of its records."""
 
-    def __init__(self, path):
-        self._path = path
-        self._archive = Archive(path)
+    def __init__(self, path, in_memory=False):
+        self._path, self._in_memory = path, in_memory
+        self._archive = Archive(path, in_memory=in_memory)
         self._records = self._archive.records
         try:
             self._arrange()
@@ -129,13 +123,13 @@ class _File:
         dtype = frames.dtype if frames.dtype.kind == 'f' else np.dtype(np.float32)
         schema = {'inputs': Field(tensor_dtype('inputs', dtype), (size,), 'step')}
         leading = frames.shape[:rank - 1]
-        stated = self._stated(fields)
+        per_step = self._step_fields(fields)
         for name, record in fields.items():
-            schema[name] = _field(name, record, leading, lengths.shape, stated)
+            schema[name] = _field(name, record, leading, lengths.shape, per_step)
         self._schema = Schema({name: schema[name] for name in
                                sorted(schema, key=lambda name: schema[name].per != 'step')})
 
-    def _stated(self, fields):
+    def _step_fields(self, fields):
         if 'step_fields' not in fields:
             return None
         record = fields.pop('step_fields')
@@ -150,8 +144,8 @@ class _File:
         return set(names)
 
     def _check_lengths(self, record, size):
-        """`size` is the number of frames, or that of padded sequences."""
-        # NumPy makes an empty list float64.
+        """`size` is the number of frames, or of padded sequences."""
+        # An empty list is float64 to NumPy.
         if record.dtype.newbyteorder('=') not in (np.int32, np.int64) and record.shape != (0,):
             raise ValueError(f"record 'lengths' must be int32 or int64, got {record.dtype}.")
         if len(record.shape) != 1:
@@ -162,8 +156,8 @@ class _File:
         highest = self._maxlen if self._padded else size
         total = 0
         with self._archive.readers({'lengths': 'lengths'}) as readers:
-            for first in range(0, record.shape[0], BLOCK):
-                lengths = readers['lengths'](min(BLOCK, record.shape[0] - first))
+            for first in range(0, record.shape[0], BUFFER):
+                lengths = readers['lengths'](min(BUFFER, record.shape[0] - first))
                 for i in np.flatnonzero((lengths < 0) | (lengths > highest)):
                     legend = 'T' if self._padded else 'N'
                     raise ValueError(
@@ -181,13 +175,17 @@ class _File:
         together = chunking.MOST_SEQUENCES
         if self._padded:
             together = max(1, min(together, most // max(1, self._maxlen)))
+        if self._in_memory:         # one chunk, which is joined to no other
+            together = max(1, self._number)
+        may_be_infinite = self._records[self._layout].dtype.kind == 'f'
         with self._archive.readers(records) as readers:
             for before in range(0, self._number, together):
                 lengths = readers['lengths'](min(together, self._number - before))
-                for first, last in chunking.cuts(lengths, most):
+                cuts = [(0, together)] if self._in_memory else chunking.cuts(lengths, most)
+                for first, last in cuts:
                     part = lengths[first:last].astype(np.int32)
                     chunk = self._chunk(readers, part)
-                    wrong = chunking.not_finite(chunk['inputs'], part)
+                    wrong = may_be_infinite and chunking.not_finite(chunk['inputs'], part)
                     if wrong:
                         sequence, step, value = wrong
                         raise ValueError(
@@ -213,19 +211,19 @@ class _File:
         return chunk
 
 
-def _field(name, record, leading, of_lengths, stated):
+def _field(name, record, leading, batch, per_step):
     if record.dtype.kind not in 'biufUS':
         raise TypeError(f'record {name!r} must be numbers, bool or strings, got {record.dtype}.')
     dtype = record.dtype
     if name == 'labels' and dtype.kind in 'iu' and np.can_cast(dtype, np.int32):
         dtype = np.dtype(np.int32)
     fits = record.shape[:len(leading)] == leading
-    if fits if stated is None else name in stated:
+    if fits if per_step is None else name in per_step:
         if not fits:
             raise ValueError(f'record {name!r} must have an entry for each step, first axes '
                              f'{leading}, got shape {record.shape}.')
         return Field(tensor_dtype(name, dtype), record.shape[len(leading):], 'step')
-    if record.shape[:1] == of_lengths:
+    if record.shape[:1] == batch:
         return Field(tensor_dtype(name, dtype), record.shape[1:], 'sequence')
     raise ValueError(f'record {name!r} must have first axes {leading}, an entry for each step, or '
-                     f'{of_lengths}, one for each sequence; got shape {record.shape}.')
+                     f'{batch}, one for each sequence; got shape {record.shape}.')

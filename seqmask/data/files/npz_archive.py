@@ -1,4 +1,4 @@
-"""The zip archive behind an .npz file: is it whole, and what does it hold, record by record?"""
+"""The zip archive of an .npz file: is it undamaged, and which arrays does it hold?"""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-BLOCK = 1 << 20     # bytes
+BUFFER = 1 << 20     # bytes
 
 
 class Record(NamedTuple):
-    """Where an array stands in the archive, and what its header says."""
+    """The member of an array in the archive, and what its header says."""
 
     member: str
     shape: tuple[int, ...]
@@ -27,7 +27,11 @@ class Record(NamedTuple):
 
 
 class Archive:
-    """An .npz file whose every record was read to its end once, which compares its checksum.
+    """An .npz file of which every record has been read once, which compares its checksum.
+
+    Args:
+      path: Of the file.
+      in_memory: Whether to keep what was read, so that it is decompressed only once.
 
     Attributes:
       path: String.
@@ -38,29 +42,28 @@ class Archive:
       ValueError: If it is damaged; the message names the file and the record.
     """
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, *, in_memory: bool = False):
         self.path = path
+        self._contents = {} if in_memory else None      # name -> bytes
         with open(path, 'rb') as file:
             self._state = _state(file)
-            self.records = _verified_records(path, file)
+            self.records = _verified_records(path, file, self._contents)
 
     @contextlib.contextmanager
     def readers(self,
                 records: Mapping[Any, str]) -> Iterator[dict[Any, Callable[[int], np.ndarray]]]:
-        """Opens records for reading side by side, each with a handle of its own.
+        """Opens records, a dict of key -> name, for reading side by side.
 
-        Args:
-          records: Dict of anything -> name of a record.
-
-        Yields:
-          Dict of the same keys -> function that gives the record's next so many entries.
-
-        Raises:
-          ValueError: If the file is no longer the one that was verified.
+        Yields a dict of the same keys -> function that returns the record's next `count` entries.
+        A file that has changed since it was verified is a ValueError.
         """
         with contextlib.ExitStack() as stack:
             readers = {}
             for key, name in records.items():
+                if self._contents is not None:
+                    rows = _array(self.records[name], self._contents[name])
+                    readers[key] = _from_array(rows)
+                    continue
                 file = stack.enter_context(open(self.path, 'rb'))
                 if _state(file) != self._state:
                     raise ValueError(f'{self.path}: the file has changed since it was opened. '
@@ -71,11 +74,11 @@ class Archive:
                 try:
                     _header(opened)
                     if record.fortran_order and len(record.shape) > 1:
-                        readers[key] = _by_columns(record, opened, stack)
+                        readers[key] = _from_map(record, opened, stack)
                     else:
-                        readers[key] = _by_rows(self.path, name, record, opened)
+                        readers[key] = _from_file(self.path, name, record, opened)
                 except (EOFError, OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-                    raise _damage(self.path, f'record {name!r} cannot be read', error) from error
+                    raise _unread(self.path, f'record {name!r} cannot be read', error) from error
             yield readers
 
 
@@ -84,11 +87,11 @@ def _state(file):
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _verified_records(path, file):
-    """Dict of name -> `Record`; each is read to its end, which compares its checksum."""
+def _verified_records(path, file, contents):
+    """Dict of name -> `Record`; each is read to its end, and put into `contents` unless None."""
     records = {}
     where = 'not an .npz file, or a damaged one'
-    # Damaged bytes make zipfile, zlib and NumPy raise a dozen types; all of them mean the same.
+    # For damaged bytes zipfile, zlib and NumPy raise a dozen types; all of them mean the same.
     try:
         with zipfile.ZipFile(file) as archive:
             if len(archive.namelist()) != _number_of_records(file, archive):
@@ -98,50 +101,53 @@ def _verified_records(path, file):
                 where = f'record {name!r} cannot be read'
                 if name in records:
                     raise ValueError('there are two of that name')
-                records[name] = _verified(archive, member)
+                records[name], content = _verified(archive, member, contents is not None)
+                if contents is not None:
+                    contents[name] = content
     except Exception as error:
-        raise _damage(path, where, error) from error
+        raise _unread(path, where, error) from error
     return records
 
 
 def _number_of_records(file, archive):
-    """As the end of the archive states it; zipfile would lose records of a damaged directory."""
+    """As the end of the archive states it: zipfile misses records if the directory is damaged."""
     file.seek(-22 - len(archive.comment), os.SEEK_END)
     return int.from_bytes(file.read(12)[10:], 'little')
 
 
-def _damage(path, where, error):
+def _unread(path, where, error):
     """The ValueError to raise for whatever zipfile, zlib or NumPy raised."""
     words = ' '.join(str(error).split()) or type(error).__name__
     return ValueError(f'{path}: {where}: {words.rstrip(".")}.')
 
 
-def _verified(archive, member):
-    """A record's header, once all of the record was read."""
+def _verified(archive, member, keep):
+    """(a record's header, its bytes or b''), once all was read and its checksum compared."""
     with archive.open(member) as record:
         found = Record(member, *_header(record))
-        size = sum(map(len, iter(lambda: record.read(BLOCK), b'')))
+        content = record.read() if keep else b''
+        size = len(content) or sum(map(len, iter(lambda: record.read(BUFFER), b'')))
     entries = math.prod(found.shape)
     if min(found.shape, default=0) < 0 or size != entries * found.dtype.itemsize:
         raise ValueError(f'it holds {size} bytes, not {found.dtype} of shape {found.shape}')
-    return found
+    return found, content
 
 
 def _header(file):
-    """(shape, whether in Fortran's order, dtype); the file then stands at the data."""
+    """(shape, whether in Fortran order, dtype); leaves the file at the data."""
     version = np.lib.format.read_magic(file)
-    # Version 3 is version 2 in UTF-8, which only names of a record's parts need.
+    # Version 3 differs from 2 only in the encoding of the names in structured dtypes.
     read = {(1, 0): np.lib.format.read_array_header_1_0,
             (2, 0): np.lib.format.read_array_header_2_0}.get(version)
     if read is None:
-        raise ValueError(f'version {version} of the .npy format is not known')
+        raise ValueError(f'version {version} of the .npy format is unknown')
     shape, fortran_order, dtype = read(file)
     if dtype.hasobject:
         raise ValueError('Object arrays cannot be loaded')
     return shape, fortran_order, dtype
 
 
-def _by_rows(path, name, record, file):
+def _from_file(path, name, record, file):
     shape = record.shape[1:]
     size = record.dtype.itemsize * int(np.prod(shape, dtype=np.int64))
 
@@ -149,7 +155,7 @@ def _by_rows(path, name, record, file):
         try:
             data = file.read(count * size)
         except (EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-            raise _damage(path, f'record {name!r} cannot be read', error) from error
+            raise _unread(path, f'record {name!r} cannot be read', error) from error
         if len(data) != count * size:
             raise ValueError(f'{path}: record {name!r} ends early.')
         values = np.frombuffer(data, record.dtype) if size else np.zeros(0, record.dtype)
@@ -158,14 +164,23 @@ def _by_rows(path, name, record, file):
     return take
 
 
-def _by_columns(record, file, stack):
-    """Its rows stand together only in a map of the whole array, which must not be compressed."""
+def _from_map(record, file, stack):
+    """Reads rows of an array in Fortran order from a memory map of all of it, decompressed."""
     if 0 in record.shape:
         return lambda count: np.zeros((count, *record.shape[1:]), record.dtype.newbyteorder('='))
     unpacked = stack.enter_context(tempfile.TemporaryFile())
-    shutil.copyfileobj(file, unpacked, BLOCK)
+    shutil.copyfileobj(file, unpacked, BUFFER)
     unpacked.flush()
-    rows = np.memmap(unpacked, record.dtype, 'r', shape=record.shape, order='F')
+    return _from_array(np.memmap(unpacked, record.dtype, 'r', shape=record.shape, order='F'))
+
+
+def _array(record, content):
+    values = (np.frombuffer(content, record.dtype) if record.dtype.itemsize else
+              np.zeros(math.prod(record.shape), record.dtype))
+    return values.reshape(record.shape, order='F' if record.fortran_order else 'C')
+
+
+def _from_array(rows):
     position = 0
 
     def take(count):

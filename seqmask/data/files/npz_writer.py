@@ -1,4 +1,4 @@
-"""Sequences into one NumPy .npz file; a stream by way of temporary files."""
+"""Sequences to one NumPy .npz file; a stream by way of temporary files."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from seqmask.data.stream import Stream, as_stream
 
 
 def write_npz(path: PathLike, sequences: Sequences | Stream) -> None:
-    """Writes a collection of sequences, so that `read_npz` and `open_npz` give it back.
+    """Writes sequences to a file, which `read_npz` and `open_npz` read back unchanged.
 
     The file appears whole or not at all: an earlier one of that name stays until the new one is
-    complete. A stream is read once, a chunk at a time, by way of temporary files beside the new
-    one, as large as its arrays.
+    complete. A stream is read once, a chunk at a time, into temporary files in the same folder, as
+    large as its arrays.
 
     Args:
       path: Of the file; it is used as it is, no ending is added.
       sequences: `Sequences` or `Stream`.
 
     Raises:
-      TypeError: If sequences is neither, or a stream's dtype is none of NumPy's.
+      TypeError: If sequences is neither, or NumPy cannot write a stream's dtype.
       ValueError: If the stream's source is damaged; the message names it.
       OSError: If the file cannot be written.
     """
@@ -62,24 +62,17 @@ def _writer(array):
 
 @contextlib.contextmanager
 def _spooled(stream: Stream, folder: str) -> Iterator[dict[str, Callable[[BinaryIO], None]]]:
-    """The records of a stream, read once.
+    """The records of a stream, read once: dict of name -> function that writes it to a file.
 
     An .npy record begins with its shape, and a zip archive takes one record after the other; so
-    each field first goes to a temporary file of its own.
-
-    Args:
-      stream: `Stream`.
-      folder: Where the temporary files are to be; they have no names, so nothing is left of them.
-
-    Yields:
-      Dict of name -> function that writes the .npy record to a file.
+    each field first goes to a temporary file of its own, which has no name and so leaves nothing.
     """
     with contextlib.ExitStack() as stack:
         fields = {'frames': 'inputs', 'lengths': 'lengths',
                   **{name: name for name in stream.schema.fields if name != 'inputs'}}
-        none = chunking.empty(stream.schema)
+        empty = chunking.empty(stream.schema)
         spools = {record: _Spool(stack.enter_context(tempfile.TemporaryFile(dir=folder)),
-                                 record, none[name], stream.source)
+                                 record, empty[name], stream.source)
                   for record, name in fields.items()}
         for chunk in stream.chunks():
             for record, name in fields.items():
@@ -88,16 +81,16 @@ def _spooled(stream: Stream, folder: str) -> Iterator[dict[str, Callable[[Binary
 
 
 class _Spool:
-    """An array that becomes known part by part, kept in a file."""
+    """An array that arrives in parts, kept in a file."""
 
-    def __init__(self, file, name, none, source):
-        if none.dtype.kind not in 'biufO':
+    def __init__(self, file, name, empty, source):
+        if empty.dtype.kind not in 'biufO':
             raise TypeError(f'{name!r} must be of a dtype that NumPy can write to a file, got '
-                            f'{none.dtype}. Cast it.')
+                            f'{empty.dtype}. Cast it.')
         self._file, self._name, self._source = file, name, source
-        # The longest string says how wide all are.
-        self._dtype = None if none.dtype == object else none.dtype
-        self._shape = none.shape[1:]
+        # That of strings is as wide as the longest of them.
+        self._dtype = None if empty.dtype == object else empty.dtype
+        self._shape = empty.shape[1:]
         self._entries, self._parts = 0, 0
 
     def add(self, values):

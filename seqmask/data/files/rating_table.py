@@ -8,7 +8,7 @@ import os
 import numpy as np
 
 from seqmask.checks import PathLike
-from seqmask.data.files.csv_rows import blocks, is_number, rows_of
+from seqmask.data.files.csv_rows import is_number, lines_of, rows_of
 from seqmask.data.ratings import Ratings
 
 SEPARATORS = ('::', '\t', ',', ';')
@@ -19,22 +19,22 @@ def read_ratings(path: PathLike, *, rating_range: tuple[float, float] | None = N
     """Reads a table `user,item,rating[,timestamp]`.
 
     Fields are separated by commas, tabs, semicolons or `::`, whichever the first line has. The
-    first line is a header if its third field is no number. Users and items may be called anything,
-    and are numbered as they come. Time stamps are not looked at, blank lines passed over. A name in
-    quotes may hold separators, but not of `::`.
+    first line is a header if its third field is not a number. Users and items may have any names,
+    and are numbered in the order in which they occur. Time stamps and blank lines are ignored. A
+    quoted name may hold the separator, unless that is `::`.
 
     Args:
       path: Of the file, UTF-8.
-      rating_range: (lowest, highest) rating that may occur; None for any.
-      after: `Ratings` whose numbers hold here too; who is new gets the next ones. A pair that is
-        in both is an error.
+      rating_range: (lowest, highest) rating allowed; None for any.
+      after: `Ratings` whose numbers are kept here; new users and items get the next ones. A pair
+        that is in both is an error.
 
     Returns:
       `Ratings`.
 
     Raises:
       FileNotFoundError: If there is no such file.
-      ValueError: If a line does not fit, or there is none; the message names file and line.
+      ValueError: If a line does not fit or there is none; the message names file and line.
 
     >>> import os, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -47,24 +47,24 @@ def read_ratings(path: PathLike, *, rating_range: tuple[float, float] | None = N
     path = os.fsdecode(path)
     users, items = ({name: k for k, name in enumerate(names)} for names in (
         (after.user_names, after.item_names) if after is not None else ([], [])))
-    own_users, own_items, texts, lines = [], [], [], []
+    user_numbers, item_numbers, texts, lines = [], [], [], []
     for number, user, item, text in _fields(path):
-        own_users.append(users.setdefault(user, len(users)))
-        own_items.append(items.setdefault(item, len(items)))
+        user_numbers.append(users.setdefault(user, len(users)))
+        item_numbers.append(items.setdefault(item, len(items)))
         texts.append(text)
         lines.append(number)
     if not texts:
         raise ValueError(f'{path}: the file must hold ratings, a line user,item,rating each; it '
                          f'holds none.')
-    ratings = Ratings(np.array(own_users, np.int32), np.array(own_items, np.int32),
+    ratings = Ratings(np.array(user_numbers, np.int32), np.array(item_numbers, np.int32),
                       _numbers(path, texts, lines, rating_range), list(users), list(items))
-    _refuse_twice(path, ratings, lines, after)
+    _refuse_duplicates(path, ratings, lines, after)
     return ratings
 
 
 def _fields(path):
     """Yields (number of the line, user, item, text of the rating)."""
-    lines = itertools.chain.from_iterable(blocks(path, cut=True))
+    lines = itertools.chain.from_iterable(lines_of(path, cut=True))
     first = next(lines, None)
     if first is None:
         return
@@ -74,8 +74,8 @@ def _fields(path):
     for row, (number, fields) in enumerate(rows):
         if row == 0:
             if len(fields) not in (3, 4):
-                raise ValueError(f'{path}: line {number} must be user, item, rating and at most a '
-                                 f'time stamp, separated by commas, tabs, semicolons or ::, got '
+                raise ValueError(f'{path}: line {number} must be user, item, rating and optionally '
+                                 f'a time stamp, separated by commas, tabs, semicolons or ::, got '
                                  f'{len(fields)} fields.')
             if not is_number(fields[2]):
                 continue
@@ -94,16 +94,16 @@ def _numbers(path, texts, lines, rating_range):
                          f'{text!r}.') from None
     low, high = rating_range or (-np.inf, np.inf)
     with np.errstate(over='ignore'):
-        rounded = values.astype(np.float32)         # what is beyond its range becomes inf
+        rounded = values.astype(np.float32)         # inf beyond its range
     for k in np.flatnonzero(~(np.isfinite(rounded) & (values >= low) & (values <= high)))[:1]:
-        wanted = (f'in [{low:g}, {high:g}]' if rating_range else
-                  'in the range of float32' if np.isfinite(values[k]) else 'finite')
-        raise ValueError(f'{path}: line {lines[k]}: the rating must be {wanted}, got '
+        expected = (f'in [{low:g}, {high:g}]' if rating_range else
+                    'in the range of float32' if np.isfinite(values[k]) else 'finite')
+        raise ValueError(f'{path}: line {lines[k]}: the rating must be {expected}, got '
                          f'{values[k]:g}.')
     return rounded
 
 
-def _refuse_twice(path, ratings, lines, after):
+def _refuse_duplicates(path, ratings, lines, after):
     width = len(ratings.item_names)
     pairs = ratings.users.astype(np.int64) * width + ratings.items
     order = np.argsort(pairs, kind='stable')
@@ -121,4 +121,4 @@ def _refuse_twice(path, ratings, lines, after):
         raise ValueError(f'{path}: line {lines[k]}: the rating of item '
                          f'{ratings.item_names[ratings.items[k]]!r} by user '
                          f'{ratings.user_names[ratings.users[k]]!r} is in the training file too: '
-                         f'what is tested must not be trained on.')
+                         f'do not test on what the model was trained on.')

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from seqmask.checks import PathLike
 from seqmask.data import chunk as chunking
-from seqmask.data.files.tfrecord_codec import LAST, SCHEMA, encode, fitting, parse
+from seqmask.data.files.tfrecord_codec import LAST, SCHEMA, decode, encode, parse
 from seqmask.data.files.whole import whole_file
 from seqmask.data.pipeline import untuned
 from seqmask.data.schema import Field, Schema
@@ -23,16 +23,16 @@ LISTS = {'float_list': tf.float32, 'int64_list': tf.int64, 'bytes_list': tf.stri
 def open_tfrecord(path: PathLike | list[PathLike]) -> Stream:
     """Opens files of `tf.train.SequenceExample` for reading chunk by chunk.
 
-    A record is a sequence. Its context holds 'lengths', one int64, which must be the number of
-    frames and may be missing, and the fields per sequence. Its feature lists hold 'inputs', D
-    floats at each step, and the fields per step. What `write_tfrecord` wrote comes back as it was.
-    In other files the first record that has a frame says what there is: float_list is float32,
+    A record is a sequence. Its context holds the fields per sequence and, optionally, 'lengths',
+    one int64, which must be the number of frames. Its feature lists hold 'inputs', D floats at each
+    step, and the fields per step. A file of `write_tfrecord` gives back exactly what was written.
+    In other files the first record that has a frame defines the schema: float_list is float32,
     int64_list int64, bytes_list strings, one value a scalar, several a vector. Features that it
     does not have are ignored in later records.
 
-    Damage, a record that is no SequenceExample, or one that does not fit shows when it is reached.
-    A file of `write_tfrecord` says in its last record how many there are; of others nothing tells
-    that they were cut between two records.
+    Damaged records, and those that do not fit the schema, are found when they are reached. A file
+    of `write_tfrecord` states the number of records in the last one; in others it goes unnoticed if
+    records at the end are missing.
 
     Args:
       path: Of the file, or a list of them, read one after the other.
@@ -42,9 +42,9 @@ def open_tfrecord(path: PathLike | list[PathLike]) -> Stream:
 
     Raises:
       FileNotFoundError: If there is no such file.
-      ValueError: If a file holds no records, for nothing says what it would hold; or, here or while
-        iterating, if it is damaged or not as described: the message names the file and the record,
-        from 0 on.
+      ValueError: If the first file holds no records, without which there is no schema; or, here or
+        while iterating, if one is damaged or not as described: the message names the file and the
+        record, from 0.
 
     >>> import os, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -70,12 +70,12 @@ def open_tfrecord(path: PathLike | list[PathLike]) -> Stream:
 
 
 def write_tfrecord(path: PathLike, sequences: Sequences | Stream) -> None:
-    """Writes sequences as a TFRecord file, so that `open_tfrecord` gives them back as they are.
+    """Writes sequences to a TFRecord file, which `open_tfrecord` reads back unchanged.
 
-    One `tf.train.SequenceExample` a sequence, as `open_tfrecord` describes it. float64 and uint64,
-    which it has no lists for, become the bytes of each entry, little-endian. The first record's
-    context also holds the schema as JSON, 'seqmask.schema', and the last one's the number of
-    records, 'seqmask.records'; other readers pass over them.
+    One `tf.train.SequenceExample` per sequence, as `open_tfrecord` describes it. float64 and
+    uint64, for which it has no lists, become the little-endian bytes of each entry. The context of
+    the first record also holds the schema as JSON, 'seqmask.schema', and that of the last one the
+    number of records, 'seqmask.records'; other readers ignore them.
 
     The file appears whole or not at all: an earlier one of that name stays until the new one is
     complete. A stream is read once, a chunk at a time.
@@ -86,16 +86,15 @@ def write_tfrecord(path: PathLike, sequences: Sequences | Stream) -> None:
 
     Raises:
       TypeError: If sequences is neither.
-      ValueError: If there are no sequences, which the format cannot say, a field has the name of
-        what is written beside it, or the stream's source is damaged.
+      ValueError: If there are no sequences, which the format cannot express, a field has one of
+        these two names, or the stream's source is damaged.
       OSError: If the file cannot be written.
     """
     path = os.fsdecode(path)
     stream = as_stream(sequences)
     for name in (SCHEMA, LAST):
         if name in stream.schema.fields:
-            raise ValueError(f'{name!r} is the name of what is written beside the fields. Rename '
-                             f'the field.')
+            raise ValueError(f'{name!r} is reserved in a TFRecord file. Rename the field.')
     with whole_file(path) as unfinished, _writer(path, unfinished) as write:
         waiting, number = None, 0
         for chunk in stream.chunks():
@@ -107,49 +106,48 @@ def write_tfrecord(path: PathLike, sequences: Sequences | Stream) -> None:
                     write(waiting.SerializeToString())
                 waiting, number = example, number + 1
         if waiting is None:
-            raise ValueError(f'{path}: a TFRecord file without records cannot say what it '
-                             f'holds; got no sequences. Write an npz.')
+            raise ValueError(f'{path}: a TFRecord file without records has no schema; got no '
+                             f'sequences. Write an npz.')
         waiting.context.feature[LAST].int64_list.value.append(number)
         write(waiting.SerializeToString())
 
 
 @contextlib.contextmanager
 def _writer(path, unfinished):
-    """Gives a function that writes a record; what TensorFlow says of files becomes an OSError."""
-    def told(call, *arguments):
+    """Gives a function that writes a record; TensorFlow's errors become OSErrors."""
+    def checked(call, *arguments):
         try:
             return call(*arguments)
         except tf.errors.OpError as error:
-            words = error.message.split('; ')[-1]       # behind the name of the unfinished file
-            raise OSError(f'{path} cannot be written: {words}.') from error
+            problem = error.message.removeprefix(f'{unfinished}; ')
+            raise OSError(f'{path} cannot be written: {problem}.') from error
 
-    writer = told(tf.io.TFRecordWriter, unfinished)
+    writer = checked(tf.io.TFRecordWriter, unfinished)
     try:
-        yield lambda record: told(writer.write, record)
+        yield lambda record: checked(writer.write, record)
     finally:
-        told(writer.close)
+        checked(writer.close)
 
 
 def _chunks(path, schema):
-    """What `_records` gives, parsed and compared with the schema."""
-    before, signed, ended = 0, False, False
+    """The records of a file, parsed and compared with the schema; `before` counts those so far."""
+    before, has_schema, ended = 0, False, False
     for records in _records(path):
         context, lists = parse(path, before, records, schema)
-        chunk = fitting(path, before, context, lists, schema)
+        chunk = decode(path, before, context, lists, schema)
         for k, text in _marks(context[SCHEMA]):
             if before + k:
                 raise ValueError(f'{path}: record {before + k} is the first of another file. Pass '
-                                 f'files that were joined one by one, as a list of paths.')
+                                 f'a list of paths instead of concatenating files.')
             if Schema.from_json(text.decode()) != schema:
-                raise ValueError(f'{path}: record 0 says that it holds other fields than the first '
-                                 f'file does.')
-            signed = True
+                raise ValueError(f'{path}: record 0 has other fields than the first file.')
+            has_schema = True
         if ended:
-            raise ValueError(f'{path}: record {before} comes behind the last one.')
+            raise ValueError(f'{path}: record {before} comes after the last one.')
         for k, number in _marks(context[LAST]):
             if (number, k + 1) != (before + k + 1, len(records)):
-                raise ValueError(f'{path}: record {before + k} says that it is the last of '
-                                 f'{number}, which it is not.')
+                raise ValueError(f'{path}: record {before + k} is marked as the last of {number}, '
+                                 f'which it is not.')
             ended = True
         before += len(records)
         wrong = chunking.not_finite(chunk['inputs'], chunk['lengths'])
@@ -158,41 +156,32 @@ def _chunks(path, schema):
             raise ValueError(f"{path}: 'inputs' must be finite; record "
                              f'{before - len(records) + sequence} holds {value} at step {step}.')
         yield chunk
-    if signed and not ended:
+    if has_schema and not ended:
         raise ValueError(f'{path}: the file is cut short: it ends after record {before - 1}, which '
-                         f'does not say that it is the last.')
+                         f'is not marked as the last.')
     if not before:
         raise _empty(path)
 
 
 def _marks(ragged):
-    """(record in the chunk, value) of those that have one."""
+    """(record in the chunk, value) of each value."""
     rows, values = ragged.value_rowids().numpy(), ragged.values.numpy()
     return zip(rows.tolist(), values.tolist())
 
 
 def _records(path):
-    """Tensors of some hundred serialized records each, fewer of long ones."""
-    before = 0
+    """Tensors of at most a few hundred serialized records each, fewer if they are long."""
     try:
         sizes = list(_file(path).take(16).map(tf.strings.length).as_numpy_iterator())
         together = chunking.MOST_BYTES // max([1, *sizes])
-        for records in _file(path).batch(min(max(together, 1), chunking.MOST_SEQUENCES)):
-            yield records
-            before += len(records)
+        yield from _file(path).batch(min(max(together, 1), chunking.MOST_SEQUENCES))
     except tf.errors.OpError:
-        # TensorFlow says at which byte; here is at which record.
-        for number in _numbered(path):
-            before = number + 1
-        raise _damage(path, before, 'the file is damaged or cut short there') from None
-
-
-def _numbered(path):
-    """0, 1, ... for each record that can be read."""
-    try:
-        yield from (int(number) for number, _ in _file(path).enumerate())
-    except tf.errors.OpError:
-        return
+        # TensorFlow knows the byte, not the record: read again, up to the one that fails.
+        before = 0
+        with contextlib.suppress(tf.errors.OpError):
+            for _ in _file(path):
+                before += 1
+        raise _unreadable(path, before, 'the file is damaged or cut short there') from None
 
 
 def _file(path):
@@ -207,7 +196,7 @@ def _schema_of(path):
             try:
                 example.ParseFromString(record)
             except Exception as error:      # protobuf's own type, which TensorFlow does not name
-                raise _damage(path, number, 'it is no tf.train.SequenceExample') from error
+                raise _unreadable(path, number, 'it is no tf.train.SequenceExample') from error
             try:
                 if number == 0 and SCHEMA in example.context.feature:
                     text = example.context.feature[SCHEMA].bytes_list.value[0]
@@ -219,11 +208,11 @@ def _schema_of(path):
                 if example.feature_lists.feature_list['inputs'].feature:
                     return _inferred(example)
             except (IndexError, TypeError, ValueError) as error:
-                raise _damage(path, number, str(error).rstrip('.')) from error
+                raise _unreadable(path, number, str(error).rstrip('.')) from error
             number += 1
     if example is None:
         raise _empty(path)
-    raise ValueError(f'{path}: no record has a frame, so nothing says how many features there are.')
+    raise ValueError(f'{path}: no record has a frame, so the number of features is unknown.')
 
 
 def _inferred(example):
@@ -238,14 +227,14 @@ def _inferred(example):
 def _field(name, feature, per):
     kind = feature.WhichOneof('kind') if feature is not None else None
     if kind is None:
-        raise ValueError(f'{name!r} has no values, which leaves open what it is')
+        raise ValueError(f'{name!r} has no values, so its dtype is unknown')
     count = len(getattr(feature, kind).value)
     return Field(LISTS[kind], (count,) if name == 'inputs' or count != 1 else (), per)
 
 
-def _damage(path, number, what):
+def _unreadable(path, number, what):
     return ValueError(f'{path}: record {number} cannot be read: {what}.')
 
 
 def _empty(path):
-    return ValueError(f'{path}: the file holds no records, so nothing says what it would hold.')
+    return ValueError(f'{path}: the file holds no records, so its schema is unknown.')

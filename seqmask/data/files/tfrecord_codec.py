@@ -10,7 +10,7 @@ import tensorflow as tf
 from seqmask.data.schema import Schema
 
 SCHEMA, LAST = 'seqmask.schema', 'seqmask.records'
-RAW = (tf.float64, tf.uint64)       # tf.train.Feature has no list that holds them exactly
+RAW = (tf.float64, tf.uint64)       # no list of tf.train.Feature holds them exactly
 
 
 def encode(chunk: dict[str, np.ndarray], schema: Schema) -> Iterator[tf.train.SequenceExample]:
@@ -31,19 +31,10 @@ def encode(chunk: dict[str, np.ndarray], schema: Schema) -> Iterator[tf.train.Se
 
 def parse(path: str, before: int, records: tf.Tensor,
           schema: Schema) -> tuple[dict[str, tf.RaggedTensor], dict[str, tf.RaggedTensor]]:
-    """The ragged tensors of some serialized records.
+    """(context, lists) of serialized records [b], the first of them number `before` of the file.
 
-    Args:
-      path: Named in errors.
-      before: int. Number of the first record.
-      records: string [b].
-      schema: `Schema`.
-
-    Returns:
-      (context, lists): dicts of `tf.RaggedTensor`, [b, (values)] and [b, (T), (values)].
-
-    Raises:
-      ValueError: If a record is no SequenceExample, or a feature has another kind of list.
+    Dicts of ragged tensors, [b, (values)] and [b, (T), (values)]. A record that is no
+    SequenceExample, or a feature in another kind of list, is an error.
     """
     context = {'lengths': tf.int64, SCHEMA: tf.string, LAST: tf.int64,
                **{name: _stored(schema.fields[name]) for name in schema.sequences}}
@@ -60,30 +51,15 @@ def parse(path: str, before: int, records: tf.Tensor,
                          f'{_kinds(schema)}.') from error
 
 
-def fitting(path: str, before: int, context: dict[str, tf.RaggedTensor],
-            lists: dict[str, tf.RaggedTensor], schema: Schema) -> dict[str, np.ndarray]:
-    """The chunk that some records hold, each number of values compared with the schema.
-
-    Args:
-      path: Named in errors.
-      before: int. Number of the first record.
-      context: Of `parse`.
-      lists: Of `parse`.
-      schema: `Schema`.
-
-    Returns:
-      Dict, a chunk.
-
-    Raises:
-      ValueError: If a number of values or of steps does not fit; the message names the record.
-    """
+def decode(path: str, before: int, context: dict[str, tf.RaggedTensor],
+           lists: dict[str, tf.RaggedTensor], schema: Schema) -> dict[str, np.ndarray]:
+    """What `parse` returned, as a chunk; a wrong number of values or steps is an error."""
     lengths = lists['inputs'].row_lengths().numpy()
     stated = context['lengths']
-    several = stated.row_lengths().numpy()
-    # A sequence without 'lengths' is as long as its frames are many.
-    found = lengths.copy()
-    found[several > 0] = stated.values.numpy()[stated.row_starts().numpy()[several > 0]]
-    for k in np.flatnonzero((found != lengths) | (several > 1)):
+    counts = stated.row_lengths().numpy()
+    found = lengths.copy()          # of a record without 'lengths'
+    found[counts > 0] = stated.values.numpy()[stated.row_starts().numpy()[counts > 0]]
+    for k in np.flatnonzero((found != lengths) | (counts > 1)):
         raise ValueError(f"{path}: record {before + k} has 'lengths' "
                          f"{', '.join(map(str, stated[k].numpy()))} and {lengths[k]} frames.")
     chunk = {'lengths': lengths.astype(np.int32)}
@@ -114,17 +90,17 @@ def _decoded(where, name, values, field, count):
         dtype = np.dtype(field.dtype.as_numpy_dtype).newbyteorder('<')
         size = dtype.itemsize * int(np.prod(field.shape, dtype=np.int64))
         if any(len(value) != size for value in values):
-            raise ValueError(f'{where} has entries of {name!r} that are not {size} bytes long.')
+            raise ValueError(f'{where} has entries of {name!r} that are not of {size} bytes.')
         values = np.frombuffer(b''.join(values), dtype).astype(dtype.newbyteorder('='))
         return values.reshape(shape)
     if field.dtype == tf.string:
         return values.reshape(shape)
     dtype = field.dtype.as_numpy_dtype
-    # A number that the dtype does not hold would become another one.
+    # A number outside the dtype's range would become another one.
     with np.errstate(over='ignore'):
         cast = values.astype(dtype)
     if not np.array_equal(cast.astype(values.dtype), values, equal_nan=values.dtype.kind == 'f'):
-        raise ValueError(f'{where} has values of {name!r} that are no {field.dtype.name}.')
+        raise ValueError(f'{where} has values of {name!r} that do not fit {field.dtype.name}.')
     return cast.reshape(shape)
 
 
