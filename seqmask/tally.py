@@ -113,8 +113,8 @@ def precise(tally: Tally) -> Tally:
     return Tally(np.float64(tally.total), np.float64(tally.count))
 
 
-def real_steps(mask: TensorLike | None, name: str, values: tf.Tensor,
-               ranks: list[int] | None = None) -> tf.Tensor:
+def step_mask(mask: TensorLike | None, name: str, values: tf.Tensor,
+              ranks: list[int] | None = None) -> tf.Tensor:
     """`mask` as bool, of one of `ranks`; if it is None, all True and of the first of `ranks`.
 
     By default the mask has all axes of `values`, or all but the last; None gives [B, T] for both

@@ -7,7 +7,7 @@ import tensorflow as tf
 from seqmask import checks
 from seqmask.checks import TensorLike
 from seqmask.masking import apply_mask
-from seqmask.tally import Tally, labels_like, real_steps, tally_up, widen
+from seqmask.tally import Tally, labels_like, step_mask, tally_up, widen
 
 
 def sparse_softmax_cross_entropy(*, logits: TensorLike, labels: TensorLike, mask: TensorLike | None,
@@ -195,7 +195,7 @@ def huber(*, predictions: TensorLike, labels: TensorLike, mask: TensorLike | Non
 def _classes(logits, mask):
     """Logits [..., K], widened and masked, and the mask of their steps."""
     logits = widen(checks.floating('logits', logits, 'B, K, ...'))
-    mask = real_steps(mask, 'logits', logits, [logits.shape.rank - 1])
+    mask = step_mask(mask, 'logits', logits, [logits.shape.rank - 1])
     return apply_mask(logits, mask), mask
 
 
@@ -203,5 +203,5 @@ def _elements(name, outputs, labels, mask):
     """Outputs and labels of one shape, widened and masked, and the mask of their steps."""
     outputs = widen(checks.floating(name, outputs, 'B, ...'))
     labels = labels_like(outputs, name, labels)
-    mask = real_steps(mask, name, outputs)
+    mask = step_mask(mask, name, outputs)
     return apply_mask(outputs, mask), apply_mask(labels, mask), mask

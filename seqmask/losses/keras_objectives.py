@@ -19,7 +19,7 @@ import tensorflow as tf
 from seqmask import checks
 from seqmask.checks import TensorLike
 from seqmask.masking import apply_mask
-from seqmask.tally import Tally, real_steps, widen
+from seqmask.tally import Tally, step_mask, widen
 
 
 def keras_mean(*, values: TensorLike, mask: TensorLike | None,
@@ -52,7 +52,7 @@ def keras_mean(*, values: TensorLike, mask: TensorLike | None,
     True
     """
     values = widen(checks.floating('values', values, 'B, ...'))
-    mask = real_steps(mask, 'values', values, [values.shape.rank])
+    mask = step_mask(mask, 'values', values, [values.shape.rank])
     weighted = apply_mask(values, mask)
     if weights is not None:
         weighted *= apply_mask(_weights(weights, values), mask)
@@ -122,7 +122,7 @@ def at_real_steps(fn: Callable[..., tf.Tensor], y_true: TensorLike, y_pred: Tens
         # Safe fills: Keras's losses take logarithms and divide by predictions only.
         y_true, y_pred = apply_mask(y_true, mask), apply_mask(y_pred, mask, fill=1)
     score = widen(checks.floating('fn(y_true, y_pred)', fn(y_true, y_pred), 'B, ...'))
-    mask = real_steps(mask, 'fn(y_true, y_pred)', score, [score.shape.rank, 1])
+    mask = step_mask(mask, 'fn(y_true, y_pred)', score, [score.shape.rank, 1])
     mask = apply_mask(tf.ones_like(score, tf.bool), mask)
     return apply_mask(score, mask), mask
 

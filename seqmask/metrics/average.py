@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from seqmask import checks
 from seqmask.checks import TensorLike
-from seqmask.tally import Tally, real_steps, tally_up, widen
+from seqmask.tally import Tally, step_mask, tally_up, widen
 
 
 class Average(tf.Module):
@@ -52,4 +52,4 @@ class Mean(Average):
               per: str = 'step') -> Tally:
         """`Tally` of values."""
         values = widen(checks.floating('values', values, 'B, ...'))
-        return tally_up(values, real_steps(mask, 'values', values), weights, per)
+        return tally_up(values, step_mask(mask, 'values', values), weights, per)

@@ -8,7 +8,7 @@ from seqmask import checks
 from seqmask.checks import TensorLike
 from seqmask.masking import apply_mask
 from seqmask.metrics.average import Average
-from seqmask.tally import Tally, real_steps, tally_up, widen
+from seqmask.tally import Tally, step_mask, tally_up, widen
 
 
 class _ClassMetric(Average):
@@ -136,7 +136,7 @@ class ConfusionMatrix(tf.Module):
 def _classes(logits, labels, mask):
     """Logits, widened and masked, class labels, and the mask of their steps."""
     logits = widen(checks.floating('logits', logits, 'B, K, ...'))
-    mask = real_steps(mask, 'logits', logits, [logits.shape.rank - 1])
+    mask = step_mask(mask, 'logits', logits, [logits.shape.rank - 1])
     return apply_mask(logits, mask), checks.class_labels(labels, logits, mask), mask
 
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 from seqmask import checks
 from seqmask.checks import TensorLike
 from seqmask.metrics.average import Average
-from seqmask.tally import Tally, labels_like, real_steps, tally_up, widen
+from seqmask.tally import Tally, labels_like, step_mask, tally_up, widen
 
 
 class _DetectionMetric(Average):
@@ -36,7 +36,7 @@ class _DetectionMetric(Average):
               threshold: float | tf.Variable = 0.0) -> Tally:
         logits = widen(checks.floating('logits', logits, 'B, T'))
         events = labels_like(logits, 'logits', labels) > 0.5
-        mask = real_steps(mask, 'logits', logits, [2])
+        mask = step_mask(mask, 'logits', logits, [2])
         detected = logits >= tf.cast(threshold, logits.dtype)
         hits, steps = cls._hits_among(detected, events)
         return tally_up(tf.cast(hits, logits.dtype), mask & steps, weights, per)

@@ -7,7 +7,7 @@ import tensorflow as tf
 from seqmask import checks
 from seqmask.checks import TensorLike
 from seqmask.metrics.average import Average
-from seqmask.tally import Tally, labels_like, real_steps, tally_up, widen
+from seqmask.tally import Tally, labels_like, step_mask, tally_up, widen
 
 
 class _ErrorMetric(Average):
@@ -23,7 +23,7 @@ class _ErrorMetric(Average):
               weights: TensorLike | None = None, per: str = 'step') -> Tally:
         predictions = widen(checks.floating('predictions', predictions, 'B, ...'))
         labels = labels_like(predictions, 'predictions', labels)
-        mask = real_steps(mask, 'predictions', predictions)
+        mask = step_mask(mask, 'predictions', predictions)
         return tally_up(cls._per_element(predictions - labels), mask, weights, per)
 
 

@@ -11,7 +11,7 @@ from seqmask import checks
 from seqmask.checks import TensorLike
 from seqmask.lengths import lengths_from_mask
 from seqmask.metrics.matching import find_events, find_peaks, match_events
-from seqmask.tally import labels_like, real_steps
+from seqmask.tally import labels_like, step_mask
 
 
 class Scores(NamedTuple):
@@ -146,7 +146,7 @@ class AveragePrecision(tf.Module):
         """
         logits = checks.floating('logits', logits, 'B, T')
         labels = labels_like(logits, 'logits', labels)
-        mask = real_steps(mask, 'logits', logits, [2])
+        mask = step_mask(mask, 'logits', logits, [2])
         if not tf.executing_eagerly():
             raise TypeError('AveragePrecision keeps scores in NumPy: call update outside of '
                             'tf.function. Precision, Recall and F1 work inside.')

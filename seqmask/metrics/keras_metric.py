@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from seqmask import checks
 from seqmask.checks import TensorLike
-from seqmask.tally import real_steps
+from seqmask.tally import step_mask
 
 
 class KerasMetric(tf.Module):
@@ -34,7 +34,7 @@ class KerasMetric(tf.Module):
         predictions = checks.tensor('predictions', predictions, 'B, ...')
         labels = checks.tensor('labels', labels, 'B, ...')
         rank = labels.shape.rank
-        mask = real_steps(mask, 'labels', labels, [min(2, rank), *range(1, rank + 1)])
+        mask = step_mask(mask, 'labels', labels, [min(2, rank), *range(1, rank + 1)])
         mask = checks.prefix('mask', mask, 'predictions', predictions)
         places = tf.where(mask)
         if weights is not None:

@@ -8,7 +8,7 @@ import tensorflow as tf
 from seqmask import checks
 from seqmask.checks import TensorLike
 from seqmask.masking import apply_mask
-from seqmask.tally import real_steps
+from seqmask.tally import step_mask
 from seqmask.windows import windows
 
 __all__ = ['find_events', 'find_peaks', 'match_events']
@@ -40,7 +40,7 @@ def find_peaks(scores: TensorLike, mask: TensorLike | None, tolerance: int) -> t
     """
     checks.size('tolerance', tolerance, minimum=0)
     scores = checks.floating('scores', scores, 'B, T')
-    mask = real_steps(mask, 'scores', scores, [2])
+    mask = step_mask(mask, 'scores', scores, [2])
     low = scores.dtype.as_numpy_dtype(-np.inf)
     scores = apply_mask(scores, mask, fill=low)
     near = windows(scores, 2 * tolerance + 1, fill=low)         # [B, T, 2 tolerance + 1]
