@@ -176,7 +176,7 @@ def without_checkpoints(workdir):
 @pytest.mark.parametrize('damage, error, message', [
     (without_a_model, runs.UserError, "model.json' is missing. Run the training script"),
     (without_anything, runs.UserError, 'is not the workdir of a training script: it holds no '
-     'model.json. --workdir must be the folder that a training script was given'),
+     'model.json. --workdir must be the --workdir of a training script'),
     (shutil.rmtree, runs.UserError, "there is no folder '.*': --workdir must be the"),
     (as_a_folder_of_runs, runs.UserError, "holds no model itself, but the folders of models "
      "'.*/a', '.*/b': pass one of them as --workdir."),
