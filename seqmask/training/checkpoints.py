@@ -143,7 +143,7 @@ def newest_complete(folder: str) -> int | None:
     if not faults:
         return None
     raise ValueError(f'no checkpoint in {folder!r} can be used, all are damaged: '
-                     f'{"; ".join(faults)}. Restore the folder from a backup, or start again in '
+                     f'{"; ".join(faults)}. Restore the folder from a backup, or choose '
                      f'another workdir.')
 
 

@@ -165,7 +165,7 @@ def _best_epoch(path, finished):
     fault = fault_of(folder, epoch)
     if fault is not None:
         raise ValueError(f'the best model of {path!r} is damaged: {fault}. Restore {folder!r} '
-                         f'from a backup, or train again in another workdir.')
+                         f'from a backup, or train in another workdir.')
     return epoch
 
 
