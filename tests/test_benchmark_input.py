@@ -13,6 +13,7 @@ def run(folder, *flags, **how):
     return start(folder, *flags, script='benchmark_input.py', **how)
 
 
+@pytest.mark.slow
 def test_a_tiny_run(tmp_path):
     chosen = ['memory plain', 'memory budget', 'stream npz buckets', 'stream tfrecord buckets']
     done = run(tmp_path, f'--pipelines={",".join(chosen)}', *TINY, afresh=True)

@@ -17,6 +17,9 @@ import seqmask
 
 LENGTHS = [3, 0, 5, 1, 5]      # 0, 1 and T among them, not sorted
 MAXLEN = 5
+POISONS = [np.nan, np.inf, -1e38, 1e9, 3.0]     # each in the padding of sequences of its own
+EDGES = {'all 0': ([0, 0], 4), 'all 1': ([1, 1], 4), 'all T': ([4, 4], 4), 'B=1': ([3], 4),
+         'T=1': ([1, 0], 1), 'T=0': ([0, 0], 0), 'B=0': ([], 4), 'B=0 T=0': ([], 0)}
 NOT_IN_XLA = ['data.rows_from_matrix']      # tf.where gives as many numbers as there are
 
 every = pytest.mark.parametrize('contract', contracts.CONTRACTS, ids=lambda c: c.name)
@@ -32,9 +35,43 @@ def made(contract, dtype):
 
 @functools.cache
 def clean(contract):
-    """(arrays, results, gradients) in float32 with zeros in the padding, computed once."""
-    arrays = operands(contract, np.random.default_rng(0), LENGTHS, MAXLEN, 'float32')
-    return arrays, *run(contract, made(contract, 'float32'), arrays, LENGTHS)
+    """(arrays, results, gradients) in float32 with zeros in the padding, computed once.
+
+    LENGTHS once for each poison: one run then tells of all of them.
+    """
+    arrays = operands(contract, np.random.default_rng(0), LENGTHS * len(POISONS), MAXLEN, 'float32')
+    return arrays, *run(contract, made(contract, 'float32'), arrays, LENGTHS * len(POISONS))
+
+
+class Traced:
+    """An operation in one `tf.function` for all sizes, in float32."""
+
+    def __init__(self, contract):
+        example = contract.arrays(np.random.default_rng(0), 2, 2, 'float32')
+        signature = {name: tf.TensorSpec(
+            [None, *array.shape[1:]] if name in contract.per_sequence
+            else [None, None, *array.shape[2:]], array.dtype) for name, array in example.items()}
+        module, self.traces = made(contract, 'float32'), 0
+
+        def call(tensors, lengths):
+            self.traces += 1
+            return list(contract.call(module, tensors, lengths))
+
+        # Without AutoGraph, which passes the library by (test_tracing.py) and here would rewrite
+        # the calls of `contracts.py` only, slowly.
+        self._call = tf.function(call, autograph=False, input_signature=[
+            signature, tf.TensorSpec([None], tf.int32)])
+
+    def __call__(self, arrays, lengths):
+        results = self._call({name: tf.constant(array) for name, array in arrays.items()},
+                             tf.constant(lengths, tf.int32))
+        return [result.numpy() for result in results]
+
+
+@functools.cache
+def traced(contract):
+    """One trace for all tests of an operation."""
+    return Traced(contract)
 
 
 def operands(contract, rng, lengths, maxlen, dtype, fill=0.0):
@@ -123,10 +160,9 @@ def weights_of(module):
     return {'/'.join(map(str, path)): variable.numpy() for path, variable in found}
 
 
-def assert_same(actual, wanted, **tolerance):
-    assert len(actual) == len(wanted)
-    for a, w in zip(actual, wanted):
-        np.testing.assert_allclose(a, w, **tolerance)
+def assert_same(actual, wanted, **how):
+    for a, w in zip(actual, wanted, strict=True):
+        np.testing.assert_allclose(a, w, **how)
 
 
 def tolerance(contract, float64):
@@ -178,22 +214,43 @@ def test_gradient_is_that_of_finite_differences_of_the_oracle(contract, rng):
 
 
 @every
-@pytest.mark.parametrize('poison', [np.nan, np.inf, -1e38, 1e9])
-def test_poison_in_the_padding_changes_nothing(contract, poison):
+def test_poison_in_the_padding_changes_nothing(contract):
     arrays, wanted, wanted_gradients = clean(contract)
-    poisoned = refill(contract, arrays, LENGTHS, poison)
-    results, gradients = run(contract, made(contract, 'float32'), poisoned, LENGTHS)
+    module, lengths = made(contract, 'float32'), LENGTHS * len(POISONS)
+    # Each poison in sequences of its own, the same operands but for the padding.
+    parts = [refill(contract, {name: array[k:k + len(LENGTHS)] for name, array in arrays.items()},
+                    LENGTHS, poison)
+             for k, poison in zip(range(0, len(lengths), len(LENGTHS)), POISONS, strict=True)]
+    poisoned = {name: np.concatenate([part[name] for part in parts]) for name in arrays}
+    results, gradients = run(contract, module, poisoned, lengths)
     assert_same(results, wanted, rtol=0, atol=0)
     assert_same(gradients, wanted_gradients, rtol=0, atol=0)
+    assert_silence_at_padded_steps(contract, weights_of(module), poisoned, lengths, results,
+                                   gradients)
+
+
+def assert_silence_at_padded_steps(contract, weights, arrays, lengths, results, gradients):
+    """Nothing but zeros there, in the results and in the gradients, whatever the padding holds."""
+    if 'steps' in contract.kinds:
+        for b, length in enumerate(lengths):
+            alone = contract.reference(weights, one_sequence(contract, arrays, b, length))
+            real = len(alone[contract.kinds.index('steps')])
+            for kind, result in zip(contract.kinds, results):
+                assert kind != 'steps' or np.all(result[b, real:] == 0)
+    for name, gradient in zip(floats(arrays), gradients):
+        if name not in contract.per_sequence:
+            for b, length in enumerate(lengths):
+                assert np.all(gradient[b, length:] == 0)
 
 
 @every
 def test_more_padding_changes_nothing(contract):
     arrays, wanted, wanted_gradients = clean(contract)
+    lengths = LENGTHS * len(POISONS)
     longer = {name: array if name in contract.per_sequence else np.concatenate(
-        [array, np.zeros([len(LENGTHS), 3, *array.shape[2:]], array.dtype)], axis=1)
+        [array, np.zeros([len(lengths), 3, *array.shape[2:]], array.dtype)], axis=1)
         for name, array in arrays.items()}
-    results, gradients = run(contract, made(contract, 'float32'), longer, LENGTHS)
+    results, gradients = run(contract, made(contract, 'float32'), longer, lengths)
     for kind, result, want in zip(contract.kinds, results, wanted):
         if kind == 'steps':
             assert not result[:, want.shape[1]:].any()
@@ -209,43 +266,23 @@ def test_more_padding_changes_nothing(contract):
 
 
 @every
-def test_silence_at_padded_steps(contract, rng):
-    module = made(contract, 'float32')
-    arrays = operands(contract, rng, LENGTHS, MAXLEN, 'float32', fill=3.0)
-    results, gradients = run(contract, module, arrays, LENGTHS)
-    for kind, result in zip(contract.kinds, results):
-        if kind == 'steps':
-            for b, length in enumerate(LENGTHS):
-                alone = contract.reference(weights_of(module),
-                                           one_sequence(contract, arrays, b, length))
-                real = len(alone[contract.kinds.index('steps')])
-                assert np.all(result[b, real:] == 0)
-    for name, gradient in zip(floats(arrays), gradients):
-        if name not in contract.per_sequence:
-            for b, length in enumerate(LENGTHS):
-                assert np.all(gradient[b, length:] == 0)
-
-
-@every
-@pytest.mark.parametrize('lengths, maxlen', [
-    ([0, 0], 4), ([1, 1], 4), ([4, 4], 4), ([3], 4), ([1, 0], 1), ([0, 0], 0), ([], 4), ([], 0)],
-    ids=['all 0', 'all 1', 'all T', 'B=1', 'T=1', 'T=0', 'B=0', 'B=0 T=0'])
-def test_edges(contract, lengths, maxlen, rng):
+def test_edges(contract):
     module = made(contract, contract.dtype)
-    arrays = operands(contract, rng, lengths, maxlen, contract.dtype)
-    results, gradients = run(contract, module, arrays, lengths)
-    wanted = expected(contract, weights_of(module), arrays, lengths, results)
-    assert_same(results, wanted, **tolerance(contract, dict(rtol=1e-10, atol=1e-10)))
-    for gradient in gradients:
-        assert np.all(np.isfinite(gradient))
+    for edge, (lengths, maxlen) in EDGES.items():
+        arrays = operands(contract, np.random.default_rng(0), lengths, maxlen, contract.dtype)
+        results, gradients = run(contract, module, arrays, lengths)
+        wanted = expected(contract, weights_of(module), arrays, lengths, results)
+        assert_same(results, wanted, err_msg=edge,
+                    **tolerance(contract, dict(rtol=1e-10, atol=1e-10)))
+        for gradient in gradients:
+            assert np.all(np.isfinite(gradient)), edge
 
 
 @every
 def test_batch_mates_change_nothing(contract):
-    module = made(contract, 'float32')
     arrays, together, _ = clean(contract)
-    alone = [run(contract, module, {n: a[b:b + 1] for n, a in arrays.items()}, [length],
-                 with_gradient=False)[0] for b, length in enumerate(LENGTHS)]
+    alone = [traced(contract)({n: a[b:b + 1] for n, a in arrays.items()}, [length])
+             for b, length in enumerate(LENGTHS * len(POISONS))]
     for k, kind in enumerate(contract.kinds):
         parts = [results[k] for results in alone]
         joined = sum(parts) if kind == 'sum' else np.concatenate(parts)
@@ -254,34 +291,21 @@ def test_batch_mates_change_nothing(contract):
 
 @every
 def test_graph_equals_eager_with_one_trace(contract, rng):
-    module = made(contract, 'float32')
-    example = contract.arrays(rng, 2, 2, 'float32')
-    signature = {name: tf.TensorSpec(
-        [None, *array.shape[1:]] if name in contract.per_sequence
-        else [None, None, *array.shape[2:]], array.dtype) for name, array in example.items()}
-    traces = []
-
-    @tf.function(input_signature=[signature, tf.TensorSpec([None], tf.int32)])
-    def call(tensors, lengths):
-        traces.append(1)
-        return list(contract.call(module, tensors, lengths))
-
+    call = traced(contract)
     for lengths, maxlen in [(LENGTHS, MAXLEN), ([2, 7], 7), ([0], 1), ([1, 2, 3, 4], 9), ([], 3)]:
         arrays = operands(contract, rng, lengths, maxlen, 'float32')
-        eager, _ = run(contract, module, arrays, lengths, with_gradient=False)
-        graph = call({n: tf.constant(a) for n, a in arrays.items()},
-                     tf.constant(lengths, tf.int32))
-        assert_same([r.numpy() for r in graph], eager, rtol=1e-5, atol=1e-6)
-    assert len(traces) == 1
+        eager, _ = run(contract, made(contract, 'float32'), arrays, lengths, with_gradient=False)
+        assert_same(call(arrays, lengths), eager, rtol=1e-5, atol=1e-6)
+    assert call.traces == 1
 
 
 @pytest.mark.parametrize('contract', [c for c in contracts.CONTRACTS if c.name not in NOT_IN_XLA],
                          ids=lambda c: c.name)
 def test_compiled_a_length_out_of_range_is_clipped(contract, rng):
-    module = contract.make('float32')
+    module = made(contract, 'float32')
     arrays = operands(contract, rng, LENGTHS, MAXLEN, 'float32')
     compiled = tf.function(lambda arrays, lengths: list(contract.call(module, arrays, lengths)),
-                           jit_compile=True)
+                           jit_compile=True, autograph=False)
     wanted = compiled(arrays, tf.constant(LENGTHS))
     assert 0 in LENGTHS and MAXLEN in LENGTHS
     wrong = [{0: -2, MAXLEN: MAXLEN + 4}.get(length, length) for length in LENGTHS]
@@ -304,7 +328,8 @@ def test_gradients_in_a_graph_equal_eager_ones(contract, compiled, rng):
 
     signature = [{'inputs': tf.TensorSpec([None, None, 3], tf.float64)},
                  tf.TensorSpec([None], tf.int32)]
-    graph = tf.function(call, jit_compile=compiled, input_signature=None if compiled else signature)
+    graph = tf.function(call, jit_compile=compiled, autograph=False,
+                        input_signature=None if compiled else signature)
     widths = [MAXLEN] if compiled else [MAXLEN, 7, 9]       # XLA wants to know all sizes
     for maxlen in widths:
         arrays = operands(contract, rng, LENGTHS, maxlen, 'float64', fill=np.nan)

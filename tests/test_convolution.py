@@ -24,16 +24,17 @@ def test_every_length_against_brute_force(padding, kernel_size, strides, rng):
     for dilation in [1, 2, 3]:
         window = {'strides': strides, 'dilation': dilation, 'padding': padding}
         conv = biased(seqmask.Conv1D(2, 3, kernel_size, dtype='float64', seed=0, **window), rng)
+        weights = weights_of(conv)
         for maxlen in [6, 7]:
             lengths = np.arange(maxlen + 1)
             inputs = rng.normal(size=[maxlen + 1, maxlen, 2])
             poisoned = np.where(np.arange(maxlen)[:, None] < lengths[:, None, None], inputs, np.nan)
-            outputs, counts = conv(poisoned, lengths)
+            outputs, counts = (result.numpy() for result in conv(poisoned, lengths))
             for b, length in enumerate(lengths):
-                wanted = reference.conv1d(inputs[b, :length], weights_of(conv), **window)
+                wanted = reference.conv1d(inputs[b, :length], weights, **window)
                 assert counts[b] == len(wanted)
                 np.testing.assert_allclose(outputs[b, :len(wanted)], wanted, rtol=0, atol=1e-12)
-                assert not outputs[b, len(wanted):].numpy().any()
+                assert not outputs[b, len(wanted):].any()
             assert outputs.shape[1] == counts[-1]       # no wider than the longest needs
 
 
@@ -72,14 +73,14 @@ def test_stacked_convolutions_do_not_leak_their_biases(padding, rng):
         np.testing.assert_allclose(outputs[b, :len(alone)], alone, atol=1e-12)
 
 
-def keras_outputs(conv, x, padding):
-    """Of one unpadded sequence x [n, D], by Keras's layer of the same weights."""
+def keras_alone(conv, padding):
+    """Keras's layer of the same weights, as a function of one unpadded sequence x [n, D]."""
     layer = tf.keras.layers.Conv1D(
         conv.filters, conv.kernel_size, strides=conv.strides, padding=padding,
         dilation_rate=conv.dilation, groups=conv.groups, dtype='float64')
     layer.build([None, None, conv.input_size])
     layer.set_weights([conv.kernel.numpy(), conv.bias.numpy()])
-    return layer(x[None])[0].numpy()
+    return lambda x: layer(x[None])[0].numpy()
 
 
 @pytest.mark.parametrize('padding, strides, dilation, groups', [
@@ -94,9 +95,10 @@ def test_equals_keras_on_each_sequence_alone(kernel_size, padding, strides, dila
     shortest = (kernel_size - 1) * dilation + 1 if padding == 'valid' else 1    # Keras raises below
     lengths = [length for length in (1, 2, 5, 9) if length >= shortest]
     inputs = rng.normal(size=[len(lengths), 9, 4])
-    outputs, counts = conv(inputs, lengths)
+    outputs, counts = (result.numpy() for result in conv(inputs, lengths))
+    alone = keras_alone(conv, padding)
     for b, length in enumerate(lengths):
-        wanted = keras_outputs(conv, inputs[b, :length], padding)
+        wanted = alone(inputs[b, :length])
         assert counts[b] == len(wanted)
         np.testing.assert_allclose(outputs[b, :len(wanted)], wanted, atol=1e-12)
 
@@ -107,10 +109,11 @@ def test_equals_keras_on_each_sequence_alone(kernel_size, padding, strides, dila
 def test_same_with_strides_equals_keras_where_its_zeros_stand_alike(kernel_size, strides, elsewhere,
                                                                     rng):
     conv = biased(seqmask.Conv1D(1, 1, kernel_size, strides=strides, dtype='float64', seed=0), rng)
+    alone = keras_alone(conv, 'same')
     for length in range(1, 9):
         inputs = rng.normal(size=[1, length, 1])
         outputs, counts = conv(inputs, [length])
-        theirs = keras_outputs(conv, inputs[0], 'same')
+        theirs = alone(inputs[0])
         assert counts[0] == len(theirs)
         zeros = max(0, (len(theirs) - 1) * strides + kernel_size - length)      # TensorFlow's rule
         assert (zeros // 2 != (kernel_size - 1) // 2) == (length in elsewhere)

@@ -1,5 +1,6 @@
 """Models that leave: they give the same numbers where there is no seqmask."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -19,10 +20,11 @@ LENGTHS = np.array([5, 0, 3, 1], np.int32)
 SCALE = {'mean': [1.0, 2.0, 3.0], 'scale': [0.5, 1.0, 2.0]}
 
 
-@pytest.fixture
-def inputs(rng):
+@pytest.fixture(scope='module')
+def inputs():
     padding = np.arange(5) >= LENGTHS[:, None]
-    return np.where(padding[..., None], 0, rng.normal(size=[4, 5, 3])).astype('f')
+    drawn = np.random.default_rng(0).normal(size=[4, 5, 3])
+    return np.where(padding[..., None], 0, drawn).astype('f')
 
 
 MODELS = {
@@ -45,6 +47,26 @@ def made(name):
     return MODELS[name](seed=0, standardizer=seqmask.data.Standardizer(**SCALE))
 
 
+@pytest.fixture(scope='module')
+def saved(inputs, tmp_path_factory):
+    """A folder that holds each model, saved under its name; and the models."""
+    folder = tmp_path_factory.mktemp('saved')
+    everything = {name: made(name) for name in MODELS}
+    for name, model in everything.items():
+        if hasattr(model, 'threshold'):
+            model.threshold.assign(np.mean(model(inputs, LENGTHS)[0]))
+        signatures = export.save(model, folder / name)
+        assert signatures == ['serving_default', 'without_lengths'] + (
+            ['step', 'initial_state'] if name in STREAMS else [])
+    return folder, everything
+
+
+@functools.cache
+def loaded(path):
+    """What a saved model holds, loaded once for all tests."""
+    return tf.saved_model.load(str(path))
+
+
 ELSEWHERE = '''
 import sys
 sys.modules['seqmask'] = None       # importing it is an error
@@ -52,13 +74,14 @@ import numpy as np, tensorflow as tf
 arrays = dict(np.load('arrays.npz'))
 results = {}
 for name in sys.argv[1:]:
-    for signature, run in tf.saved_model.load(name).signatures.items():
+    model = tf.saved_model.load(name)
+    signatures = model.signatures
+    for signature, run in signatures.items():
         wanted = {'serving_default': ['inputs', 'lengths'], 'without_lengths': ['inputs']}
         if signature in wanted:
             given = {key: tf.constant(arrays[key]) for key in wanted[signature]}
             for key, value in run(**given).items():
                 results[f'{name} {signature} {key}'] = value
-    signatures = tf.saved_model.load(name).signatures
     if 'step' in signatures:
         state = signatures['initial_state'](batch=tf.constant(4))
         for t in range(5):
@@ -69,18 +92,12 @@ np.savez('results.npz', **results)
 '''
 
 
-def test_in_a_process_without_seqmask_the_numbers_are_the_same(inputs, tmp_path):
-    everything = {name: made(name) for name in MODELS}
-    for name, model in everything.items():
-        if hasattr(model, 'threshold'):
-            model.threshold.assign(np.mean(model(inputs, LENGTHS)[0]))
-        signatures = export.save(model, tmp_path / name)
-        assert signatures == ['serving_default', 'without_lengths'] + (
-            ['step', 'initial_state'] if name in STREAMS else [])
-    np.savez(tmp_path / 'arrays.npz', inputs=inputs, lengths=LENGTHS)
-    subprocess.run([sys.executable, '-c', ELSEWHERE, *MODELS], cwd=tmp_path, check=True,
+def test_in_a_process_without_seqmask_the_numbers_are_the_same(saved, inputs):
+    folder, everything = saved
+    np.savez(folder / 'arrays.npz', inputs=inputs, lengths=LENGTHS)
+    subprocess.run([sys.executable, '-c', ELSEWHERE, *MODELS], cwd=folder, check=True,
                    timeout=300, capture_output=True)
-    results = np.load(tmp_path / 'results.npz')
+    results = np.load(folder / 'results.npz')
     for name, model in everything.items():
         wanted = model(inputs, LENGTHS).numpy()
         for signature in ('serving_default', 'without_lengths'):
@@ -106,17 +123,15 @@ def loops(graph):
 
 @pytest.mark.parametrize('name, count', [('events', 1), ('labeller', 4), ('stream', 2),
                                          ('classifier', 1), ('autoencoder', 2)])
-def test_the_network_runs_once(name, count, tmp_path):
+def test_the_network_runs_once(name, count, saved):
     """One loop for each recurrent layer and direction."""
-    export.save(made(name), tmp_path / 'model')
-    signatures = tf.saved_model.load(str(tmp_path / 'model')).signatures
+    signatures = loaded(saved[0] / name).signatures
     assert {loops(signatures[called].graph.as_graph_def())
             for called in ('serving_default', 'without_lengths')} == {count}
 
 
-def test_malformed_inputs_are_tensorflow_s_to_refuse(inputs, tmp_path):
-    export.save(made('stream'), str(tmp_path / 'stream'))
-    run = tf.saved_model.load(str(tmp_path / 'stream')).signatures['serving_default']
+def test_malformed_inputs_are_tensorflow_s_to_refuse(inputs, saved):
+    run = loaded(saved[0] / 'stream').signatures['serving_default']
     with pytest.raises(tf.errors.InvalidArgumentError, match='must not exceed|exceed'):
         run(inputs=tf.constant(inputs), lengths=tf.constant([9, 0, 0, 0]))
     with pytest.raises((TypeError, ValueError, tf.errors.InvalidArgumentError)):

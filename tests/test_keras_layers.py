@@ -105,6 +105,7 @@ def test_a_stateful_layer_goes_on(inputs):
 @pytest.mark.parametrize('name, options', [
     ('LSTM', {}), ('GRU', {'return_state': True}), ('GRU', {'activation': 'relu'})], ids=str)
 def test_backwards_the_mask_stands_in_the_order_of_the_outputs(name, options, told, inputs):
+    tf.keras.utils.set_random_seed(0)       # one draw of ten gives relu a real step of all zeros
     layer = getattr(seqmask.keras, name)(4, return_sequences=True, go_backwards=True, **options)
     if told == 'mask':
         outputs = layer(inputs, mask=MASK)

@@ -207,6 +207,7 @@ def test_bad_input_is_told_in_one_line(folder):
     assert done.returncode == 1
 
 
+@pytest.mark.slow
 def test_the_benchmark_measures(folder):
     sizes = ['--hidden_size=2', '--batch_size=4', '--steps=1']
     for case in ['["Keras", 20, 3]', '["seqmask", 20, 3]']:
