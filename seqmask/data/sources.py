@@ -14,7 +14,7 @@ from seqmask.data.schema import Field, Schema
 from seqmask.data.sequences import Sequences
 from seqmask.data.stream import Stream
 
-TOGETHER = 16       # elements of a dataset in a chunk; their sizes are unknown
+TOGETHER = 64       # elements of a dataset in a chunk; their sizes are unknown
 
 
 def from_lists(frames: Iterable[TensorLike],
@@ -107,17 +107,18 @@ def from_dataset(dataset: tf.data.Dataset, steps: list[str] | None = None) -> St
 def _chunks(dataset, schema):
     before = 0
     try:
-        for batch in untuned(dataset.ragged_batch(TOGETHER)):
-            yield _chunk(batch, schema, before)
+        batches = dataset.ragged_batch(TOGETHER).map(lambda batch: _flattened(batch, schema.steps))
+        for batch, sizes in untuned(batches).as_numpy_iterator():
+            yield _chunk(batch, sizes, schema, before)
             before += TOGETHER
     except tf.errors.OpError as error:
         raise ValueError(f'tf.data.Dataset: {" ".join(error.message.split())}') from error
 
 
-def _chunk(batch, schema, before):
-    """A ragged batch as a chunk, cropped to its lengths; `before` elements came before it."""
-    frames, found = _rows(batch['inputs'])
-    lengths = np.asarray(batch.get('lengths', found))
+def _chunk(batch, sizes, schema, before):
+    """What `_flattened` returned as a chunk, cropped; `before` elements came before it."""
+    frames, found = batch['inputs'], sizes['inputs']
+    lengths = batch.get('lengths', found)
     for i in np.flatnonzero((lengths < 0) | (lengths > found)):
         raise ValueError(f'tf.data.Dataset: lengths must be in 0..T; that of element {before + i} '
                          f'is {lengths[i]}, and T is {found[i]}.')
@@ -125,20 +126,23 @@ def _chunk(batch, schema, before):
     real = np.arange(len(frames)) - np.repeat(starts, found) < np.repeat(lengths, found)
     chunk = {'inputs': frames[real], 'lengths': lengths.astype(np.int32)}
     for name in schema.steps[1:]:
-        values, entries = _rows(batch[name])
-        for i in np.flatnonzero(entries != found):
+        for i in np.flatnonzero(sizes[name] != found):
             raise ValueError(f'tf.data.Dataset: {name!r} must have an entry for each frame; '
-                             f'element {before + i} has {entries[i]}, and {found[i]} frames.')
-        chunk[name] = values[real]
+                             f'element {before + i} has {sizes[name][i]}, and {found[i]} frames.')
+        chunk[name] = batch[name][real]
     return chunking.fitted({**chunk, **{name: batch[name] for name in schema.sequences}}, schema)
 
 
-def _rows(batch):
-    """(entries of all elements [N, ...], their number in each element [b]) of a ragged batch."""
-    if isinstance(batch, tf.RaggedTensor):
-        return batch.values.numpy(), batch.row_lengths().numpy()
-    values = batch.numpy()
-    return values.reshape((-1, *values.shape[2:])), np.full(*values.shape[:2])
+@tf.autograph.experimental.do_not_convert
+def _flattened(batch, steps):
+    """A ragged batch with fields per step flattened [N, ...]; the size of each element [b]."""
+    sizes = {}
+    for name in steps:
+        values = batch[name]
+        if not isinstance(values, tf.RaggedTensor):         # of a static size
+            values = tf.RaggedTensor.from_tensor(values)
+        batch[name], sizes[name] = values.values, values.row_lengths()
+    return batch, sizes
 
 
 def _schema_of(dataset, steps):
