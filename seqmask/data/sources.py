@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import tensorflow as tf
 
+from seqmask import checks
 from seqmask.checks import TensorLike
 from seqmask.data import chunk as chunking
 from seqmask.data.pipeline import untuned
@@ -98,10 +99,36 @@ def from_dataset(dataset: tf.data.Dataset, steps: list[str] | None = None) -> St
     >>> seqmask.data.from_dataset(dataset).to_sequences().frames.ravel()
     array([1., 2., 3.], dtype=float32)
     """
-    schema = _schema_of(dataset, steps)
-    number = int(tf.data.experimental.cardinality(dataset))
-    return Stream(schema, lambda: _chunks(dataset, schema), source='tf.data.Dataset',
-                  num_sequences=number if number >= 0 else None)
+    return _DatasetStream(dataset, _schema_of(dataset, steps))
+
+
+class _DatasetStream(Stream):
+
+    def __init__(self, dataset, schema):
+        number = int(tf.data.experimental.cardinality(dataset))
+        super().__init__(schema, lambda: _chunks(dataset, schema), source='tf.data.Dataset',
+                         num_sequences=number if number >= 0 else None)
+        self._dataset = dataset
+
+    def direct_examples(self) -> tf.data.Dataset:
+        return untuned(self._dataset.map(self._cropped))
+
+    @tf.autograph.experimental.do_not_convert
+    def _cropped(self, example):
+        """The checks are those of `_chunk`, which names the element."""
+        inputs = example['inputs']
+        frames = tf.shape(inputs, tf.int64)[0]
+        lengths = tf.cast(example.get('lengths', frames), tf.int64)
+        fits = [tf.debugging.Assert((lengths >= 0) & (lengths <= frames),
+                                    ['lengths must be in 0..T'])]
+        fits += [tf.debugging.Assert(tf.shape(example[name], tf.int64)[0] == frames,
+                                     [f'{name!r} must have an entry for each frame'])
+                 for name in self.schema.steps[1:]]
+        lengths = checks.after(fits, lengths)
+        inputs = tf.cast(inputs, self.schema.fields['inputs'].dtype)
+        return {'inputs': inputs[:lengths], 'lengths': tf.cast(lengths, tf.int32),
+                **{name: example[name][:lengths] for name in self.schema.steps[1:]},
+                **{name: example[name] for name in self.schema.sequences}}
 
 
 def _chunks(dataset, schema):
