@@ -137,5 +137,5 @@ def test_parts_are_drawn_from_what_is_left_and_by_seed():
     np.testing.assert_array_equal(tested, data.split_ratings(1000, 0.2, seed=3))
     assert (tested != data.split_ratings(1000, 0.2, seed=4)).any()
     for number, fraction in [(0, 0.2), (1, 0.2), (2, 0.1), (5, 1.0)]:
-        with pytest.raises(ValueError, match=f'too few ratings, {number}, to divide'):
+        with pytest.raises(ValueError, match=f'too few ratings, {number}, to draw'):
             data.split_ratings(number, fraction)

@@ -112,8 +112,8 @@ def test_a_number_of_buckets_divides_a_sample():
 
 def test_a_sequence_above_the_last_boundary_is_named_or_taken():
     batches = batches_of([2, 1, 2, 9, 2], 2, bucket_boundaries=[1, 8])
-    with pytest.raises(ValueError, match='^bucket_boundaries must cover every length; sequence 3 has '
-                       '9 steps, the last boundary is 8. Raise it, or put '):
+    with pytest.raises(ValueError, match='^bucket_boundaries must cover every length; sequence 3 '
+                       'has 9 steps, the last boundary is 8. Raise it, or put '):
         list(batches)
     found = batches_of([2, 1, 2, 9, 2], 2, bucket_boundaries=[1, 8], overflow='last')
     assert sorted(lengths_of(found)) == [[1], [2, 2], [9, 2]]

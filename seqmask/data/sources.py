@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import tensorflow as tf
 
+from seqmask import checks
 from seqmask.checks import TensorLike
 from seqmask.data import chunk as chunking
 from seqmask.data.pipeline import untuned
@@ -14,7 +15,7 @@ from seqmask.data.schema import Field, Schema
 from seqmask.data.sequences import Sequences
 from seqmask.data.stream import Stream
 
-TOGETHER = 16       # elements of a dataset in a chunk; their sizes are unknown
+TOGETHER = 64       # elements of a dataset in a chunk; their sizes are unknown
 
 
 def from_lists(frames: Iterable[TensorLike],
@@ -98,26 +99,53 @@ def from_dataset(dataset: tf.data.Dataset, steps: list[str] | None = None) -> St
     >>> seqmask.data.from_dataset(dataset).to_sequences().frames.ravel()
     array([1., 2., 3.], dtype=float32)
     """
-    schema = _schema_of(dataset, steps)
-    number = int(tf.data.experimental.cardinality(dataset))
-    return Stream(schema, lambda: _chunks(dataset, schema), source='tf.data.Dataset',
-                  num_sequences=number if number >= 0 else None)
+    return _DatasetStream(dataset, _schema_of(dataset, steps))
+
+
+class _DatasetStream(Stream):
+
+    def __init__(self, dataset, schema):
+        number = int(tf.data.experimental.cardinality(dataset))
+        super().__init__(schema, lambda: _chunks(dataset, schema), source='tf.data.Dataset',
+                         num_sequences=number if number >= 0 else None)
+        self._dataset = dataset
+
+    def direct_examples(self) -> tf.data.Dataset:
+        return untuned(self._dataset.map(self._cropped))
+
+    @tf.autograph.experimental.do_not_convert
+    def _cropped(self, example):
+        """The checks are those of `_chunk`, which names the element."""
+        inputs = example['inputs']
+        frames = tf.shape(inputs, tf.int64)[0]
+        lengths = tf.cast(example.get('lengths', frames), tf.int64)
+        fits = [tf.debugging.Assert((lengths >= 0) & (lengths <= frames),
+                                    ['lengths must be in 0..T'])]
+        fits += [tf.debugging.Assert(tf.shape(example[name], tf.int64)[0] == frames,
+                                     [f'{name!r} must have an entry for each frame'])
+                 for name in self.schema.steps[1:]]
+        lengths = checks.after(fits, lengths)
+        inputs = tf.cast(inputs, self.schema.fields['inputs'].dtype)
+        return {'inputs': inputs[:lengths], 'lengths': tf.cast(lengths, tf.int32),
+                **{name: example[name][:lengths] for name in self.schema.steps[1:]},
+                **{name: example[name] for name in self.schema.sequences}}
 
 
 def _chunks(dataset, schema):
     before = 0
     try:
-        for batch in untuned(dataset.ragged_batch(TOGETHER)):
-            yield _chunk(batch, schema, before)
+        batches = dataset.ragged_batch(TOGETHER).map(lambda batch: _flattened(batch, schema.steps))
+        for batch, sizes in untuned(batches).as_numpy_iterator():
+            yield _chunk(batch, sizes, schema, before)
             before += TOGETHER
     except tf.errors.OpError as error:
         raise ValueError(f'tf.data.Dataset: {" ".join(error.message.split())}') from error
 
 
-def _chunk(batch, schema, before):
-    """A ragged batch as a chunk, cropped to its lengths; `before` elements came before it."""
-    frames, found = _rows(batch['inputs'])
-    lengths = np.asarray(batch.get('lengths', found))
+def _chunk(batch, sizes, schema, before):
+    """What `_flattened` returned as a chunk, cropped; `before` elements came before it."""
+    frames, found = batch['inputs'], sizes['inputs']
+    lengths = batch.get('lengths', found)
     for i in np.flatnonzero((lengths < 0) | (lengths > found)):
         raise ValueError(f'tf.data.Dataset: lengths must be in 0..T; that of element {before + i} '
                          f'is {lengths[i]}, and T is {found[i]}.')
@@ -125,20 +153,23 @@ def _chunk(batch, schema, before):
     real = np.arange(len(frames)) - np.repeat(starts, found) < np.repeat(lengths, found)
     chunk = {'inputs': frames[real], 'lengths': lengths.astype(np.int32)}
     for name in schema.steps[1:]:
-        values, entries = _rows(batch[name])
-        for i in np.flatnonzero(entries != found):
+        for i in np.flatnonzero(sizes[name] != found):
             raise ValueError(f'tf.data.Dataset: {name!r} must have an entry for each frame; '
-                             f'element {before + i} has {entries[i]}, and {found[i]} frames.')
-        chunk[name] = values[real]
+                             f'element {before + i} has {sizes[name][i]}, and {found[i]} frames.')
+        chunk[name] = batch[name][real]
     return chunking.fitted({**chunk, **{name: batch[name] for name in schema.sequences}}, schema)
 
 
-def _rows(batch):
-    """(entries of all elements [N, ...], their number in each element [b]) of a ragged batch."""
-    if isinstance(batch, tf.RaggedTensor):
-        return batch.values.numpy(), batch.row_lengths().numpy()
-    values = batch.numpy()
-    return values.reshape((-1, *values.shape[2:])), np.full(*values.shape[:2])
+@tf.autograph.experimental.do_not_convert
+def _flattened(batch, steps):
+    """A ragged batch with fields per step flattened [N, ...]; the size of each element [b]."""
+    sizes = {}
+    for name in steps:
+        values = batch[name]
+        if not isinstance(values, tf.RaggedTensor):         # of a static size
+            values = tf.RaggedTensor.from_tensor(values)
+        batch[name], sizes[name] = values.values, values.row_lengths()
+    return batch, sizes
 
 
 def _schema_of(dataset, steps):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
@@ -127,6 +128,10 @@ class Stream:
         """
         return chunking.joined(self.chunks(), self.schema, self.source)
 
+    def direct_examples(self) -> tf.data.Dataset | None:
+        """The examples without a pass through Python, if the source is a dataset itself."""
+        return None
+
     def __str__(self) -> str:
         number = 'sequences' if self.num_sequences is None else f'{self.num_sequences} sequences'
         return f'{self.source}: {number}\n{self.schema}'
@@ -141,6 +146,10 @@ class Reading:
 
     def examples(self) -> tf.data.Dataset:
         """The dataset that `Stream.examples` returns."""
+        direct = self._stream.direct_examples()
+        self._is_direct = direct is not None
+        if self._is_direct:
+            return direct
         spec = {name: tf.TensorSpec([None, *field.shape], field.dtype)
                 for name, field in self._stream.schema.fields.items()}
         spec['lengths'] = tf.TensorSpec([None], tf.int32)
@@ -159,6 +168,8 @@ class Reading:
             yield from dataset
         except tf.errors.OpError:
             if self.error is None:
+                if self._is_direct:
+                    collections.deque(self._stream.chunks(), 0)     # names the element
                 raise
         if self.error is not None:      # out here, where its context stays its own
             raise self.error

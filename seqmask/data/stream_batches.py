@@ -91,8 +91,10 @@ class StreamBatches:
         if isinstance(bucket_boundaries, (int, np.integer)):
             first = _first_lengths(stream, checks.size('sample', sample))
         self.bucket_boundaries = planning.make_boundaries(bucket_boundaries, first)
-        self._stream = Stream(stream.schema, lambda: self._covered(stream), source=stream.source,
-                              num_sequences=stream.num_sequences)
+        self._stream = stream
+        if self.bucket_boundaries and overflow == 'error':
+            self._stream = Stream(stream.schema, lambda: self._covered(stream),
+                                  source=stream.source, num_sequences=stream.num_sequences)
 
     def __len__(self) -> int:
         """Number of batches, if it is known: for a known number of sequences in one bucket."""
@@ -204,7 +206,7 @@ class StreamBatches:
         """The chunks of a stream, each sequence compared with the last boundary."""
         before = 0
         for chunk in stream.chunks():
-            planning.find_buckets(chunk['lengths'], self.bucket_boundaries, self.overflow, before)
+            planning.find_buckets(chunk['lengths'], self.bucket_boundaries, 'error', before)
             before += len(chunk['lengths'])
             yield chunk
 
