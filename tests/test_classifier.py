@@ -91,7 +91,8 @@ def test_one_seed_gives_one_model(rng):
 @pytest.mark.parametrize('error, message, options', [
     (ValueError, 'cell must be one of', {'cell': 'rnn'}),
     (ValueError, 'pool must be one of', {'pool': 'min'}),
-    (ValueError, 'filters and kernel_sizes must have the same number of entries, at least one, got 2 and 3',
+    (ValueError, 'filters and kernel_sizes must have the same number of entries, at least one, '
+                 'got 2 and 3',
      {'filters': (4, 4)}),
     (ValueError, 'num_classes must be at least 1', {'num_classes': 0}),
     (ValueError, r'step_dropout must be in \[0, 1\)', {'step_dropout': 1.0}),

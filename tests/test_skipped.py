@@ -53,5 +53,6 @@ def test_a_script_says_so_in_one_line(tmp_path):
         frames, [2, 2, 2], {'labels': labels}, {'split': np.arange(3, dtype=np.int32)}))
     run = start(tmp_path, '--data=huge.npz', '--workdir=run', '--filters=3', *SMALL)
     line, = own_lines(run.stderr)
-    assert run.returncode == 1 and line.startswith('error: nothing was learned: each step of all 2 ')
+    assert run.returncode == 1
+    assert line.startswith('error: nothing was learned: each step of all 2 ')
     assert [row['loss'] for row in rows_of(tmp_path / 'run' / 'history.csv')] == ['nan', 'nan']
