@@ -47,7 +47,7 @@ def test_statistics_are_those_of_real_steps(source, rng):
 
 @pytest.mark.parametrize('source', SOURCES)
 def test_one_pass_is_stable(source, rng, monkeypatch):
-    monkeypatch.setattr(moments, 'CHUNK', 64)       # many merges
+    monkeypatch.setattr(moments, 'MOST_FRAMES', 64)       # many merges
     whole = collection(rng, rng.integers(0, 9, size=300), loc=1e6, scale=1e-2)
     fitted = Standardizer.fit(SOURCES[source](whole), dtype='float64')
     # In a float64 of 1e6 the last digit is 1e-10, a hundred-millionth of the deviation.
@@ -62,7 +62,7 @@ def test_chunks_of_very_different_sizes_and_levels_merge(rng, monkeypatch):
     frames = np.concatenate([rng.normal(size=[1, 2]), rng.normal(1e3, 1, size=[700, 2]),
                              rng.normal(-5, 9, size=[4, 2])])
     for chunk in [1, 3, 700, 10_000]:
-        monkeypatch.setattr(moments, 'CHUNK', chunk)
+        monkeypatch.setattr(moments, 'MOST_FRAMES', chunk)
         fitted = Standardizer.fit(Sequences(frames, [len(frames)]), dtype='float64')
         np.testing.assert_allclose(fitted.mean, frames.mean(axis=0), rtol=1e-12)
         np.testing.assert_allclose(fitted.scale, frames.std(axis=0), rtol=1e-12)
