@@ -1,4 +1,4 @@
-"""What connectionist temporal classification takes: logits of steps, and labels without steps."""
+"""What does CTC take? Logits of steps and unaligned labels, checked."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ import tensorflow as tf
 from seqmask import checks, known
 from seqmask.checks import TensorLike
 from seqmask.lengths import sequence_mask
-from seqmask.masking import apply_mask
-from seqmask.tally import widen
 
 
 def real_logits(logits: TensorLike, lengths: TensorLike,
                 blank: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """(logits, wide and 0 at padded steps, checked lengths, mask); K >= 2 and blank in [0, K)."""
+    """Checked operands: logits, 0 at padded steps, lengths and mask; K >= 2, blank in [0, K)."""
     logits = checks.floating('logits', logits, 'B, T, K')
     checks.size('blank', blank, minimum=0)
     num_classes = logits.shape[-1]
@@ -26,12 +24,13 @@ def real_logits(logits: TensorLike, lengths: TensorLike,
     batch, maxlen = known.sizes(logits)
     lengths = checks.lengths(lengths, batch=batch, maxlen=maxlen)
     mask = sequence_mask(lengths, maxlen)
-    return widen(apply_mask(logits, mask)), lengths, mask
+    logits = tf.where(mask[:, :, None], logits, tf.zeros([], logits.dtype))
+    return known.with_sizes_of(logits, mask), lengths, mask
 
 
 def real_labels(labels: TensorLike, label_lengths: TensorLike, lengths: tf.Tensor,
                 num_classes: int, blank: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """(labels int32 [B, L], 0 in the padding, checked label_lengths); none may be the blank."""
+    """Checked operands: labels int32 [B, L], 0 in the padding, and label_lengths."""
     labels = checks.tensor('labels', labels, 'B, L')
     if not labels.dtype.is_integer:
         raise TypeError(f'labels must be integers in [0, K), got {labels.dtype.name}.')
@@ -48,7 +47,7 @@ def real_labels(labels: TensorLike, label_lengths: TensorLike, lengths: tf.Tenso
 
 
 def steps_needed(labels: tf.Tensor, label_lengths: tf.Tensor) -> tf.Tensor:
-    """The fewest steps that an alignment takes, int32 [B]: a label each, a blank between equals."""
+    """Fewest steps of an alignment, int32 [B]: one per label, and a blank between equal ones."""
     real = tf.sequence_mask(label_lengths, tf.shape(labels)[1])
     equal = (labels[:, 1:] == labels[:, :-1]) & real[:, 1:]
     return label_lengths + tf.math.count_nonzero(equal, axis=1, dtype=tf.int32)

@@ -1,4 +1,4 @@
-"""What do the names of tags say? Which begin a span, and which go on with it."""
+"""Which tags begin a span, and which continue one?"""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 
 
 class Tags(typing.NamedTuple):
-    """The names of K tags, read.
+    """K tags, parsed from their names.
 
     Attributes:
-      begins: bool [K]. B: begins a span.
-      inside: bool [K]. I: goes on with one.
-      kinds: int [K]. The number of the span's kind, -1 for O.
-      kind_names: list of the kinds' names, sorted.
+      begins: bool [K]. B tags: begin a span.
+      inside: bool [K]. I tags: continue a span.
+      kinds: int [K]. Index into `kind_names`; -1 for O.
+      kind_names: Sorted list of str.
     """
     begins: np.ndarray
     inside: np.ndarray
@@ -24,10 +24,10 @@ class Tags(typing.NamedTuple):
 
 
 def read_bio(names: Sequence[str]) -> Tags:
-    """Reads 'O', 'B-KIND' and 'I-KIND'; 'B' and 'I' are of the kind ''.
+    """Parses 'O', 'B-KIND' and 'I-KIND'; 'B' and 'I' have the kind ''.
 
     Raises:
-      ValueError: If a name is none of these, or stands twice.
+      ValueError: If a name is not of this form, or is repeated.
     """
     names = [str(name) for name in names]
     parts = [name.partition('-') for name in names]

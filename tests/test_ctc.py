@@ -104,9 +104,9 @@ def test_a_sequence_with_too_few_steps_is_an_error_that_names_it(rng):
     logits = rng.normal(size=[3, 3, 3])
     labels = [[1, 2, 0], [1, 1, 0], [2, 1, 2]]
     of = dict(logits=logits, labels=labels, label_lengths=[2, 2, 3], lengths=[2, 2, 2])
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"'skip' leaves out .* \[1, 2\]"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"'skip' leaves out: \[1, 2\]"):
         ctc(**of)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="'skip' leaves out"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match='sequences with fewer'):
         tf.function(lambda x: ctc(**{**of, 'logits': x}))(tf.constant(logits))
     assert ctc_possible(lengths=[2, 2, 2], labels=labels, label_lengths=[2, 2, 3]).numpy().tolist(
         ) == [True, False, False]

@@ -94,6 +94,7 @@ def test_a_saved_model_reads(tmp_path, rng):
         np.testing.assert_allclose(found[name], value, atol=1e-6)
 
 
+@pytest.mark.filterwarnings('ignore:.*tf.lite.Interpreter is deprecated')
 def test_tensorflow_lite_reads(rng):
     model, batch = a_model(), a_batch(rng)
     content = seqmask.export.to_tflite(model, maxlen=5, batch=4)
@@ -112,7 +113,7 @@ def test_step_by_step_its_logits_are_those_of_the_call(rng):
     for t in range(5):
         logits, state = model.step(inputs[:, t], state)
         np.testing.assert_allclose(logits, wanted[:, t], atol=1e-6)
-    with pytest.raises(ValueError, match='learns from whole sequences'):
+    with pytest.raises(ValueError, match='trains on whole sequences'):
         model.chunk_loss(batch, model.initial_state(4), training=True)
 
 

@@ -3,7 +3,7 @@
 A `Sequences` holds a collection in memory, without padding; `read_npz` and `write_npz` keep one in
 a file. A `Stream` reads one that need not fit into memory, from `open_npz`, `open_tfrecord`,
 `open_csv` and others; its `Schema` says what it holds. `split` divides a collection at random,
-`next_step` makes the frames to come its labels;
+`next_step` makes later frames the labels;
 `Batches` pads it, batch by batch, in an order that is a function of seed and epoch alone, and
 `StreamBatches` does so with a stream. Lengths are those that the data came with, never guessed
 again.

@@ -1,4 +1,4 @@
-"""From sequences to what comes next in them."""
+"""Later frames as labels."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from seqmask.data.sequences import Sequences
 
 
 def next_step(sequences: Sequences, horizon: int = 1) -> Sequences:
-    """Each step's label is the frame `horizon` steps later: inputs and targets to predict it.
+    """Sequences in which the label of each step is the frame `horizon` steps later.
 
     inputs[b, t] = frames[b, t],  labels[b, t] = frames[b, t + horizon],
-    for t < lengths[b] - horizon, the new lengths;   length 0 where there are no more steps
+    for t < lengths[b] - horizon, the new length (0 if that is negative)
 
-    Lengths say what is real, not the frames: frames of silence, all zero, stay.
+    Frames that are all zero, such as silence, are kept: lengths alone decide.
 
     Args:
       sequences: `Sequences`.
       horizon: int. Steps.
 
     Returns:
-      `Sequences` whose `labels` are [N, D], one of each step. Fields keep their values: per step
-      those of the inputs, per sequence all.
+      `Sequences` with 'labels' [N, D] per step. Other fields per step are cropped like the inputs,
+      fields per sequence are kept.
 
     Raises:
-      TypeError: If sequences is not a `Sequences`, or horizon no int.
-      ValueError: If horizon is below 1, or there are 'labels' already.
+      TypeError: If sequences is not a `Sequences`, or horizon is not an int.
+      ValueError: If horizon is below 1, or a field is already named 'labels'.
 
     >>> collection = seqmask.data.Sequences([[1.], [2.], [0.], [9.]], lengths=[3, 1])
     >>> ahead = seqmask.data.next_step(collection)
@@ -37,7 +37,7 @@ def next_step(sequences: Sequences, horizon: int = 1) -> Sequences:
         raise TypeError(f'sequences must be a Sequences, got {type(sequences).__name__}.')
     checks.size('horizon', horizon)
     if 'labels' in (*sequences.steps, *sequences.sequences):
-        raise ValueError("sequences have 'labels' already: make them anew without, "
+        raise ValueError("sequences already have a field 'labels'. Leave it out: "
                          'seqmask.data.Sequences(sequences.frames, sequences.lengths).')
     lengths = np.maximum(sequences.lengths - horizon, 0)
     ends = np.cumsum(sequences.lengths, dtype=np.int64)

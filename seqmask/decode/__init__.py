@@ -1,7 +1,7 @@
-"""From logits to labels without steps.
+"""From logits to unaligned labels.
 
-ctc_best_path      the most likely class of each step, repeats and blanks dropped
-ctc_beam_search    the labels of the highest probability, summed over their alignments
+ctc_best_path      labels of the most likely alignment
+ctc_beam_search    most likely labels, summed over their alignments
 """
 
 from seqmask.decode.ctc import ctc_beam_search, ctc_best_path

@@ -1,13 +1,13 @@
-"""The labels that connectionist temporal classification reads from logits.
+"""Decoding of connectionist temporal classification (CTC): from logits to labels.
 
-All functions here take
+Shared arguments:
 
   logits: float [B, T, K]. Values at padded steps are ignored, NaN included.
   lengths: int32 [B]. Time steps, 0 <= lengths <= T.
-  blank: int. The class that stands for no label.
+  blank: int. The class that means no label.
 
-and return (labels int32 [B, T], 0 behind the last one; label_lengths int32 [B]; log probabilities
-[B], float32 or of the dtype of float64 logits, 0 at length 0). They raise
+Both return (labels int32 [B, T], 0 in the padding; label_lengths int32 [B]; log probabilities [B],
+float32, or float64 for logits of float64; 0 at length 0), and raise
 
   ValueError: If a rank or a static size does not fit.
   TypeError: If a dtype does not fit.
@@ -21,14 +21,15 @@ import tensorflow as tf
 from seqmask import alignment, checks
 from seqmask.checks import TensorLike
 from seqmask.lengths import move_padding_right
+from seqmask.tally import widen
 
 
 def ctc_best_path(logits: TensorLike, lengths: TensorLike,
                   blank: int = 0) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The labels of the most likely alignment; they need not be the most likely labels.
+    """Labels of the most likely alignment, which are not always the most likely labels.
 
-    a_t = argmax over k of logits[b, t, k] for t < lengths[b]; of equal neighbours all but one are
-    dropped, then the blanks. The log probability is that of this one alignment.
+    a_t = argmax over k of logits[b, t, k] for t < lengths[b]; equal neighbours are merged, then
+    blanks are dropped. The log probability is that of this alignment alone.
 
     Source: A. Graves, S. Fernández, F. Gomez, J. Schmidhuber. Connectionist Temporal
       Classification: Labelling Unsegmented Sequence Data with Recurrent Neural Networks. ICML 2006,
@@ -40,6 +41,7 @@ def ctc_best_path(logits: TensorLike, lengths: TensorLike,
     (array([[1, 1, 2, 0, 0, 0]], dtype=int32), array([3], dtype=int32))
     """
     logits, _, mask = alignment.real_logits(logits, lengths, blank)
+    logits = widen(logits)
     best = tf.argmax(logits, axis=-1, output_type=tf.int32)             # [B, T]
     before = tf.pad(best, [[0, 0], [1, 0]], constant_values=-1)[:, :-1]
     labels, label_lengths = move_padding_right(
@@ -50,15 +52,15 @@ def ctc_best_path(logits: TensorLike, lengths: TensorLike,
 
 def ctc_beam_search(logits: TensorLike, lengths: TensorLike, *, width: int,
                     blank: int = 0) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The labels of the highest probability among those that a beam keeps.
+    """The most likely labels, summed over their alignments, found by beam search.
 
-    At each step the `width` most likely beginnings of labels go on, each with its alignments summed
-    up; the log probability is that sum for the labels found, log of p(labels) for a wide beam. It
-    is TensorFlow's own search, on the CPU, of which XLA and TensorFlow Lite's built-in operations
-    know nothing: there `ctc_best_path` decodes.
+    At each step the `width` most likely prefixes of labels are kept, each with the sum over its
+    alignments; the log probability is that sum, which is log p(labels) for a wide beam. It is
+    TensorFlow's own search for CPUs, which neither XLA nor TensorFlow Lite's built-in operations
+    support: use `ctc_best_path` there.
 
     Args:
-      width: int. How many beginnings are kept.
+      width: int. Number of prefixes kept.
 
     Source: A. Graves, N. Jaitly. Towards End-to-End Speech Recognition with Recurrent Neural
       Networks. ICML 2014, algorithm 1, without a language model.
@@ -71,9 +73,10 @@ def ctc_beam_search(logits: TensorLike, lengths: TensorLike, *, width: int,
     """
     checks.size('width', width)
     logits, lengths, mask = alignment.real_logits(logits, lengths, blank)
+    logits = widen(logits)
     blank_last = tf.concat([logits[:, :, :blank], logits[:, :, blank + 1:],
                             logits[:, :, blank:blank + 1]], axis=-1)
-    # A step and a row more: it refuses batches without either.
+    # One step and one row more: it refuses empty batches.
     padded = tf.transpose(tf.pad(blank_last, [[0, 1], [0, 1], [0, 0]]), [1, 0, 2])
     (found,), scores = tf.nn.ctc_beam_search_decoder(
         padded, tf.pad(lengths, [[0, 1]]), beam_width=width, top_paths=1)

@@ -1,19 +1,19 @@
-"""A linear chain of labels over time: the sum over all labellings of a sequence, and its best one.
+"""A linear chain of labels: the sum over all labellings of a sequence, and its marginals.
 
 The score of a labelling y of n steps, with logits x [n, K], is
 
   s(y) = start[y_0] + sum over t of x[t, y_t] + sum over t > 0 of transitions[y_t-1, y_t]
          + end[y_n-1]
 
-Sums over labellings are taken in probabilities, one matrix product a step for the whole batch, in
-float64. Where a label that can be reached has less than 1e-280 of a step's probability, which
-takes scores some 640 nats apart, they are taken again in logarithms, which know no such limit.
+Sums are computed with probabilities in float64, one matrix product per step for the whole batch. If
+a reachable label has less than 1e-280 of a step's probability (scores about 640 nats apart), they
+are computed again in log space, which has no such limit.
 
-What all functions here take:
+Shared arguments:
 
   logits: float [B, T, K], finite at padded steps.
   lengths: int32 [B].
-  scores: `Scores`, -inf where something is forbidden.
+  scores: `Scores`, -inf where forbidden.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Scores(typing.NamedTuple):
 class _Steps(typing.NamedTuple):
     """Logits x [T + 1, B, K], which steps are real [T + 1, B, 1], and where the last is [B, 2].
 
-    A padded step more than T: TensorFlow stacks nothing where there is no step.
+    With one padded step more than T, because TensorFlow cannot stack zero steps.
     """
     x: tf.Tensor
     real: tf.Tensor
@@ -81,7 +81,7 @@ def log_partition(logits: tf.Tensor, lengths: tf.Tensor, scores: Scores) -> tf.T
 
 
 def marginals(logits: tf.Tensor, lengths: tf.Tensor, scores: Scores) -> tf.Tensor:
-    """Probability of each label at each step, among all labellings: [B, T, K]."""
+    """Probability of each label at each step: [B, T, K]."""
     steps = _steps(logits, lengths)
     _, passed = _forward(steps, scores)
     found, _ = _backward(steps, scores, passed, tf.ones(tf.shape(lengths), tf.float64))
@@ -101,24 +101,24 @@ def _batch_major(values, dtype):
 
 
 def _forward(steps, scores):
-    """(log of the sums [B], what `_backward` takes)."""
-    first, second, log_sum, safe = _forward_in_probabilities(steps, scores)
+    """(Log of the sums [B], values that `_backward` needs)."""
+    first, second, log_sum, safe = _forward_with_probabilities(steps, scores)
     first, second, log_sum = tf.cond(
-        safe, lambda: (first, second, log_sum), lambda: _forward_in_logarithms(steps, scores))
+        safe, lambda: (first, second, log_sum), lambda: _forward_in_log_space(steps, scores))
     return tf.where(steps.any_real, log_sum, 0.0), (first, second, safe)
 
 
 def _backward(steps, scores, passed, d):
     """d times the marginals [T + 1, B, K], and times those of pairs in a row, summed up [K, K]."""
     first, second, safe = passed
-    return tf.cond(safe, lambda: _backward_in_probabilities(steps, scores, first, second, d),
-                   lambda: _backward_in_logarithms(steps, scores, first, second, d))
+    return tf.cond(safe, lambda: _backward_with_probabilities(steps, scores, first, second, d),
+                   lambda: _backward_in_log_space(steps, scores, first, second, d))
 
 
-# In probabilities: p[t] is that of each label at step t, given the logits up to t; r[t] what the
-# labels before t give to it, r[t] = p[t - 1] exp(transitions), and p[t] ~ r[t] exp(x[t]).
+# With probabilities: p[t] of each label at step t, given the logits up to t; r[t] before the logits
+# of t: r[t] = p[t - 1] exp(transitions), and p[t] is proportional to r[t] exp(x[t]).
 
-def _forward_in_probabilities(steps, scores):
+def _forward_with_probabilities(steps, scores):
     factors, peak = _factors(scores)
     before = tf.where(tf.range(steps.count)[:, None] == 0, scores.start, peak)      # [T + 1, K]
     x = steps.x + before[:, None]
@@ -150,7 +150,7 @@ def _forward_in_probabilities(steps, scores):
 
 
 def _lost(steps, scores, p, joint, at_end):
-    """Whether anything is too small for float64 that is not 0 by right, being forbidden."""
+    """Whether anything is too small for float64 that is not exactly 0 because it is forbidden."""
     may_follow = tf.cast(scores.transitions > float('-inf'), tf.float32)
     reached = tf.concat([
         tf.broadcast_to(scores.start > float('-inf'), tf.shape(p[:1])),
@@ -160,7 +160,7 @@ def _lost(steps, scores, p, joint, at_end):
             | tf.reduce_any(may_end & (at_end < TINY)))
 
 
-def _backward_in_probabilities(steps, scores, p, r, d):
+def _backward_with_probabilities(steps, scores, p, r, d):
     factors, _ = _factors(scores)
     at_end, _ = _at_end(steps, scores, p)
     ends = d[:, None] * tf.math.divide_no_nan(at_end, tf.reduce_sum(at_end, -1, keepdims=True))
@@ -182,7 +182,7 @@ def _backward_in_probabilities(steps, scores, p, r, d):
 
 
 def _at_end(steps, scores, p):
-    """Probabilities after the last step times exp(end - top), and top."""
+    """(Probabilities after the last step times exp(end - top), top)."""
     top = _finite_max(scores.end, axis=-1)
     return steps.at_last(p) * tf.exp(scores.end - top), top[0]
 
@@ -193,10 +193,10 @@ def _factors(scores):
     return tf.exp(scores.transitions - peak), peak[0]
 
 
-# In logarithms: a[t] = log of the sum over the labellings up to t that end in each label, and g[t]
+# In log space: a[t] = log of the sum over the labellings up to t that end in each label, and g[t]
 # the same without the logits of t.
 
-def _forward_in_logarithms(steps, scores):
+def _forward_in_log_space(steps, scores):
     read = _reader(steps.x)
 
     def body(t, g_t, a, g):
@@ -212,11 +212,11 @@ def _forward_in_logarithms(steps, scores):
     return a, g, _log_sum_exp(steps.at_last(a) + scores.end, axis=-1)
 
 
-def _backward_in_logarithms(steps, scores, a, g, d):
+def _backward_in_log_space(steps, scores, a, g, d):
     at_end = steps.at_last(a) + scores.end
     ends = d[:, None] * _exp_of_difference(at_end, _log_sum_exp(at_end, axis=-1)[:, None])
     nothing = tf.zeros_like(a[0])
-    infinite = nothing + float('inf')       # nothing comes after the last step
+    infinite = nothing + float('inf')       # nothing follows the last step
     read_a, read_g, read_ends = map(
         _reader, (a, tf.where(steps.real, g, infinite), steps.from_last(ends)))
 
@@ -249,19 +249,19 @@ def _exp_of_difference(values, of):
 
 
 def _finite_max(values, axis):
-    """The largest, kept as an axis, without a gradient; 0 where that is -inf."""
+    """Maximum along a kept axis, without a gradient; 0 where that is -inf."""
     top = tf.stop_gradient(tf.reduce_max(values, axis=axis, keepdims=True))
     return tf.where(top > float('-inf'), top, 0.0)
 
 
 def _array(like):
-    """For as many steps as `like` [T + 1, B, ...] has."""
+    """An empty array for as many steps as `like` [T + 1, B, ...]."""
     return tf.TensorArray(like.dtype, tf.shape(like)[0] if like.shape[0] is None else like.shape[0],
                           element_shape=like.shape[1:])
 
 
 def _reader(values):
-    """t -> values[t], without copying."""
+    """t -> values[t], without a copy per step."""
     array = tf.TensorArray(values.dtype, tf.shape(values)[0], element_shape=values.shape[1:],
                            clear_after_read=False)
     return array.unstack(values).read

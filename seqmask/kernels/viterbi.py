@@ -1,4 +1,4 @@
-"""The labelling of a linear chain with the highest score. What it takes stands in `chain`."""
+"""The labelling of a linear chain with the highest score. Arguments as of `chain`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ def best_labelling(logits: tf.Tensor, lengths: tf.Tensor, mask: tf.Tensor,
                    scores: Scores) -> tuple[tf.Tensor, tf.Tensor]:
     """(labels int32 [B, T], 0 at padded steps; their score [B]).
 
-    Of labellings with equal scores it takes the lower label, from the last step on. `logits` and
-    `scores` may be float32 or float64.
+    Ties go to the lower label, from the last step on. `logits` and `scores` have one dtype, float32
+    or float64.
     """
-    # A step more: TensorFlow stacks nothing where there is none.
+    # One padded step more, because TensorFlow cannot stack zero steps.
     x = tf.transpose(tf.pad(logits, [[0, 0], [0, 1], [0, 0]]), [1, 0, 2])       # [T + 1, B, K]
     count = tf.shape(x)[0] if x.shape[0] is None else x.shape[0]
     batch = tf.shape(x)[1]

@@ -1,4 +1,4 @@
-"""Labels that hang together: a linear chain over logits."""
+"""A linear-chain conditional random field over logits."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from seqmask.tally import Tally, widen
 
 
 class Constraints(typing.NamedTuple):
-    """Which labellings there are.
+    """Which labellings are allowed.
 
     Attributes:
-      transitions: bool [K, K]. Whether a step of label k may be followed by one of label j: [k, j].
-      start: bool [K]. Whether a sequence may begin with it.
-      end: bool [K]. Whether a sequence may end with it.
+      transitions: bool [K, K]. [i, j]: whether label i may be followed by label j.
+      start: bool [K]. Whether a sequence may begin with a label.
+      end: bool [K]. Whether a sequence may end with a label.
     """
     transitions: TensorLike
     start: TensorLike
@@ -30,16 +30,16 @@ class Constraints(typing.NamedTuple):
 
 
 def bio_constraints(names: Sequence[str]) -> Constraints:
-    """What the tags of spans allow: I-KIND follows B-KIND or I-KIND alone, and begins nothing.
+    """Constraints of BIO tags: I-KIND only follows B-KIND or I-KIND, and starts no sequence.
 
     Args:
-      names: Of the K classes: 'O', 'B-KIND', 'I-KIND'.
+      names: Names of the K classes: 'O', 'B-KIND', 'I-KIND'.
 
     Returns:
       `Constraints`.
 
     Raises:
-      ValueError: If a name is none of these.
+      ValueError: If a name is not of this form.
 
     >>> seqmask.bio_constraints(['O', 'B-X', 'I-X']).transitions
     array([[ True,  True, False],
@@ -58,25 +58,25 @@ class CRF(tf.Module):
            + end[y_n-1]
     log p(y) = s(y) - log of the sum over all labellings z of exp(s(z)),   n = lengths[b]
 
-    Variables: `transitions` [K, K] (from, to), `start` [K], `end` [K], zeros at first.
+    Variables: `transitions` [K, K] (from, to), `start` [K], `end` [K] (zeros).
 
-    All is computed in float64, whatever the logits' dtype; it takes them in float16 to float64.
-    Values at padded steps, NaN and labels out of range included, change nothing.
+    Computed in float64 for logits of any floating-point dtype. Values at padded steps, NaN and
+    labels out of range included, change nothing.
 
     Args:
       num_classes: K.
-      constraints: `Constraints`, as `bio_constraints` makes them, or a list of the three: a
-        labelling that breaks them has probability 0. None allows all.
+      constraints: `Constraints`, as from `bio_constraints`, or a list of the three arrays. A
+        labelling that violates them has probability 0. None allows all labellings.
       dtype: Of the variables.
 
     Raises:
-      ValueError: If the constraints do not fit, or allow no label at a start or an end.
+      ValueError: If the constraints do not fit, or one of them allows nothing.
 
     Source: J. Lafferty, A. McCallum, F. Pereira. Conditional Random Fields: Probabilistic Models
       for Segmenting and Labeling Sequence Data. ICML 2001.
 
     >>> crf = seqmask.CRF(num_classes=2)
-    >>> crf.transitions.assign([[0., -9.], [-9., 0.]]).shape                # labels seldom change
+    >>> crf.transitions.assign([[0., -9.], [-9., 0.]]).shape                # labels rarely change
     TensorShape([2, 2])
     >>> logits, lengths = tf.constant([[[3., 0.], [0., 1.], [2., 0.]]]), tf.constant([3])
     >>> labels, score = crf.decode(logits, lengths)
@@ -101,13 +101,13 @@ class CRF(tf.Module):
              per: str = 'sequence') -> Tally:
         """-log p(labels), in nats.
 
-        Its gradient to the logits is the marginals less one at each label.
+        Its gradient with respect to the logits is the marginals minus the one-hot labels.
 
         Args:
           logits: float [B, T, K].
-          labels: int [B, T]. 0 <= labels < K at real steps; anything, -100 say, in the padding.
+          labels: int [B, T]. 0 <= labels < K at real steps; anything in the padding, such as -100.
           lengths: int32 [B]. Time steps, 0 <= lengths <= T.
-          per: 'sequence' divides by the sequences that have any step, 'step' by the real steps.
+          per: 'sequence' counts the sequences with any step, 'step' the real steps.
 
         Returns:
           `seqmask.Tally`, float32; float64 for logits of float64.
@@ -116,7 +116,7 @@ class CRF(tf.Module):
           ValueError: If a rank, a static size or an option does not fit.
           TypeError: If a dtype does not fit.
           tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA),
-            a label at a real step is not in [0, K), or labels break the constraints; the message
+            a label at a real step is not in [0, K), or labels violate the constraints; the message
             names the sequences (under XLA, which drops checks of values, the total is inf).
         """
         checks.choice('per', per, ['step', 'sequence'])
@@ -127,15 +127,15 @@ class CRF(tf.Module):
         if self._allowed is not None:
             broken = score == float('-inf')
             score = checks.after([checks.require(
-                ~tf.reduce_any(broken), 'labels must keep to the constraints; the sequences that '
-                'do not:', tf.where(broken)[:, 0])], score)
+                ~tf.reduce_any(broken), 'labels must not violate the constraints; sequences '
+                'that do:', tf.where(broken)[:, 0])], score)
         nats = tf.reduce_sum(chain.log_partition(logits, lengths, scores) - score)
         count = tf.reduce_sum(lengths) if per == 'step' else tf.math.count_nonzero(
             lengths, dtype=tf.int32)
         return Tally(tf.cast(nats, logits.dtype), tf.cast(count, logits.dtype))
 
     def decode(self, logits: TensorLike, lengths: TensorLike) -> tuple[tf.Tensor, tf.Tensor]:
-        """The labelling with the highest score, by Viterbi's algorithm.
+        """The labelling with the highest score (Viterbi algorithm).
 
         Args:
           logits: float [B, T, K].
@@ -143,8 +143,8 @@ class CRF(tf.Module):
 
         Returns:
           (labels int32 [B, T], 0 at padded steps; score [B], s(labels), 0 at length 0, float32 or
-          of the dtype of float64 logits). Of equal scores the lower label is taken. The score is
-          -inf, and the labels are arbitrary, where the constraints allow no labelling.
+          float64 as widened from the logits). Ties go to the lower label. The score is -inf, and
+          the labels are arbitrary, if the constraints allow no labelling of that length.
 
         Raises:
           ValueError, TypeError, tf.errors.InvalidArgumentError: As `loss`, but for the labels.
@@ -153,14 +153,14 @@ class CRF(tf.Module):
         return viterbi.best_labelling(logits, lengths, mask, self._scores(logits.dtype))
 
     def marginals(self, logits: TensorLike, lengths: TensorLike) -> tf.Tensor:
-        """Probability of each label at each step, summed over all labellings of the others.
+        """Probability of each label at each step.
 
         Args:
           logits, lengths: As of `decode`.
 
         Returns:
-          [B, T, K] in the dtype of logits, 0 at padded steps; all 0 for a sequence of which the
-          constraints allow no labelling.
+          [B, T, K] in the dtype of logits, 0 at padded steps; all 0 if the constraints allow no
+          labelling of that length.
 
         Raises:
           ValueError, TypeError, tf.errors.InvalidArgumentError: As `decode`.
@@ -175,7 +175,7 @@ class CRF(tf.Module):
         return tf.cast(chain.marginals(logits, lengths, self._scores(tf.float64)), given.dtype)
 
     def _operands(self, logits, lengths):
-        """Logits, wide and zero at padded steps, checked lengths, and the mask."""
+        """Checked operands: logits, widened and 0 at padded steps, lengths and mask."""
         logits = checks.floating('logits', logits, 'B, T, K')
         checks.axis_size('logits', logits, -1, self.num_classes, 'num_classes')
         batch, maxlen = known.sizes(logits)
@@ -204,7 +204,7 @@ class CRF(tf.Module):
 
 
 def _allowed(constraints, num_classes):
-    """The constraints as bool arrays, checked."""
+    """Checked bool arrays."""
     shapes = [[num_classes] * 2, [num_classes], [num_classes]]
     if not isinstance(constraints, (tuple, list)) or len(constraints) != 3:
         raise TypeError(f'constraints must be seqmask.Constraints(transitions, start, end), got '

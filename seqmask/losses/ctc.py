@@ -1,4 +1,4 @@
-"""Labels without steps: connectionist temporal classification."""
+"""Connectionist temporal classification: the loss of unaligned labels."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ import tensorflow as tf
 
 from seqmask import alignment, checks, kernels
 from seqmask.checks import TensorLike
-from seqmask.tally import Tally
+from seqmask.tally import Tally, widen
 
 
 def ctc(*, logits: TensorLike, lengths: TensorLike, labels: TensorLike, label_lengths: TensorLike,
         blank: int = 0, impossible: str = 'error', per: str = 'sequence') -> Tally:
-    """-log of the probability of the labels, summed over all their alignments to the steps.
+    """-log of the probability of unaligned labels, summed over all their alignments to the steps.
 
     loss = -log sum over a of product over t < n of p[t, a_t],   p = softmax(logits), n = lengths[b]
 
-    over the alignments a: a class a step, of which the labels are left when of equal neighbours all
-    but one are dropped, and then the blanks. So an alignment takes a step for each label, and one
-    for a blank between two equal labels.
+    over the alignments a: one class per step, from which the labels result by merging equal
+    neighbours and then dropping blanks. So an alignment needs a step for each label, and one for a
+    blank between two equal labels.
 
-    It is TensorFlow's own CTC, given each row's own length: on the CPU, to about 1e-8 for logits of
-    float64; under XLA, which does not know that operation, of others in float32. It has no second
-    derivatives.
+    Computed by TensorFlow's CTC operation for CPUs, which is accurate to about 1e-8 for float64;
+    under XLA, which does not support it, by `tf.nn.ctc_loss` of dense labels in float32. Second
+    derivatives are refused.
 
     Args:
       logits: float [B, T, K]. Values at padded steps are ignored, NaN included.
       lengths: int32 [B]. Time steps, 0 <= lengths <= T.
-      labels: int [B, L]. In [0, K) and not the blank; anything behind the last one.
-      label_lengths: int32 [B]. 0 is legal: all blank.
-      blank: int. The class that stands for no label.
-      impossible: What becomes of a sequence with too few steps for its labels: 'error', or 'skip',
-        which leaves it out of total and count; `ctc_possible` counts them.
-      per: 'sequence' divides by the sequences that have any step, 'label' by their labels.
+      labels: int [B, L]. In [0, K) and not the blank; anything in the padding.
+      label_lengths: int32 [B]. 0 <= label_lengths <= L.
+      blank: int. The class that means no label.
+      impossible: For a sequence with too few steps for its labels: 'error', or 'skip', which
+        leaves it out of total and count; `ctc_possible` finds them.
+      per: 'sequence' counts the sequences with any step, 'label' their labels.
 
     Returns:
       `seqmask.Tally` in nats, float32; float64 for logits of float64.
@@ -41,7 +41,7 @@ def ctc(*, logits: TensorLike, lengths: TensorLike, labels: TensorLike, label_le
       TypeError: If a dtype does not fit.
       tf.errors.InvalidArgumentError: If a length does not fit (clipped under XLA), a label is not
         legal, or a sequence has too few steps and impossible='error'; the message names the
-        sequences. Under XLA, which drops checks of values, these are left out.
+        sequences. Under XLA, which drops checks of values, these sequences are skipped.
 
     Source: A. Graves, S. Fernández, F. Gomez, J. Schmidhuber. Connectionist Temporal
       Classification: Labelling Unsegmented Sequence Data with Recurrent Neural Networks. ICML 2006.
@@ -55,6 +55,7 @@ def ctc(*, logits: TensorLike, lengths: TensorLike, labels: TensorLike, label_le
     checks.choice('impossible', impossible, ['error', 'skip'])
     checks.choice('per', per, ['sequence', 'label'])
     logits, lengths, mask = alignment.real_logits(logits, lengths, blank)
+    logits = widen(logits)
     num_classes = logits.shape[-1]
     labels, label_lengths = alignment.real_labels(labels, label_lengths, lengths, num_classes,
                                                   blank)
@@ -62,7 +63,7 @@ def ctc(*, logits: TensorLike, lengths: TensorLike, labels: TensorLike, label_le
     if impossible == 'error':
         logits = checks.after([checks.require(
             tf.reduce_all(possible), 'there must be a step for each label and one between equal '
-            "labels; impossible='skip' leaves out the sequences that have fewer:",
+            "labels; sequences with fewer, which impossible='skip' leaves out:",
             tf.where(~possible)[:, 0])], logits)
     of_blanks = -tf.reduce_sum(
         tf.where(mask, tf.nn.log_softmax(logits)[:, :, blank], 0.0), axis=1)
@@ -77,7 +78,7 @@ def ctc(*, logits: TensorLike, lengths: TensorLike, labels: TensorLike, label_le
 
 def ctc_possible(*, lengths: TensorLike, labels: TensorLike,
                  label_lengths: TensorLike) -> tf.Tensor:
-    """Whether each sequence has steps enough for its labels: one each, one between equal ones.
+    """Whether each sequence has enough steps for its labels: one each, one between equal ones.
 
     Args:
       lengths, labels, label_lengths: As of `ctc`.
@@ -101,9 +102,10 @@ def ctc_possible(*, lengths: TensorLike, labels: TensorLike,
 
 
 def _on_cpu(logits, lengths, labels, label_lengths, aligned, blank):
-    """Nats [B] where `aligned`; TensorFlow's operation wants a step and a label of every row.
+    """Nats [B] where `aligned`; arbitrary elsewhere.
 
-    So the others get those: there are a step, a label and a row more than needed.
+    TensorFlow's operation refuses an empty batch, and rows without a label or a step. So there is
+    one more of each than needed, and the other rows get a label and a step.
     """
     one_more = [[0, 1], [0, 1]]
     logits = tf.pad(logits, [*one_more, [0, 0]])
@@ -121,7 +123,7 @@ def _on_cpu(logits, lengths, labels, label_lengths, aligned, blank):
 
 
 def _compiled(logits, lengths, labels, label_lengths, aligned, blank):
-    """The same of operations that XLA knows; a row more, for there may be none."""
+    """The same with operations that XLA supports; with one row more, for empty batches."""
     labels = tf.pad(tf.where(aligned[:, None], labels, (blank + 1) % logits.shape[-1]),
                     [[0, 1], [0, 1]])
     nats = tf.nn.ctc_loss(

@@ -1,4 +1,4 @@
-"""How many labels have to be changed, put in or left out?"""
+"""How many labels have to be replaced, inserted or deleted?"""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ from seqmask.tally import Tally
 
 
 class EditDistance(Average):
-    """Errors per label: the character, word or phoneme error rate; and whole sequences wrong.
+    """Errors per label: character, word or phoneme error rate; and the share of wrong sequences.
 
     rate = sum over b of d(labels[b], predictions[b]) / number of labels
 
-    where d is the least number of labels that are changed, put in or left out to make one of the
-    other (Levenshtein). It may exceed 1.
+    where d is the least number of replaced, inserted and deleted labels (Levenshtein distance). It
+    may exceed 1. Arguments of `update`:
 
-    All arguments of `update` go by keyword:
-
-      labels: int [B, L]; anything behind the last one.
+      labels: int [B, L]; anything in the padding.
       label_lengths: int32 [B].
-      predictions: int [B, M]; anything behind the last one.
+      predictions: int [B, M]; anything in the padding.
       prediction_lengths: int32 [B].
 
-    They raise TypeError or ValueError if a dtype or a shape does not fit, and
-    tf.errors.InvalidArgumentError if a length does not.
+    Raises TypeError or ValueError if a dtype or a shape does not fit, and
+    tf.errors.InvalidArgumentError if a length does not. Not under XLA, which does not support
+    TensorFlow's edit distance.
 
     >>> metric = seqmask.metrics.EditDistance()
     >>> metric.update(labels=[[3, 1, 2], [4, 0, 0]], label_lengths=[3, 1],
@@ -56,14 +55,13 @@ class EditDistance(Average):
     @staticmethod
     def wrong_tally(*, labels: TensorLike, label_lengths: TensorLike, predictions: TensorLike,
                     prediction_lengths: TensorLike) -> Tally:
-        """`Tally` of sequences that are not right from end to end, one without labels among
-        them."""
+        """`Tally` of sequences with any error; those without labels count, too."""
         distances, _ = _distances(labels, label_lengths, predictions, prediction_lengths)
         return Tally(tf.math.count_nonzero(distances, dtype=tf.float32),
                      tf.cast(tf.size(distances), tf.float32))
 
     def sequences_wrong(self) -> tf.Tensor:
-        """Part of all sequences that are not right from end to end: float32 scalar."""
+        """Share of sequences with any error, float32 scalar."""
         return self._wrong.result()
 
     def reset(self) -> None:
@@ -72,7 +70,7 @@ class EditDistance(Average):
 
 
 def _distances(labels, label_lengths, predictions, prediction_lengths):
-    """(distance of each sequence float32 [B], label_lengths)."""
+    """(Distances float32 [B], label_lengths)."""
     labels, label_lengths = _sparse('labels', labels, 'label_lengths', label_lengths)
     predictions, prediction_lengths = _sparse('predictions', predictions, 'prediction_lengths',
                                               prediction_lengths)
@@ -82,7 +80,7 @@ def _distances(labels, label_lengths, predictions, prediction_lengths):
 
 
 def _sparse(name, values, name_of_lengths, lengths):
-    """The values as TensorFlow's edit distance takes them, with a row more: it wants at least one.
+    """Values as a SparseTensor with one row more, because `tf.edit_distance` refuses empty batches.
     """
     values = checks.tensor(name, values, 'B, L')
     if not values.dtype.is_integer:

@@ -1,4 +1,4 @@
-"""Do the steps that are yes have higher scores than those that are no?"""
+"""Do positive steps have higher scores than negative ones?"""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from seqmask.metrics.events import scores_of_steps
 
 
 class ROCAUC(tf.Module):
-    """Area under the curve of the rate of hits over that of false alarms.
+    """Area under the ROC curve: true positive rate over false positive rate.
 
-    AUC = share of the pairs of a step that is 1 and one that is 0 in which the former has the
-          higher logit; a pair of equal logits counts half
+    AUC = share of the pairs of a positive and a negative step in which the positive one has the
+          higher logit; ties count half
 
-    1/2 is what chance has, however rare the ones are. It is NaN as long as there are not both.
-    Scores are kept in NumPy until `result()`, which needs all of them: `update` works eagerly only.
+    Chance is 1/2, whatever the share of positives. NaN without a step of either class. Scores are
+    kept in NumPy until `result()`, which needs all of them: `update` works eagerly only.
 
     >>> auc = seqmask.metrics.ROCAUC()
     >>> auc.update(logits=tf.constant([[3., 1., 2., 9.]]), labels=[[1, 1, 0, 0]],
@@ -35,14 +35,14 @@ class ROCAUC(tf.Module):
         Args:
           logits: float [B, T], or any other scores; not NaN at real steps.
           labels: number [B, T]. 0 or 1 at real steps.
-          mask: bool [B, T], True = real; None says that every step is.
+          mask: bool [B, T], True = real; None means that every step is.
         """
         scores, positive, mask = scores_of_steps('ROCAUC', logits, labels, mask)
         for of, chosen in zip(self._scores, (~positive, positive)):
             of.append(scores[mask & chosen])
 
     def result(self) -> tf.Tensor:
-        """float32 scalar; NaN without a step of each kind."""
+        """float32 scalar; NaN without a step of each class."""
         of_zeros, of_ones = (np.concatenate(scores) for scores in self._scores)
         if not of_zeros.size or not of_ones.size:
             return tf.constant(np.nan, tf.float32)

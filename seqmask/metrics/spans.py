@@ -1,4 +1,4 @@
-"""How many spans are found, ends and kind right?"""
+"""How many spans are found, with the right boundaries and kind?"""
 
 from __future__ import annotations
 
@@ -13,48 +13,48 @@ from seqmask.tally import Tally, real_steps
 
 
 class SpanScores(typing.NamedTuple):
-    """Counts of spans, and what follows from them; 0 where there is nothing to divide by.
+    """Counts of spans, and their ratios, which are 0 where the denominator is.
 
     Attributes:
-      right: Spans that are predicted with both ends and their kind right.
-      predicted: All that are predicted.
-      labelled: All that there are.
+      correct: Predicted spans that equal a labelled one, boundaries and kind.
+      predicted: All predicted spans.
+      labelled: All labelled spans.
     """
-    right: int
+    correct: int
     predicted: int
     labelled: int
 
     @property
     def precision(self) -> float:
-        """right / predicted"""
-        return self.right / max(self.predicted, 1)
+        """correct / predicted"""
+        return self.correct / max(self.predicted, 1)
 
     @property
     def recall(self) -> float:
-        """right / labelled"""
-        return self.right / max(self.labelled, 1)
+        """correct / labelled"""
+        return self.correct / max(self.labelled, 1)
 
     @property
     def f1(self) -> float:
-        """2 right / (predicted + labelled)"""
-        return 2 * self.right / max(self.predicted + self.labelled, 1)
+        """2 correct / (predicted + labelled)"""
+        return 2 * self.correct / max(self.predicted + self.labelled, 1)
 
 
 class SpanF1(tf.Module):
-    """F1 of spans, counted over all batches as the script conlleval counts.
+    """F1 of spans, counted over all batches as the script conlleval does.
 
-    F1 = 2 right / (predicted + labelled);   a span is right if both of its ends and its kind are
+    F1 = 2 correct / (predicted + labelled)
 
-    A span begins at B, and at an I that goes on with nothing of its kind: one after O, after
-    another kind, or at the start of a sequence. It ends before the next B, O or other kind, and
-    where the sequence ends. So tags where B stands only between two spans (IOB1) are counted alike.
+    A predicted span is correct if its boundaries and its kind are. A span begins at B, or at an I
+    after O, after another kind or at the start of a sequence. It ends before the next B, O or other
+    kind, or with the sequence. So IOB1 tags, with B only between adjacent spans, count the same.
 
     Args:
-      names: Of the K tags, in the order of their classes: 'O', 'B-KIND', 'I-KIND'.
+      names: Names of the K classes: 'O', 'B-KIND', 'I-KIND'.
       scheme: 'bio'.
 
     Raises:
-      ValueError: If a name is none of these.
+      ValueError: If a name is not of this form.
 
     Source: E. Tjong Kim Sang, S. Buchholz. Introduction to the CoNLL-2000 Shared Task: Chunking.
       CoNLL 2000.
@@ -69,7 +69,7 @@ class SpanF1(tf.Module):
         super().__init__(name=name)
         checks.choice('scheme', scheme, ['bio'])
         self._tags = tags.read_bio(names)
-        # Right, predicted, labelled, of each kind.
+        # Correct, predicted and labelled spans of each kind.
         self.counts = tf.Variable(tf.zeros([len(self._tags.kind_names), 3], tf.int64),
                                   trainable=False, name='counts')
 
@@ -80,15 +80,15 @@ class SpanF1(tf.Module):
 
     def tally(self, *, labels: TensorLike, predictions: TensorLike,
               mask: TensorLike | None) -> Tally:
-        """`Tally` of a batch, whose mean is the F1 over all kinds; no state is touched."""
-        right, predicted, labelled = tf.unstack(
+        """`Tally` of a batch, whose mean is the F1 over all kinds."""
+        correct, predicted, labelled = tf.unstack(
             tf.cast(tf.reduce_sum(self._count(labels, predictions, mask), axis=0), tf.float32))
-        return Tally(2 * right, predicted + labelled)
+        return Tally(2 * correct, predicted + labelled)
 
     def result(self) -> tf.Tensor:
         """F1 over all kinds, float32 scalar; 0 where there are no spans."""
-        right, predicted, labelled = tf.unstack(tf.reduce_sum(self.counts, axis=0))
-        return tf.cast(tf.math.divide_no_nan(tf.cast(2 * right, tf.float64),
+        correct, predicted, labelled = tf.unstack(tf.reduce_sum(self.counts, axis=0))
+        return tf.cast(tf.math.divide_no_nan(tf.cast(2 * correct, tf.float64),
                                              tf.cast(predicted + labelled, tf.float64)), tf.float32)
 
     def scores(self) -> dict[str, SpanScores]:
@@ -104,13 +104,12 @@ class SpanF1(tf.Module):
     def _count(self, labels, predictions, mask):
         labels, mask = self._steps('labels', labels, mask)
         predictions, mask = self._steps('predictions', predictions, mask)
-        checks.same_shape('predictions', predictions, 'labels', labels)
+        predictions = checks.same_shape('predictions', predictions, 'labels', labels)
         first, second = self._spans(labels, mask), self._spans(predictions, mask)
-        # A span of the labels ends at the step where one of the predictions does, and both are of
-        # one kind and began together.
-        right = first.ends & second.ends & (first.kinds == second.kinds) & (
+        # Two spans are equal if they begin and end at the same steps and have one kind.
+        correct = first.ends & second.ends & (first.kinds == second.kinds) & (
             first.began == second.began)
-        counts = [self._of_kinds(first.kinds, right), self._of_kinds(second.kinds, second.ends),
+        counts = [self._of_kinds(first.kinds, correct), self._of_kinds(second.kinds, second.ends),
                   self._of_kinds(first.kinds, first.ends)]
         return tf.stack(counts, axis=1)
 
@@ -136,21 +135,21 @@ class SpanF1(tf.Module):
         return _Spans(kinds, ends, _last_begin(begins))
 
     def _of_kinds(self, kinds, chosen):
-        """How many of the chosen steps are of each kind: int64."""
+        """Number of chosen steps of each kind, int64."""
         count = len(self._tags.kind_names)
         return tf.math.unsorted_segment_sum(
             tf.cast(chosen, tf.int64), tf.where(chosen, kinds, count), count + 1)[:count]
 
 
 class _Spans(typing.NamedTuple):
-    """Of each step [B, T]: its kind, whether a span ends with it, and where that began."""
+    """Of each step [B, T]: its kind, whether a span ends there, and where that span began."""
     kinds: tf.Tensor
     ends: tf.Tensor
     began: tf.Tensor
 
 
 def _last_begin(begins):
-    """The last step up to each one at which a span begins, int32 [B, T]; -1 before the first."""
+    """The latest step, up to each step, at which a span begins: int32 [B, T]."""
     shape = tf.shape(begins)
     numbers = tf.cumsum(tf.cast(begins, tf.int32), axis=1) + (
         tf.range(shape[0])[:, None] * (shape[1] + 1))

@@ -19,17 +19,17 @@ TARGETS = ('classes', 'binary', 'squared', 'absolute', 'huber')
 
 
 class SequenceLabeller(StreamingModel):
-    """An encoder, and a linear map to one logit a class, or one number a target, at every step.
+    """An encoder, and a linear head with one output per class, or per target, at every step.
 
-    `targets` says what the labels of a step are, and which loss they have:
+    `targets` is the kind of the labels, with its loss:
 
-      'classes'    one of K classes, int [B, T]: cross-entropy, in nats
-      'binary'     K times yes or no, number [B, T, K]: cross-entropy of a sigmoid each, in nats
+      'classes'    one of K classes, int [B, T]: softmax cross-entropy, in nats
+      'binary'     K labels of 0 or 1, number [B, T, K]: sigmoid cross-entropy, in nats
       'squared', 'absolute', 'huber'     K numbers, [B, T, K]: that error
 
-    With crf=True the classes of a sequence hang together: the loss is -log of the probability of
-    all its labels in a `CRF` over the logits, divided by the steps, and labels are those of the
-    highest score together. Such a model does not go step by step: a label waits for those to come.
+    With crf=True the classes of a sequence are modelled jointly, by a `CRF` over the logits: its
+    loss, in nats per step, and its best labelling. Such a model has no `step`, because a label
+    depends on later steps.
 
     Args:
       encoder: `Encoder`, or as of `SequenceModel`.
@@ -38,10 +38,9 @@ class SequenceLabeller(StreamingModel):
         sequence.
       encoder_size: As of `SequenceModel`.
       targets: As above.
-      features: 'sum' adds the losses of a step's K targets up, the nats of a whole frame; 'mean'
-        averages them. Of classes there is one.
-      crf: Whether labels hang together, for targets='classes'.
-      constraints: `Constraints` of the CRF; or None.
+      features: 'sum' or 'mean': how the losses of a step's K targets are reduced; not for classes.
+      crf: Whether to use a CRF; for targets='classes' only.
+      constraints: `Constraints` of the CRF, or None.
       seed: int; the same seed gives the same weights and the same dropout.
 
     Raises:
@@ -89,8 +88,8 @@ class SequenceLabeller(StreamingModel):
 
     def initial_state(self, batch: int | tf.Tensor) -> typing.Any:
         if self.crf is not None:
-            raise ValueError('a model with crf=True labels whole sequences, and goes neither step '
-                             'by step nor chunk by chunk.')
+            raise ValueError('a model with crf=True needs whole sequences: it has neither `step` '
+                             'nor `chunk_loss`.')
         return super().initial_state(batch)
 
     def label(self, inputs: TensorLike, lengths: TensorLike) -> tf.Tensor:
@@ -100,11 +99,11 @@ class SequenceLabeller(StreamingModel):
           inputs, lengths: As of a call.
 
         Returns:
-          int32 [B, T], 0 at padded steps: of the largest logit, or those of the CRF's best
-          labelling.
+          int32 [B, T], 0 at padded steps: the class of the largest logit, or the best labelling of
+          the CRF.
 
         Raises:
-          ValueError: If the targets are no classes.
+          ValueError: If the targets are not classes.
         """
         if not isinstance(self.targets, (Classes, Chain)):
             raise ValueError("labels are for targets='classes': of others the outputs are what is "
@@ -125,7 +124,7 @@ class SequenceLabeller(StreamingModel):
         return {'outputs': outputs, 'labels': self.label_of(outputs, lengths)}
 
     def loss_of(self, logits: tf.Tensor, batch: dict[str, tf.Tensor]) -> Tally:
-        """The loss of logits per real step, in nats for classes and for yes or no."""
+        """The loss per real step."""
         return self.targets.loss(logits, batch)
 
     def measure(self, batch: dict[str, tf.Tensor]) -> dict[str, Tally]:
@@ -136,10 +135,10 @@ class SequenceLabeller(StreamingModel):
 
         Returns:
           dict of `seqmask.Tally`: 'loss', and
-          of classes     'accuracy', of steps; 'sequence_error', the share of wrong steps of a
-                         sequence, averaged over sequences; 'sequence_accuracy', of sequences
-                         without a wrong step
-          of yes or no   'accuracy', 'precision', 'recall', 'f1', each logit by itself, yes from 0
-          of numbers     'squared_error', 'absolute_error', each number by itself
+          classes    'accuracy', of steps; 'sequence_error', the share of wrong steps per sequence,
+                     averaged over sequences; 'sequence_accuracy', the share of sequences without
+                     a wrong step
+          binary     'accuracy', 'precision', 'recall', 'f1', of single logits at threshold 0
+          numbers    'squared_error', 'absolute_error', means over steps and targets
         """
         return self.targets.measure(self(batch['inputs'], batch['lengths']), batch)

@@ -1,4 +1,4 @@
-"""What a labeller may be asked for at every step: its loss, and what is measured beside it."""
+"""Kinds of targets per step: their losses and metrics."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Batch = typing.Dict[str, tf.Tensor]
 
 
 class Classes:
-    """One class a step, int [B, T], from logits [B, T, K]."""
+    """One class per step, int [B, T], from logits [B, T, K]."""
 
     def loss(self, logits: tf.Tensor, batch: Batch) -> Tally:
         return losses.sparse_softmax_cross_entropy(**scored_steps(logits, batch))
@@ -27,7 +27,7 @@ class Classes:
 
 
 class Chain(typing.NamedTuple):
-    """The same, the classes of a sequence all together."""
+    """One class per step, the classes of a sequence jointly."""
     crf: CRF
 
     def loss(self, logits: tf.Tensor, batch: Batch) -> Tally:
@@ -41,7 +41,7 @@ class Chain(typing.NamedTuple):
 
 
 class Binary(typing.NamedTuple):
-    """K times yes or no a step, number [B, T, K], from a logit each."""
+    """K binary targets per step, number [B, T, K], from one logit each."""
     features: str
 
     def loss(self, logits: tf.Tensor, batch: Batch) -> Tally:
@@ -51,7 +51,7 @@ class Binary(typing.NamedTuple):
         scored = scored_steps(tf.cast(logits, tf.float32), batch)
         yes = tf.cast(scored['labels'], tf.float32) > 0.5
         right = tf.cast((scored['logits'] >= 0) == yes, tf.float32)
-        # Each logit as a step of its own.
+        # Each logit counts as a step.
         width = logits.shape[-1]
         rows = [tf.shape(logits)[0], tf.shape(logits)[1] * width]
         each = {'logits': tf.reshape(scored['logits'], rows),
@@ -64,7 +64,7 @@ class Binary(typing.NamedTuple):
 
 
 class Numbers(typing.NamedTuple):
-    """K numbers a step, [B, T, K], as they are."""
+    """K numbers per step, [B, T, K]."""
     error: str
     features: str
 

@@ -1,4 +1,4 @@
-"""Labels for a sequence, without saying at which step: letters of a word, phonemes of speech."""
+"""Unaligned labels of a sequence: letters of a handwritten word, phonemes of speech."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ from seqmask.tally import Tally
 
 
 class SequenceTranscriber(StreamingModel):
-    """An encoder, and a linear map to one logit a class at every step, the blank among them.
+    """An encoder, and a linear head with one logit per class, including the blank, at every step.
 
-    It learns by `losses.ctc` from labels that are as many as they are, at most one a step.
+    Trained with `losses.ctc` on labels that are not aligned to steps.
 
     Args:
       encoder: `Encoder`, or as of `SequenceModel`.
-      num_classes: K, one of which is the blank: labels are the others, 1 to K - 1 if that is 0.
-      blank: int. The class that stands for no label.
-      impossible: What becomes of a sequence with too few steps for its labels: as of `losses.ctc`.
-      dropout: Share of the encoder's outputs dropped in training, the same at all steps of a
-        sequence.
+      num_classes: K, including the blank: with blank=0 labels are 1 to K - 1.
+      blank: int. The class that means no label.
+      impossible: 'error' or 'skip', for sequences with too few steps, as of `losses.ctc`.
+      dropout: Share of the encoder's outputs dropped in training, with one mask per sequence.
       encoder_size: As of `SequenceModel`.
       seed: int; the same seed gives the same weights and the same dropout.
 
@@ -70,14 +69,14 @@ class SequenceTranscriber(StreamingModel):
 
     def transcribe(self, inputs: TensorLike, lengths: TensorLike, *,
                    width: int = 1) -> tuple[tf.Tensor, tf.Tensor]:
-        """The labels that it reads.
+        """Predicted labels.
 
         Args:
           inputs, lengths: As of a call.
-          width: int. 1 takes the best path, more a beam search of that width.
+          width: int. 1 for the best path; more for a beam search of that width.
 
         Returns:
-          (labels int32 [B, T], 0 behind the last one; label_lengths int32 [B]).
+          (labels int32 [B, T], 0 in the padding; label_lengths int32 [B]).
 
         Raises:
           As a call; ValueError if width does not fit.
@@ -89,21 +88,21 @@ class SequenceTranscriber(StreamingModel):
         return decode.ctc_beam_search(logits, lengths, width=width, blank=self.blank)[:2]
 
     def results(self, outputs: tf.Tensor, lengths: TensorLike | None) -> dict[str, tf.Tensor]:
-        """The logits as 'outputs'; of whole sequences also 'labels' and 'label_lengths', those of
-        the best path."""
+        """Logits as 'outputs'; for whole sequences also the best path's 'labels' and
+        'label_lengths'."""
         if lengths is None:
             return {'outputs': outputs}
         labels, label_lengths, _ = decode.ctc_best_path(outputs, lengths, self.blank)
         return {'outputs': outputs, 'labels': labels, 'label_lengths': label_lengths}
 
     def loss_of(self, logits: tf.Tensor, batch: dict[str, tf.Tensor]) -> Tally:
-        """`losses.ctc` of logits per sequence, in nats."""
+        """`losses.ctc` of logits, in nats per sequence."""
         return losses.ctc(logits=logits, lengths=batch['lengths'], labels=batch['labels'],
                           label_lengths=batch['label_lengths'], blank=self.blank,
                           impossible=self.impossible)
 
     def loss(self, batch: dict[str, tf.Tensor], training: bool) -> Tally:
-        """The loss per sequence, as `training.Trainer` takes it: `SequenceTranscriber.loss`.
+        """The loss per sequence, for `Trainer(loss=SequenceTranscriber.loss)`.
 
         Args:
           batch: dict with 'inputs' [B, T, D], 'lengths' [B], 'labels' int [B, L], 'label_lengths'
@@ -117,24 +116,21 @@ class SequenceTranscriber(StreamingModel):
 
     def chunk_loss(self, batch: dict[str, tf.Tensor], state: typing.Any,
                    training: bool) -> tuple[Tally, typing.Any]:
-        """Refused: no label says in which chunk it is.
+        """Refused, because labels are not assigned to chunks.
 
         Raises:
           ValueError: Always.
         """
-        raise ValueError('a transcriber learns from whole sequences: their labels do not say in '
-                         'which chunk they are.')
+        raise ValueError('a transcriber trains on whole sequences: their labels are not assigned '
+                         'to chunks.')
 
     def measure(self, batch: dict[str, tf.Tensor]) -> dict[str, Tally]:
-        """What `training.Trainer` measures: `SequenceTranscriber.measure`.
-
-        Args:
-          batch: As `loss` takes it.
+        """Metrics of a batch as of `loss`, for `Trainer(measure=SequenceTranscriber.measure)`.
 
         Returns:
           dict of `seqmask.Tally`: 'loss'; of the best path 'label_error', edits per label, and
-          'sequence_accuracy', the share of sequences that are right from end to end; 'impossible',
-          the share of sequences that have too few steps for their labels, which are in these two.
+          'sequence_accuracy', the share of sequences without an error; 'impossible', the share of
+          sequences with too few steps for their labels, which count in the other two as well.
         """
         logits = self(batch['inputs'], batch['lengths'])
         predictions, prediction_lengths, _ = decode.ctc_best_path(logits, batch['lengths'],

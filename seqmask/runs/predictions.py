@@ -52,7 +52,7 @@ def predict_sequences(trainer: Trainer, batches: data.Batches, *,
 
 
 def _best_labelling(crf, collection):
-    """(labels [N], their marginals [N]) of sequences of logits, some of them at a time."""
+    """(Labels [N], their marginals [N]) of a collection of logits."""
     @tf.function(reduce_retracing=True)
     def decoded(logits, lengths):
         labels, _ = crf.decode(logits, lengths)
