@@ -15,17 +15,20 @@ Layers
   step by step  Dense, Activation, Dropout, LayerNorm (all four also for vectors [B, D]), BatchNorm
   over time     Conv1D, average_pool1d, max_pool1d, mean_pool, max_pool, SqueezeExcite
   attention     masked_softmax, AttentionPool, SelfAttention
+  labels        CRF, Constraints, bio_constraints
   together      Sequential, Residual
 Losses and metrics
   Tally         a sum and its number of terms, divided last
-  losses        cross-entropies, squared and absolute errors; Keras's averages
-  metrics       averages, accuracy, confusion; precision and recall of rare events
+  losses        cross-entropies, squared and absolute errors, CTC; Keras's averages
+  metrics       averages, accuracy, confusion; precision and recall of rare events; spans, edits
+  decode        unaligned labels: CTC's best path and beam search
 Data, models, training
   data          files, batches, scaling, ratings
   datasets      embedded and generated data
   models        on an Encoder, ConvEncoder, DilatedEncoder or OwnEncoder: SequenceLabeller,
-                SequenceClassifier, SequenceAutoencoder, EventDetector; on a RatingEncoder:
-                RatingAutoencoder. Bases: SequenceEncoder, SequenceModel, StreamingModel
+                SequenceClassifier, SequenceTranscriber, SequenceAutoencoder, EventDetector;
+                on a RatingEncoder: RatingAutoencoder. Bases: SequenceEncoder, SequenceModel,
+                StreamingModel
   training      train_step, Trainer, LazyAdam
   runs          what training scripts share: flags, files, the report
 In and out
@@ -37,12 +40,13 @@ In and out
 is `__version__`.
 """
 
-from seqmask import (data, datasets, export, keras, losses, metrics, models, runs, tracing,
+from seqmask import (data, datasets, decode, export, keras, losses, metrics, models, runs, tracing,
                      training)
-from seqmask.layers import (GRU, LSTM, MGU, Activation, AttentionPool, BatchNorm, Bidirectional,
-                            Conv1D, Dense, Dropout, LayerNorm, LSTMState, Residual, SelfAttention,
-                            Sequential, SqueezeExcite, Stacked, average_pool1d, masked_softmax,
-                            max_pool, max_pool1d, mean_pool, reset_rows, unroll)
+from seqmask.layers import (CRF, GRU, LSTM, MGU, Activation, AttentionPool, BatchNorm,
+                            Bidirectional, Constraints, Conv1D, Dense, Dropout, LayerNorm,
+                            LSTMState, Residual, SelfAttention, Sequential, SqueezeExcite, Stacked,
+                            average_pool1d, bio_constraints, masked_softmax, max_pool, max_pool1d,
+                            mean_pool, reset_rows, unroll)
 from seqmask.lengths import (count_used_frames, lengths_from_features, lengths_from_mask,
                              move_padding_right, sequence_mask)
 from seqmask.masking import (apply_mask, concat_time, crop, from_ragged, last_relevant,
@@ -54,12 +58,13 @@ from seqmask.version import __version__
 tracing.skip_seqmask()
 
 __all__ = [
-    'Activation', 'AttentionPool', 'BatchNorm', 'Bidirectional', 'Conv1D', 'Dense', 'Dropout',
-    'GRU', 'LSTM', 'LSTMState', 'LayerNorm', 'MGU', 'Packed', 'Residual', 'SelfAttention',
-    'Sequential', 'SqueezeExcite', 'Stacked', 'Tally', '__version__', 'apply_mask',
-    'average_pool1d', 'concat_time', 'count_used_frames', 'crop', 'data', 'datasets', 'export',
-    'from_ragged', 'keras', 'last_relevant', 'lengths_from_features', 'lengths_from_mask', 'losses',
-    'mask_gradient', 'masked_softmax', 'max_pool', 'max_pool1d', 'mean_pool', 'metrics', 'models',
-    'move_padding_right', 'pack', 'repeat', 'reset_rows', 'reverse', 'runs', 'sequence_mask',
-    'to_ragged', 'training', 'unpack', 'unroll',
+    'Activation', 'AttentionPool', 'BatchNorm', 'Bidirectional', 'CRF', 'Constraints', 'Conv1D',
+    'Dense', 'Dropout', 'GRU', 'LSTM', 'LSTMState', 'LayerNorm', 'MGU', 'Packed', 'Residual',
+    'SelfAttention', 'Sequential', 'SqueezeExcite', 'Stacked', 'Tally', '__version__', 'apply_mask',
+    'average_pool1d', 'bio_constraints', 'concat_time', 'count_used_frames', 'crop', 'data',
+    'datasets', 'decode', 'export', 'from_ragged', 'keras', 'last_relevant',
+    'lengths_from_features', 'lengths_from_mask', 'losses', 'mask_gradient', 'masked_softmax',
+    'max_pool', 'max_pool1d', 'mean_pool', 'metrics', 'models', 'move_padding_right', 'pack',
+    'repeat', 'reset_rows', 'reverse', 'runs', 'sequence_mask', 'to_ragged', 'training', 'unpack',
+    'unroll',
 ]

@@ -96,7 +96,7 @@ def float_dtype(name: str, value: str | tf.DType) -> tf.DType:
 
 
 def lengths(value: TensorLike, batch: TensorLike | None = None,
-            maxlen: TensorLike | None = None) -> tf.Tensor:
+            maxlen: TensorLike | None = None, name: str = 'lengths') -> tf.Tensor:
     """`lengths` as int32 [B], checked: 0 <= lengths <= maxlen, one for each of `batch` rows.
 
     They are clipped, too, because XLA and TensorFlow Lite drop checks of values. While a graph is
@@ -106,26 +106,26 @@ def lengths(value: TensorLike, batch: TensorLike | None = None,
     if checked is not None:
         return checked
     if value is None:
-        raise TypeError('lengths must be int32 or int64 [B], got None.')
+        raise TypeError(f'{name} must be int32 or int64 [B], got None.')
     if not tf.is_tensor(value):
         value = np.asarray(value)
         if value.size == 0:
             value = value.astype(np.int32)      # NumPy makes an empty list float64
     if value.dtype not in (tf.int32, tf.int64):
-        raise TypeError(f'lengths must be int32 or int64 [B], got {tf.as_dtype(value.dtype).name}. '
-                        f'Lengths are counted in time steps; cast with tf.cast(lengths, tf.int32).')
-    value = tensor('lengths', value, 'B')
+        raise TypeError(f'{name} must be int32 or int64 [B], got {tf.as_dtype(value.dtype).name}. '
+                        f'Lengths are counted in steps; cast with tf.cast({name}, tf.int32).')
+    value = tensor(name, value, 'B')
     requirements = []
     if batch is not None:
         static = tf.get_static_value(batch)
         if static is not None and value.shape[0] is not None:
             if int(static) != value.shape[0]:
-                raise ValueError(f'lengths must have one entry for each of the {int(static)} '
+                raise ValueError(f'{name} must have one entry for each of the {int(static)} '
                                  f'sequences [B], got shape {shown(value.shape)}.')
         else:
             requirements.append(require(
                 tf.equal(tf.size(value), batch),
-                'lengths must have one entry for each sequence [B]; entries and sequences are',
+                f'{name} must have one entry for each sequence [B]; entries and sequences are',
                 tf.size(value), batch))
     bound = None
     if maxlen is not None:
@@ -133,7 +133,7 @@ def lengths(value: TensorLike, batch: TensorLike | None = None,
         if not maxlen.dtype.is_integer:
             raise TypeError(f'maxlen must be an int or an int scalar, got {maxlen.dtype.name}.')
         bound = tf.cast(maxlen, value.dtype)
-    requirements += _in_range(value, bound)
+    requirements += _in_range(name, value, bound)
     checked = after(requirements, value)
     if not tf.executing_eagerly():
         # Not with minimum and maximum, which TensorFlow Lite fuses to a float relu6 where T = 6.
@@ -142,17 +142,17 @@ def lengths(value: TensorLike, batch: TensorLike | None = None,
     return known.checked(tf.cast(checked, tf.int32), batch, maxlen, raw=value)
 
 
-def _in_range(lengths, maxlen):
+def _in_range(name, lengths, maxlen):
     values = [tf.get_static_value(x) for x in (lengths, maxlen) if x is not None]
     reduce_all = tf.reduce_all
     if not any(value is None for value in values):      # also while a graph is traced
         lengths, maxlen, reduce_all = values[0], None if maxlen is None else values[1], np.all
-    requirements = [require(reduce_all(lengths >= 0), 'lengths must not be negative, got', lengths)]
+    requirements = [require(reduce_all(lengths >= 0), f'{name} must not be negative, got', lengths)]
     if maxlen is not None:
+        size = 'number of time steps T' if name == 'lengths' else 'padded width L'
         requirements.append(require(
             reduce_all(lengths <= maxlen),
-            'lengths must not exceed the number of time steps T; lengths and T are',
-            lengths, maxlen))
+            f'{name} must not exceed the {size}; {name} and {size[-1]} are', lengths, maxlen))
     return requirements
 
 

@@ -833,8 +833,191 @@ MODELS = [
                     (1 + 3) * reference.focal(logits, labels, gamma=1.5, alpha=3 / (1 + 3))),
 ]
 
+
+def _crf(variant, call, alone, kinds, arrays=_classes, constraints=None, **options):
+    """A contract of `CRF`; its variables are drawn, zeros would hide much."""
+    def make(dtype):
+        crf = seqmask.CRF(3, constraints=constraints, dtype=dtype)
+        rng = np.random.default_rng(4)
+        for variable in crf.trainable_variables:
+            variable.assign(rng.normal(size=variable.shape))
+        return crf
+
+    def constrained(weights):
+        allowed = {} if constraints is None else constraints._asdict()
+        return {name: np.where(allowed.get(name, True), weight, -np.inf)
+                for name, weight in weights.items()}
+
+    return Contract(f'CRF[{variant}]', make=make, call=call, kinds=kinds, arrays=arrays,
+                    reference=lambda weights, a: alone(constrained(weights), a), **options)
+
+
+def _crf_loss(variant, per, constraints=None, labels=lambda drawn: drawn):
+    """A contract of `CRF.loss`; `labels` makes those drawn keep to the constraints."""
+    def operands(*sizes):
+        drawn = _classes(*sizes)
+        return {**drawn, 'labels': labels(drawn['labels'])}
+
+    return _crf(variant, lambda crf, a, n: list(crf.loss(
+        logits=a['inputs'], labels=a['labels'], lengths=n, per=per)),
+        lambda weights, a: [reference.crf_nats(a['inputs'], a['labels'], weights),
+                            len(a['labels']) if per == 'step' else len(a['labels']) > 0],
+        ('sum', 'sum'), operands, constraints)
+
+
+# Label 2 follows 1 or 2 alone.
+BIO = seqmask.bio_constraints(['O', 'B', 'I'])
+CHAINS = [
+    _crf_loss('loss', 'sequence'),
+    _crf_loss('loss, steps', 'step'),
+    _crf_loss('loss, constraints', 'step', BIO, lambda labels: np.where(labels == 2, 1, labels)),
+    _crf('decode', lambda crf, a, n: [tf.cast(crf.decode(a['inputs'], n)[0], a['inputs'].dtype),
+                                      crf.decode(a['inputs'], n)[1]],
+         lambda weights, a: list(reference.crf_decode(a['inputs'], weights)),
+         ('steps', 'sequence'), features, BIO, differentiable=False),
+    _crf('marginals', lambda crf, a, n: [crf.marginals(a['inputs'], n)],
+         lambda weights, a: [reference.crf_marginals(a['inputs'], weights)], ('steps',), features),
+    _crf('marginals, constraints', lambda crf, a, n: [crf.marginals(a['inputs'], n)],
+         lambda weights, a: [reference.crf_marginals(a['inputs'], weights)], ('steps',), features,
+         BIO),
+]
+
+
+def _transcribed(rng, batch, maxlen, dtype):
+    return {**features(rng, batch, maxlen, dtype),
+            'labels': rng.integers(1, 3, size=[batch, 2]).astype('int32'),
+            'label_lengths': rng.integers(0, 3, size=[batch]).astype('int32')}
+
+
+def _ctc(per):
+    """A contract of `losses.ctc`, in the precision of TensorFlow's operation."""
+    def alone(_, a):
+        labels = a['labels'][:a['label_lengths']]
+        nats = reference.ctc(a['inputs'], labels)
+        if nats is None or not len(a['inputs']):
+            return [0, 0]
+        return [nats, len(labels) if per == 'label' else 1]
+
+    return Contract(f'losses.ctc[{per}]', kinds=('sum', 'sum'), reference=alone,
+                    arrays=_transcribed, per_sequence=('labels', 'label_lengths'), dtype='float32',
+                    call=lambda _, a, n: list(seqmask.losses.ctc(
+                        logits=a['inputs'], lengths=n, labels=a['labels'],
+                        label_lengths=a['label_lengths'], impossible='skip', per=per)))
+
+
+def _decoded(name, alone, **options):
+    """A contract of a decoder: its labels, their number, their log probability."""
+    def call(_, a, n):
+        labels, label_lengths, log_p = getattr(seqmask.decode, name)(a['inputs'], n, **options)
+        return [tf.cast(labels, log_p.dtype), tf.cast(label_lengths, log_p.dtype), log_p]
+
+    def padded(_, a):
+        labels, log_p = alone(a['inputs'])
+        return [np.pad(labels, [0, len(a['inputs']) - len(labels)]), len(labels), log_p]
+
+    return Contract(f'decode.{name}', kinds=('steps', 'sequence', 'sequence'), call=call,
+                    reference=padded, differentiable=False, dtype='float32')
+
+
+TRANSCRIPTIONS = [
+    _ctc('sequence'),
+    _ctc('label'),
+    Contract('losses.ctc_possible', kinds=('sequence',), arrays=_transcribed,
+             per_sequence=('labels', 'label_lengths'), differentiable=False,
+             call=lambda _, a, n: [tf.cast(seqmask.losses.ctc_possible(
+                 lengths=n, labels=a['labels'], label_lengths=a['label_lengths']), tf.float32)],
+             reference=lambda _, a: [reference.ctc(
+                 a['inputs'], a['labels'][:a['label_lengths']]) is not None]),
+    _decoded('ctc_best_path', reference.ctc_best_path),
+    _decoded('ctc_beam_search', reference.ctc_best_labels, width=1000),
+]
+
+TAGS = ['O', 'B-X', 'I-X', 'B-Y', 'I-Y']
+
+
+def _tags(rng, batch, maxlen, dtype):
+    return {name: rng.integers(0, 5, size=[batch, maxlen]).astype('int32')
+            for name in ('labels', 'inputs')}
+
+
+def _spans(a):
+    """Counts of right, predicted and labelled spans."""
+    labelled, predicted = (reference.spans([TAGS[k] for k in a[name]])
+                           for name in ('labels', 'inputs'))
+    return len(set(labelled) & set(predicted)), len(predicted), len(labelled)
+
+
+STRUCTURES = [
+    Contract('metrics.SpanF1', kinds=('sum', 'sum'), arrays=_tags, differentiable=False,
+             make=lambda dtype: seqmask.metrics.SpanF1(TAGS),
+             call=lambda metric, a, n: list(metric.tally(
+                 labels=a['labels'], predictions=a['inputs'], mask=mask_of(a['labels'], n))),
+             reference=lambda _, a: [2 * _spans(a)[0], sum(_spans(a)[1:])]),
+    Contract('metrics.EditDistance', kinds=('sum', 'sum', 'sum', 'sum'), arrays=_tags,
+             differentiable=False,
+             call=lambda _, a, n: [part for tally in (
+                 seqmask.metrics.EditDistance.tally, seqmask.metrics.EditDistance.wrong_tally)
+                 for part in tally(labels=a['labels'], label_lengths=n, predictions=a['inputs'],
+                                   prediction_lengths=n)],
+             reference=lambda _, a: [
+                 reference.edit_distance(a['labels'], a['inputs']), len(a['labels']),
+                 (a['labels'] != a['inputs']).any(), 1]),
+]
+
+
+def _of_steps(variant, arrays, loss, **options):
+    """A contract of a labeller's loss: of classes together, of several targets a step."""
+    def make(dtype):
+        return _with_biases(some_models.labeller(
+            3, 3, hidden_size=2, num_layers=1, dtype=dtype, seed=0, **options))
+
+    return Contract(f'models.SequenceLabeller[{variant}]', make=make, arrays=arrays,
+                    kinds=('sum', 'sum'), call=lambda model, a, n: list(model.loss(
+                        {'inputs': a['inputs'], 'lengths': n, 'labels': a['labels']}, False)),
+                    reference=lambda weights, a: loss(reference.labeller(
+                        a['inputs'], weights, reference.gru), a['labels'], weights))
+
+
+def _transcriber(of):
+    """A contract of `models.SequenceTranscriber`: its logits, or its loss."""
+    def make(dtype):
+        return _with_biases(models.SequenceTranscriber(
+            models.Encoder(3, hidden_size=2, dtype=dtype, seed=0), 3, impossible='skip', seed=0))
+
+    def call(model, a, n):
+        if of == 'logits':
+            return [model(a['inputs'], n)]
+        return list(model.loss({**a, 'lengths': n}, training=False))
+
+    def alone(weights, a):
+        logits = reference.labeller(a['inputs'], weights, reference.gru)
+        if of == 'logits':
+            return [logits]
+        nats = reference.ctc(logits, a['labels'][:a['label_lengths']])
+        return [0, 0] if nats is None or not len(logits) else [nats, 1]
+
+    return Contract(f'models.SequenceTranscriber[{of}]', make=make, call=call, reference=alone,
+                    arrays=features if of == 'logits' else _transcribed,
+                    per_sequence=('labels', 'label_lengths'),
+                    kinds=('steps',) if of == 'logits' else ('sum', 'sum'),
+                    dtype='float64' if of == 'logits' else 'float32')
+
+
+STRUCTURED_MODELS = [
+    _of_steps('crf', _classes, lambda logits, labels, weights: [
+        reference.crf_nats(logits, labels, reference.part(weights, 'crf')), len(labels)],
+        crf=True),
+    _of_steps('binary', _binary_elements, lambda logits, labels, _: reference.tally(
+        reference.sigmoid_cross_entropy(logits, labels), features='sum'), targets='binary'),
+    _of_steps('huber', _targets, lambda outputs, labels, _: reference.tally(
+        reference.huber(outputs, labels), features='mean'), targets='huber', features='mean'),
+    _transcriber('logits'),
+    _transcriber('loss'),
+]
+
 CONTRACTS = [*MASKING, *LOSSES, *METRICS, *RECURRENT, *LAYERS, *VECTORS, *WINDOWED, *DATA,
-             *ENCODERS, *MODELS]
+             *ENCODERS, *MODELS, *CHAINS, *TRANSCRIPTIONS,
+             *STRUCTURES, *STRUCTURED_MODELS]
 
 # Public names that take lengths or a mask but are not operations on [B, T, ...] values.
 EXEMPT = {
@@ -843,5 +1026,6 @@ EXEMPT = {
     'sequence_mask': 'makes the mask; tests/test_lengths.py',
     'lengths_from_mask': 'makes the lengths; tests/test_lengths.py',
     'metrics.AveragePrecision': 'keeps all scores, not a sum; tests/test_event_metrics.py',
+    'metrics.ROCAUC': 'keeps all scores, not a sum; tests/test_structure_metrics.py',
     'crop': 'returns a list of NumPy arrays without padding; tests/test_masking.py',
 }

@@ -391,3 +391,111 @@ def rating_autoencoder(ratings, columns, given, wanted, weights, mean, column, s
         if f'hidden/{k}/kernel' in own:
             code = np.tanh(dense(code, part(own, f'hidden/{k}')))
     return base + weights['decoder'][wanted] @ code
+
+
+# Labels that hang together
+
+def labellings(length, num_classes):
+    """All of them, int [K^n, n]."""
+    return np.stack(np.meshgrid(*[range(num_classes)] * length, indexing='ij'), -1).reshape(
+        [-1, length]) if length else np.zeros([1, 0], int)
+
+
+def crf_score(x, labels, weights):
+    if not len(labels):
+        return 0.0
+    return (weights['start'][labels[0]] + sum(x[t, k] for t, k in enumerate(labels))
+            + sum(weights['transitions'][i, j] for i, j in zip(labels, labels[1:]))
+            + weights['end'][labels[-1]])
+
+
+def crf_scores(x, weights):
+    """(all labellings, their scores, log of the sum of exp of these)."""
+    every = labellings(*x.shape)
+    scores = np.array([crf_score(x, labels, weights) for labels in every])
+    return every, scores, np.logaddexp.reduce(scores)
+
+
+def crf_nats(x, labels, weights):
+    return crf_scores(x, weights)[2] - crf_score(x, labels, weights)
+
+
+def crf_decode(x, weights):
+    every, scores, _ = crf_scores(x, weights)
+    return every[scores.argmax()], scores.max()
+
+
+def crf_marginals(x, weights):
+    every, scores, log_sum = crf_scores(x, weights)
+    shares = np.exp(scores - log_sum) if log_sum > -np.inf else np.zeros(len(every))
+    return np.array([[shares[every[:, t] == k].sum() for k in range(x.shape[1])]
+                     for t in range(len(x))]).reshape(x.shape)
+
+
+# Labels without steps
+
+def collapse(alignment, blank):
+    """Of equal neighbours all but one are dropped, then the blanks."""
+    return tuple(k for t, k in enumerate(alignment)
+                 if k != blank and (t == 0 or k != alignment[t - 1]))
+
+
+_COLLAPSED = {}
+
+
+def collapsed(length, num_classes, blank):
+    """(all alignments, the number of the labels of each, all labels): made once."""
+    key = length, num_classes, blank
+    if key not in _COLLAPSED:
+        every = labellings(length, num_classes)
+        labels = [collapse(tuple(row), blank) for row in every.tolist()]
+        different = sorted(set(labels))
+        number = {row: k for k, row in enumerate(different)}
+        _COLLAPSED[key] = every, np.array([number[row] for row in labels]), different
+    return _COLLAPSED[key]
+
+
+def ctc_table(x, blank=0):
+    """Log probability of each labelling that has an alignment to x."""
+    every, numbers, different = collapsed(*x.shape, blank)
+    log_p = x - np.logaddexp.reduce(x, axis=1, keepdims=True)
+    p = np.exp(log_p[np.arange(len(x)), every].sum(axis=1))
+    return dict(zip(different, np.log(np.bincount(numbers, weights=p))))
+
+
+def ctc(x, labels, blank=0):
+    """Nats; None where there is no alignment."""
+    log_p = ctc_table(x, blank).get(tuple(int(k) for k in labels))
+    return None if log_p is None else -log_p
+
+
+def ctc_best_path(x, blank=0):
+    log_p = x - np.logaddexp.reduce(x, axis=1, keepdims=True)
+    return collapse(tuple(x.argmax(axis=1).tolist()), blank), log_p.max(axis=1).sum()
+
+
+def ctc_best_labels(x, blank=0):
+    return max(ctc_table(x, blank).items(), key=lambda item: item[1])
+
+
+def spans(tags):
+    """(first step, step after the last, kind) of each span, tag by tag as conlleval reads them."""
+    found, kind, first = [], None, None
+    for t, tag in enumerate([*tags, 'O']):
+        prefix, _, of = tag.partition('-')
+        if kind is not None and (prefix in 'BO' or of != kind):
+            found.append((first, t, kind))
+            kind = None
+        if prefix != 'O' and kind is None:
+            kind, first = of, t
+    return found
+
+
+def edit_distance(first, second):
+    best = np.arange(len(second) + 1)
+    for i, a in enumerate(first):
+        row = [i + 1]
+        for j, b in enumerate(second):
+            row.append(min(best[j] + (a != b), best[j + 1] + 1, row[j] + 1))
+        best = np.array(row)
+    return best[-1]

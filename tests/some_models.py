@@ -11,9 +11,11 @@ def _two_seeds(seed):
 
 def labeller(input_size, num_classes, *, dropout=0.0, seed=None, **options):
     options = {'num_layers': 2, 'bidirectional': True, **options}
+    of_head = {name: options.pop(name) for name in ('targets', 'features', 'crf')
+               if name in options}
     first, second = _two_seeds(seed)
     encoder = models.Encoder(input_size, dropout=dropout, seed=first, **options)
-    return models.SequenceLabeller(encoder, num_classes, dropout=dropout, seed=second)
+    return models.SequenceLabeller(encoder, num_classes, dropout=dropout, seed=second, **of_head)
 
 
 def classifier(input_size, num_classes, *, num_layers=1, pool='last', dropout=0.0, seed=None,

@@ -7,8 +7,8 @@ import pytest
 
 import seqmask
 
-ROOMS = [seqmask, seqmask.losses, seqmask.metrics, seqmask.data, seqmask.datasets, seqmask.models,
-         seqmask.training, seqmask.export, seqmask.keras]
+ROOMS = [seqmask, seqmask.losses, seqmask.metrics, seqmask.decode, seqmask.data, seqmask.datasets,
+         seqmask.models, seqmask.training, seqmask.export, seqmask.keras]
 NAMES = {f'{room.__name__}.{name}': getattr(room, name) for room in ROOMS for name in room.__all__
          if callable(getattr(room, name))}
 

@@ -14,14 +14,15 @@ import pytest
 import seqmask
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-LAYERS = {'known': -1, 'checks': 0, 'tracing': 0, 'lengths': 1, 'noise': 1, 'variables': 1,
-          'windows': 1, 'masking': 2,
-          'operands': 2, 'packing': 2, 'tally': 2,
-          'kernels': 2, 'datasets': 2, 'layers': 3, 'losses': 3, 'metrics': 3, 'data': 3,
+LAYERS = {'known': -1, 'checks': 0, 'tracing': 0, 'lengths': 1, 'noise': 1, 'tags': 1,
+          'variables': 1, 'windows': 1, 'masking': 2,
+          'alignment': 2, 'operands': 2, 'packing': 2, 'tally': 2,
+          'kernels': 2, 'datasets': 2, 'layers': 3, 'losses': 3, 'metrics': 3, 'decode': 3,
+          'data': 3,
           'models': 4, 'training': 5, 'export': 5, 'keras': 5, 'runs': 6, 'scripts': 7}
 BASE_OF_LAYERS = 'seqmask.layers.recurrent'         # it knows none of those that build on it
-PUBLIC_SUBMODULES = {'losses', 'metrics', 'data', 'datasets', 'models', 'training', 'runs',
-                     'export', 'keras', 'kernels'}
+PUBLIC_SUBMODULES = {'losses', 'metrics', 'decode', 'data', 'datasets', 'models', 'training',
+                     'runs', 'export', 'keras', 'kernels'}
 MAY_TRACE = {'training', 'runs', 'export', 'scripts'}       # rooms that may use tf.function
 KNOWS_ABSL = {'runs', 'scripts'}
 BANNED_NAMES = {'utils', 'common', 'helpers', 'misc', 'types'}

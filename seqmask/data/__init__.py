@@ -2,7 +2,8 @@
 
 A `Sequences` holds a collection in memory, without padding; `read_npz` and `write_npz` keep one in
 a file. A `Stream` reads one that need not fit into memory, from `open_npz`, `open_tfrecord`,
-`open_csv` and others; its `Schema` says what it holds. `split` divides a collection at random;
+`open_csv` and others; its `Schema` says what it holds. `split` divides a collection at random,
+`next_step` makes later frames the labels;
 `Batches` pads it, batch by batch, in an order that is a function of seed and epoch alone, and
 `StreamBatches` does so with a stream. Lengths are those that the data came with, never guessed
 again.
@@ -16,6 +17,7 @@ from seqmask.data.files.npz_writer import write_npz
 from seqmask.data.files.rating_table import read_ratings
 from seqmask.data.files.tfrecord import open_tfrecord, write_tfrecord
 from seqmask.data.lanes import Lanes
+from seqmask.data.next_step import next_step
 from seqmask.data.rating_rows import rows_from_matrix, rows_from_sparse
 from seqmask.data.ratings import Ratings, rating_rows, split_ratings
 from seqmask.data.schema import Field, Schema
@@ -27,7 +29,7 @@ from seqmask.data.stream import Stream
 from seqmask.data.stream_batches import StreamBatches
 
 __all__ = ['Batches', 'Field', 'Lanes', 'Ratings', 'Schema', 'Sequences', 'Standardizer', 'Stream',
-           'StreamBatches', 'csv_columns', 'from_dataset', 'from_lists', 'from_ragged', 'open_csv',
-           'open_npz', 'open_tfrecord', 'rating_rows', 'read_npz', 'read_ratings',
+           'StreamBatches', 'csv_columns', 'from_dataset', 'from_lists', 'from_ragged', 'next_step',
+           'open_csv', 'open_npz', 'open_tfrecord', 'rating_rows', 'read_npz', 'read_ratings',
            'rows_from_matrix', 'rows_from_sparse', 'split', 'split_ratings',
            'standardize_sequences', 'write_npz', 'write_tfrecord']

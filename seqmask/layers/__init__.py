@@ -3,6 +3,7 @@
 from seqmask.layers.activation import Activation
 from seqmask.layers.attention import AttentionPool, SelfAttention, masked_softmax
 from seqmask.layers.convolution import Conv1D
+from seqmask.layers.crf import CRF, Constraints, bio_constraints
 from seqmask.layers.dense import Dense
 from seqmask.layers.dropout import Dropout
 from seqmask.layers.excitation import SqueezeExcite
@@ -16,7 +17,9 @@ from seqmask.layers.sequential import Residual, Sequential
 from seqmask.layers.stacked import Bidirectional, Stacked
 from seqmask.layers.unroll import reset_rows, unroll
 
-__all__ = ['Activation', 'AttentionPool', 'BatchNorm', 'Bidirectional', 'Conv1D', 'Dense',
-           'Dropout', 'GRU', 'LSTM', 'LSTMState', 'LayerNorm', 'MGU', 'Residual',
-           'SelfAttention', 'Sequential', 'SqueezeExcite', 'Stacked', 'average_pool1d',
-           'masked_softmax', 'max_pool', 'max_pool1d', 'mean_pool', 'reset_rows', 'unroll']
+__all__ = [
+    'Activation', 'AttentionPool', 'BatchNorm', 'Bidirectional', 'CRF', 'Constraints', 'Conv1D',
+    'Dense', 'Dropout', 'GRU', 'LSTM', 'LSTMState', 'LayerNorm', 'MGU', 'Residual', 'SelfAttention',
+    'Sequential', 'SqueezeExcite', 'Stacked', 'average_pool1d', 'bio_constraints', 'masked_softmax',
+    'max_pool', 'max_pool1d', 'mean_pool', 'reset_rows', 'unroll',
+]

@@ -20,6 +20,8 @@ adding the tallies of micro-batches and replicas. All arguments are keyword-only
     the nats of a whole frame.
   label_smoothing: number in [0, 1), s: this part of each label is spread evenly over the classes.
 
+`ctc` takes the lengths of logits and labels instead of a mask, and no weights.
+
 Element-wise losses and sums are float32 for float16, bfloat16 and float32, and float64 for float64.
 Without any real step total, count and gradients are 0. Each loss raises
 
@@ -28,13 +30,14 @@ Without any real step total, count and gradients are 0. Each loss raises
   tf.errors.InvalidArgumentError: If a class label at a real step is not in [0, K).
 """
 
+from seqmask.losses.ctc import ctc, ctc_possible
 from seqmask.losses.elementwise import (absolute_error, focal, huber, sigmoid_cross_entropy,
                                         softmax_cross_entropy, sparse_softmax_cross_entropy,
                                         squared_error)
 from seqmask.losses.keras_objectives import keras_mean, weighted_masked_objective
 
 __all__ = [
-    'absolute_error', 'focal', 'huber', 'keras_mean', 'sigmoid_cross_entropy',
-    'softmax_cross_entropy', 'sparse_softmax_cross_entropy', 'squared_error',
-    'weighted_masked_objective',
+    'absolute_error', 'ctc', 'ctc_possible', 'focal', 'huber', 'keras_mean',
+    'sigmoid_cross_entropy', 'softmax_cross_entropy', 'sparse_softmax_cross_entropy',
+    'squared_error', 'weighted_masked_objective',
 ]

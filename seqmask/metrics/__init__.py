@@ -15,6 +15,7 @@ arguments are keyword-only. Most metrics share these:
   weights: number, of the shape of mask or [B], or None. They multiply the total and the count.
   per: 'step' averages over steps; 'sequence' over sequences, each averaged over its steps first.
 
+`SpanF1` and `EditDistance` take predicted classes instead of logits.
 `metrics.matching` has the functions that match detections to events.
 
 Each raises TypeError or ValueError if a dtype, a shape or an option does not fit, and
@@ -25,11 +26,15 @@ from seqmask.metrics.average import Mean
 from seqmask.metrics.classes import (Accuracy, ConfusionMatrix, ErrorRate, Perplexity,
                                      SequenceAccuracy)
 from seqmask.metrics.decisions import F1, Precision, Recall
+from seqmask.metrics.edit_distance import EditDistance
 from seqmask.metrics.errors import MAE, RMSE
 from seqmask.metrics.events import AveragePrecision
 from seqmask.metrics.keras_metric import KerasMetric
+from seqmask.metrics.ranking import ROCAUC
+from seqmask.metrics.spans import SpanF1
 
 __all__ = [
-    'Accuracy', 'AveragePrecision', 'ConfusionMatrix', 'ErrorRate', 'F1', 'KerasMetric', 'MAE',
-    'Mean', 'Perplexity', 'Precision', 'RMSE', 'Recall', 'SequenceAccuracy',
+    'Accuracy', 'AveragePrecision', 'ConfusionMatrix', 'EditDistance', 'ErrorRate', 'F1',
+    'KerasMetric', 'MAE', 'Mean', 'Perplexity', 'Precision', 'RMSE', 'ROCAUC', 'Recall',
+    'SequenceAccuracy', 'SpanF1',
 ]

@@ -144,23 +144,12 @@ class AveragePrecision(tf.Module):
           mask: bool [B, T], True = real; None means that every step is. With a tolerance each row's
             real steps must come first, as in `sequence_mask`.
         """
-        logits = checks.floating('logits', logits, 'B, T')
-        labels = labels_like(logits, 'logits', labels)
-        mask = step_mask(mask, 'logits', logits, [2])
-        if not tf.executing_eagerly():
-            raise TypeError('AveragePrecision keeps scores in NumPy: call update outside of '
-                            'tf.function. Precision, Recall and F1 work inside.')
-        real, scores = mask.numpy(), logits.numpy().astype(np.float64)
-        checks.require(not np.isnan(scores[real]).any(), 'logits must not be NaN at real steps; '
-                       'rows with NaN:', np.flatnonzero((np.isnan(scores) & real).any(axis=1)))
-        positive = labels.numpy()
-        checks.require(np.isin(positive[real], (0, 1)).all(), 'labels must be 0 or 1 at real '
-                       'steps, got', np.unique(positive[real].astype(np.float64)))
+        scores, positive, real = scores_of_steps('AveragePrecision', logits, labels, mask)
         if self.tolerance is None:
-            self._add(scores[real], positive[real] > 0, np.count_nonzero(positive[real]))
+            self._add(scores[real], positive[real], np.count_nonzero(positive[real]))
             return
-        peaks = find_peaks(logits, mask, self.tolerance).numpy()
-        for b, length in enumerate(lengths_from_mask(mask).numpy()):
+        peaks = find_peaks(scores, real, self.tolerance).numpy()
+        for b, length in enumerate(lengths_from_mask(real).numpy()):
             events, steps = find_events(positive[b, :length]), np.flatnonzero(peaks[b])
             matched = match_events(steps, scores[b, steps], events, self.tolerance)
             self._add(scores[b, steps], matched >= 0, len(events))
@@ -185,6 +174,28 @@ class AveragePrecision(tf.Module):
 
     def reset(self) -> None:
         self._scores, self._correct, self._events = [np.zeros(0)], [np.zeros(0, bool)], 0
+
+
+def scores_of_steps(metric: str, logits: TensorLike, labels: TensorLike,
+                    mask: TensorLike | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Checked operands in NumPy, [B, T] each: scores float64, labels bool, mask.
+
+    Args:
+      metric: Name of the metric, for errors.
+      logits, labels, mask: As of `AveragePrecision.update`.
+    """
+    logits = checks.floating('logits', logits, 'B, T')
+    labels = labels_like(logits, 'logits', labels)
+    mask = step_mask(mask, 'logits', logits, [2])
+    if not tf.executing_eagerly():
+        raise TypeError(f'{metric} keeps scores in NumPy: call update outside of tf.function. '
+                        f'Precision, Recall and F1 work inside.')
+    real, scores, positive = mask.numpy(), logits.numpy().astype(np.float64), labels.numpy()
+    checks.require(not np.isnan(scores[real]).any(), 'logits must not be NaN at real steps; '
+                   'rows with NaN:', np.flatnonzero((np.isnan(scores) & real).any(axis=1)))
+    checks.require(np.isin(positive[real], (0, 1)).all(), 'labels must be 0 or 1 at real '
+                   'steps, got', np.unique(positive[real].astype(np.float64)))
+    return scores, positive > 0, real
 
 
 def _ratio(part, whole):

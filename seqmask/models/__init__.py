@@ -1,7 +1,8 @@
-"""Models: an encoder and a head, for labelling, classification, reconstruction or detection.
+"""Models: an encoder and a head, for labelling, classification, transcription, and so on.
 
 Encoders   Encoder (recurrent), ConvEncoder, DilatedEncoder; OwnEncoder wraps any callable
-Models     SequenceLabeller, SequenceClassifier, SequenceAutoencoder, EventDetector; SequenceModel
+Models     SequenceLabeller, SequenceClassifier, SequenceTranscriber, SequenceAutoencoder,
+           EventDetector; SequenceModel
 Ratings    RatingAutoencoder on a RatingEncoder; rating_biases, factorize_ratings
 """
 
@@ -16,8 +17,9 @@ from seqmask.models.protocol import (OwnEncoder, SequenceEncoder, SequenceModel,
 from seqmask.models.rating_baselines import factorize_ratings, rating_biases
 from seqmask.models.rating_encoder import RatingEncoder
 from seqmask.models.ratings import RatingAutoencoder
+from seqmask.models.transcriber import SequenceTranscriber
 
 __all__ = ['ConvEncoder', 'DilatedEncoder', 'Encoder', 'EventDetector', 'OwnEncoder',
            'RatingAutoencoder', 'RatingEncoder', 'SequenceAutoencoder',
            'SequenceClassifier', 'SequenceEncoder', 'SequenceLabeller', 'SequenceModel',
-           'StreamingModel', 'factorize_ratings', 'rating_biases']
+           'SequenceTranscriber', 'StreamingModel', 'factorize_ratings', 'rating_biases']

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import tensorflow as tf
 
 from seqmask import data, models
 from seqmask.masking import crop
@@ -24,7 +25,8 @@ def predict_sequences(trainer: Trainer, batches: data.Batches, *,
       `data.Sequences`. Its frames are the logits: float32 [N, K] for labels per step, with the
       lengths of the sequences; [B, K] for labels per sequence, each of length 1. Per frame it holds
       'predicted', int32, the class of the largest logit, and 'probability', float32, of that class.
-      An `EventDetector` has one logit, [N, 1]: 'predicted' is 1 where it reaches the threshold, and
+      A labeller with a CRF predicts its best labelling, 'probability' is each label's marginal. An
+      `EventDetector` has one logit, [N, 1]: 'predicted' is 1 where it reaches the threshold, and
       'probability' is that of an event.
     """
     outputs = list(trainer.predict(batches, per=labels_per))
@@ -38,6 +40,8 @@ def predict_sequences(trainer: Trainer, batches: data.Batches, *,
     if threshold is not None:                            # [N, 1]
         predicted = logits[:, 0] >= threshold.numpy()
         probability = 1 / (1 + np.exp(np.log(model.pos_weight) - logits[:, 0]))
+    elif getattr(model, 'crf', None) is not None:
+        predicted, probability = _best_labelling(model.crf, collection)
     else:
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))
         predicted = logits.argmax(axis=1)
@@ -45,6 +49,21 @@ def predict_sequences(trainer: Trainer, batches: data.Batches, *,
     return data.Sequences(collection.frames.astype(np.float32), collection.lengths,
                           steps={'predicted': predicted.astype(np.int32),
                                  'probability': probability.astype(np.float32)})
+
+
+def _best_labelling(crf, collection):
+    """(Labels [N], their marginals [N]) of a collection of logits."""
+    @tf.function(reduce_retracing=True)
+    def decoded(logits, lengths):
+        labels, _ = crf.decode(logits, lengths)
+        return labels, tf.gather(crf.marginals(logits, lengths), labels, batch_dims=2)
+
+    predicted, probability = [np.zeros(0, np.int32)], [np.zeros(0, np.float32)]
+    for batch in data.Batches(collection, 256):
+        labels, marginals = decoded(batch['inputs'], batch['lengths'])
+        predicted += crop(labels, batch['lengths'])
+        probability += crop(marginals, batch['lengths'])
+    return np.concatenate(predicted), np.concatenate(probability)
 
 
 def reconstruct_sequences(model: models.SequenceAutoencoder,
