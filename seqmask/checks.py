@@ -250,12 +250,14 @@ def axis_size(name: str, value: tf.Tensor, axis: int, expected: int, meaning: st
                          f'got shape {shown(value.shape)}.')
 
 
-def size(name: str, value: int, minimum: int = 1) -> int:
-    """`value` as a Python int of at least `minimum`."""
+def size(name: str, value: int, minimum: int = 1, maximum: int | None = None) -> int:
+    """`value` as a Python int of at least `minimum`, and at most `maximum`."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f'{name} must be an int, got {value!r}.')
     if value < minimum:
         raise ValueError(f'{name} must be at least {minimum}, got {value}.')
+    if maximum is not None and value > maximum:
+        raise ValueError(f'{name} must be at most {maximum:,}, got {value}.')
     return int(value)
 
 

@@ -222,9 +222,23 @@ def test_a_budget_has_the_spec_of_other_batches():
     (ValueError, r'shard must be \(index, count\) with index < count, got \(2, 2\)',
      dict(batch_size=3, shard=(2, 2))),
     (ValueError, r'shard must be \(index, count\), got \(1,\)', dict(batch_size=3, shard=(1,))),
+    (ValueError, r'shard must be \(index, count\), got 3', dict(batch_size=3, shard=3)),
     (ValueError, 'index of shard must be at least 0', dict(batch_size=3, shard=(-1, 2))),
     (TypeError, 'count of shard must be an int', dict(batch_size=3, shard=(0, 2.0))),
 ])
 def test_batches_refuse(error, message, options):
     with pytest.raises(error, match=message):
         Batches(collection([1, 2]), **options)
+
+
+@pytest.mark.parametrize('options', [
+    {'max_steps': 2 ** 64, 'count': 'real'}, {'max_steps': 2 ** 80}, {'batch_size': 2 ** 64},
+    {'batch_size': 9, 'bucket_boundaries': [2 ** 70]}])
+def test_limits_beyond_any_data_are_as_good_as_none(options):
+    batch, = Batches(collection([3, 1, 2]), **options)
+    assert batch['lengths'].numpy().tolist() == [3, 1, 2]
+
+
+def test_more_buckets_than_sequences_are_one_for_each():
+    batches = Batches(collection([3, 1, 2]), 2, bucket_boundaries=10 ** 12)
+    assert batches.bucket_boundaries == [1, 2, 3]

@@ -201,3 +201,13 @@ def test_lanes_shared_among_replicas_are_refused(strategy):
     batch = next(iter(data.Lanes(collection(), 4, 3)))
     with pytest.raises(ValueError, match='on one device: strategy must be none'):
         strategy.run(lambda: loss(model, batch, training=True))
+
+
+def test_chunks_longer_than_any_sequence_hold_it_whole():
+    batch, = data.Lanes(collection(), len(LENGTHS), 2 ** 70)
+    assert sorted(batch['lengths'].numpy()) == sorted(LENGTHS)
+
+
+def test_more_lanes_than_memory_has_room_for_are_refused():
+    with pytest.raises(ValueError, match='num_lanes must be at most 100,000,000, got '):
+        data.Lanes(collection(), 2 ** 80, 3)

@@ -327,3 +327,22 @@ def test_stream_batches_refuse_what_is_no_stream():
         StreamBatches(collection(), 2)
     with pytest.raises(ValueError, match='epoch must be at least 0'):
         batches_of(LENGTHS, 2).at_epoch(-1)
+
+
+def test_limits_beyond_any_data_are_as_good_as_none():
+    everything = [sorted(LENGTHS)]
+    for options in ({'max_steps': 2 ** 64, 'bucket_boundaries': [10]},
+                    {'batch_size': 10 ** 6, 'bucket_boundaries': [2 ** 70]},
+                    {'batch_size': 20, 'shuffle_buffer': 1000, 'bucket_boundaries': [7, 2 ** 31]}):
+        assert [sorted(lengths) for lengths in lengths_of(batches_of(**options))] == everything
+    assert len(lengths_of(batches_of(batch_size=2, bucket_boundaries=10 ** 12))) == 8
+
+
+@pytest.mark.parametrize('options', [
+    {'batch_size': 2 ** 62}, {'batch_size': 2 ** 40, 'drop_remainder': True},
+    {'batch_size': 2, 'shuffle_buffer': 2 ** 40}, {'batch_size': 2, 'shuffle_buffer': 2 ** 64},
+    {'batch_size': 2, 'shard': (0, 2 ** 70)}])
+def test_more_sequences_than_memory_has_room_for_are_refused(options):
+    # TensorFlow sets the memory aside, and ends the process where there is not enough.
+    with pytest.raises(ValueError, match='must be at most 100,000,000, got '):
+        batches_of(**options)

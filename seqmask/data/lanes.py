@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from seqmask import checks
 from seqmask.data.pipeline import EpochDatasets, untuned
+from seqmask.data.plan import MOST_SEQUENCES
 from seqmask.data.sequences import Sequences, require_sequences
 
 
@@ -46,7 +47,7 @@ class Lanes(EpochDatasets):
     def __init__(self, sequences: Sequences, num_lanes: int, chunk_size: int, *,
                  shuffle: bool = False, seed: int = 0):
         require_sequences(sequences)
-        self.num_lanes = checks.size('num_lanes', num_lanes)
+        self.num_lanes = checks.size('num_lanes', num_lanes, maximum=MOST_SEQUENCES)
         self.chunk_size = checks.size('chunk_size', chunk_size)
         self.shuffle = shuffle
         self.seed = checks.size('seed', seed, minimum=0)
@@ -83,7 +84,8 @@ class Lanes(EpochDatasets):
         rng, count = self._rng(epoch), len(self._lengths)
         order = rng.permutation(count) if self.shuffle else np.arange(count)
         order = order[self._lengths[order] > 0]
-        chunks = -(-self._lengths // self.chunk_size)
+        size = min(self.chunk_size, int(self._lengths.max(initial=1)))
+        chunks = -(-self._lengths // size)
         free = np.zeros(self.num_lanes, np.int64)       # the first batch in which a lane is free
         lane, start = np.zeros(len(order), np.int64), np.zeros(len(order), np.int64)
         for k, sequence in enumerate(order):
@@ -97,8 +99,8 @@ class Lanes(EpochDatasets):
         number = np.arange(each.sum()) - np.repeat(np.cumsum(each) - each, each)    # of its chunk
         at = np.repeat(start, each) + number, np.repeat(lane, each)
         sequences[at] = np.repeat(order, each)
-        offsets[at] = number * self.chunk_size
-        lengths[at] = np.minimum(self._lengths[sequences[at]] - offsets[at], self.chunk_size)
+        offsets[at] = number * size
+        lengths[at] = np.minimum(self._lengths[sequences[at]] - offsets[at], size)
         return sequences, offsets, lengths
 
     def padding_share(self, epoch: int = 0) -> float:

@@ -8,6 +8,11 @@ import numpy as np
 
 from seqmask import checks
 
+# TensorFlow sets memory aside for as many sequences as a batch or a buffer may take, and what there
+# is not ends the process.
+MOST_SEQUENCES = 100_000_000
+LONGEST = np.iinfo(np.int32).max - 1        # lengths are int32, and "above it" must be one, too
+
 
 class BatchSize:
     """How many sequences a batch takes: `batch_size` of them, or as many as `max_steps` allow.
@@ -62,7 +67,8 @@ class BatchSize:
             return min(self.batch_size, len(lengths) - start)
         if self.count == 'real':
             before = totals[start] - lengths[start]
-            end = np.searchsorted(totals, before + self.max_steps, side='right')
+            most = min(self.max_steps, int(totals[-1]))
+            end = np.searchsorted(totals, before + most, side='right')
             return max(1, int(end) - start)
         width = 64      # enough for most batches; all sequences each time would take B^2
         while True:
@@ -105,12 +111,13 @@ def make_boundaries(boundaries: int | str | Iterable[int] | None,
         number = checks.size('bucket_boundaries', boundaries)
         if not len(lengths):
             return []
+        number = min(number, len(lengths))
         ranks = np.arange(1, number + 1) * len(lengths) // number     # 0 < rank, last = B
         return np.unique(np.sort(lengths)[np.maximum(ranks, 1) - 1]).tolist()
     boundaries = [checks.size('each of bucket_boundaries', boundary) for boundary in boundaries]
     if not boundaries or any(low >= high for low, high in zip(boundaries, boundaries[1:])):
         raise ValueError(f'bucket_boundaries must be ascending lengths, got {boundaries}.')
-    return boundaries
+    return sorted({min(boundary, LONGEST) for boundary in boundaries})
 
 
 def find_buckets(lengths: np.ndarray, boundaries: list[int] | None, overflow: str,
@@ -137,10 +144,10 @@ def make_shard(shard: tuple[int, int] | None) -> tuple[int, int]:
     """`shard`, checked: (index, count) with 0 <= index < count; None is (0, 1), the whole."""
     if shard is None:
         return 0, 1
-    if len(shard) != 2:
+    if np.size(shard) != 2:
         raise ValueError(f'shard must be (index, count), got {shard}.')
     index = checks.size('index of shard', shard[0], minimum=0)
-    count = checks.size('count of shard', shard[1])
+    count = checks.size('count of shard', shard[1], maximum=MOST_SEQUENCES)
     if index >= count:
         raise ValueError(f'shard must be (index, count) with index < count, got {shard}.')
     return index, count

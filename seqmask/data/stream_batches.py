@@ -71,6 +71,8 @@ class StreamBatches:
         if not isinstance(stream, Stream):
             raise TypeError(f'stream must be a Stream, got {type(stream).__name__}.')
         self._size = planning.BatchSize(batch_size, max_steps, count, multiple)
+        if batch_size is not None:
+            checks.size('batch_size of a stream', batch_size, maximum=planning.MOST_SEQUENCES)
         self.batch_size = self._size.batch_size
         if count == 'real':
             raise ValueError("count must be 'padded' for a stream, got 'real': a budget of real "
@@ -82,7 +84,8 @@ class StreamBatches:
         if max_steps is not None and bucket_boundaries is None:
             raise ValueError('max_steps of a stream needs bucket_boundaries, got None: each bucket '
                              'has a batch size of its own. Pass their number, say 8.')
-        self.shuffle_buffer = checks.size('shuffle_buffer', shuffle_buffer, minimum=0)
+        self.shuffle_buffer = checks.size('shuffle_buffer', shuffle_buffer, minimum=0,
+                                          maximum=planning.MOST_SEQUENCES)
         self.seed = checks.size('seed', seed, minimum=0)
         self.overflow = checks.choice('overflow', overflow, ['error', 'last'])
         self.drop_remainder = drop_remainder
@@ -189,7 +192,8 @@ class StreamBatches:
         if self.batch_size:
             above, sizes = above[:-1], [self.batch_size] * max(1, len(above))
         else:
-            sizes = [self._size.rounded(max(1, self._size.max_steps // boundary))
+            most = min(self._size.max_steps, planning.MOST_SEQUENCES)
+            sizes = [self._size.rounded(max(1, most // boundary))
                      for boundary in np.maximum(boundaries, 1)] + [1]
         return examples.bucket_by_sequence_length(
             _length_of, above, sizes, drop_remainder=self.drop_remainder)
