@@ -2,9 +2,11 @@
 
 import contextlib
 import ctypes
+import importlib
 import os
 import pathlib
 import platform
+import re
 import shlex
 import shutil
 import signal
@@ -18,6 +20,7 @@ import tensorflow as tf
 
 from seqmask.kernels import __main__ as command_line
 from seqmask.kernels import build
+from seqmask.kernels import native as native_module
 from test_scripts import ROOT, TIMEOUT, own_lines
 
 IS_X86 = platform.machine().lower() in ('x86_64', 'amd64')
@@ -497,6 +500,23 @@ def test_a_wrong_switch_is_told(monkeypatch):
     with pytest.raises(build.BuildError,
                        match="^SEQMASK_KERNELS must be 'on' or 'off', got 'maybe'$"):
         build.disabled()
+
+
+# Damaged
+
+@pytest.mark.parametrize('part', [0, 3, 40, 1000, 0.5, 0.999])
+def test_a_truncated_library_is_told_and_does_not_crash_the_process(
+        part, sources, tmp_path, monkeypatch):
+    whole = pathlib.Path(importlib.import_module('numpy.random.mtrand').__file__)
+    build.require_whole(whole)
+    content = whole.read_bytes()
+    cut = tmp_path / 'cut.so'
+    cut.write_bytes(content[:part if isinstance(part, int) else int(part * len(content))])
+    monkeypatch.setattr(build, 'library', lambda: str(cut))
+    monkeypatch.setenv('PATH', '')
+    operations, _, reason = native_module._loaded.__wrapped__()
+    assert operations is None
+    assert re.search(f'{cut}.*, and it cannot be rebuilt: no C.. compiler was found', reason)
 
 
 # python -m seqmask.kernels

@@ -14,6 +14,7 @@ import pathlib
 import platform
 import shlex
 import shutil
+import struct
 import subprocess
 import tempfile
 from typing import NamedTuple
@@ -110,6 +111,24 @@ def build(force=False):
     return str(path)
 
 
+def require_whole(path):
+    """Refuses a truncated ELF library: loading it would crash the process.
+
+    Raises:
+      OSError: If the file cannot be read, or ends before its last part, the table of its sections.
+    """
+    with open(path, 'rb') as file:
+        header, size = file.read(64), os.fstat(file.fileno()).st_size
+    if header[:5] != b'\x7fELF\x02':        # of 64 bits; the loader itself refuses what is neither
+        return
+    if size >= 64:
+        table, = struct.unpack_from('=Q', header, 40)
+        entry_size, entries = struct.unpack_from('=2H', header, 58)
+        if size >= table + entry_size * entries:
+            return
+    raise OSError(f'{path} is truncated')
+
+
 def _command():
     """The compiler's command; CXX may include arguments."""
     chosen = os.environ.get('CXX', '')
@@ -202,6 +221,8 @@ def _build(command, path):
         _call([*command, *objects, *_link_flags(), '-o', built], f'{command[0]} on the library')
         if not os.path.isfile(built):
             raise BuildError(f'{command[0]} wrote no library')
+        with open(built, 'rb') as file:
+            os.fsync(file.fileno())     # otherwise a crash may leave the name without the content
         os.replace(built, path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -77,13 +77,25 @@ def _loaded():
             return None, None, 'SEQMASK_KERNELS=off'
         path = build.library()
         try:
-            return tf.load_op_library(path), path, None
-        except (tf.errors.OpError, OSError):
+            return _operations(path), path, None
+        except (tf.errors.OpError, OSError) as error:
             # The file is damaged, for instance by a crash of the machine.
-            path = build.build(force=True)
-            return tf.load_op_library(path), path, None
+            path = _rebuilt(error)
+            return _operations(path), path, None
     except (build.BuildError, tf.errors.OpError, OSError) as error:
         return None, None, str(error)
+
+
+def _operations(path):
+    build.require_whole(path)
+    return tf.load_op_library(path)
+
+
+def _rebuilt(damage):
+    try:
+        return build.build(force=True)
+    except build.BuildError as error:
+        raise build.BuildError(f'{damage}, and it cannot be rebuilt: {error}') from None
 
 
 @functools.cache
