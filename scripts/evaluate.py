@@ -50,7 +50,8 @@ def main():
     if run.labels_per:
         runs.labels_of(sequences, labels_per=run.labels_per, num_classes=len(run.names),
                        path=path)
-    measured = run.trainer.evaluate(data.Batches(sequences, FLAGS.batch_size))
+    with runs.user_errors():
+        measured = run.trainer.evaluate(data.Batches(sequences, FLAGS.batch_size))
     columns = run.columns if 'loss' in run.columns else {**run.columns, 'loss': 'loss/in nats'}
     print(runs.table({part: measured}, columns))
     runs.write_rows(output, [{'data': path, 'part': part, 'sequences': len(sequences),

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from seqmask import data, training
+from seqmask import Tally, data, training
 from test_scripts import SMALL, own_lines, rows_of, start
 from test_trainer import a_trainer, bad_and_good, everything
 
@@ -43,6 +44,36 @@ def test_a_run_without_a_step_that_was_applied_ends_with_an_error(on_disk, rng, 
     for value, wanted in zip(everything(trainer), before):
         np.testing.assert_array_equal(value, wanted)
     assert len(trainer.fit(bad_and_good('g', rng), epochs=3)) == 3      # with sound data it goes on
+
+
+@pytest.mark.parametrize('lengths', [[0, 0], [0]])
+def test_validation_data_without_a_real_step_is_refused(lengths, rng, tmp_path):
+    # A loss of 0 would make the first epoch the best for good.
+    empty = data.Batches(data.Sequences(
+        np.zeros([0, 3], 'f'), lengths, {'labels': np.zeros([0], np.int32)}), 1)
+    trainer = a_trainer()
+    with pytest.raises(ValueError, match='at least one real step to evaluate, got none'):
+        trainer.fit(bad_and_good('gg', rng), empty, epochs=2, workdir=str(tmp_path))
+    with pytest.raises(ValueError, match='at least one real step to evaluate, got none'):
+        trainer.evaluate(empty)
+    assert trainer.best_epoch == 0
+    assert len(trainer.fit(bad_and_good('gg', rng), bad_and_good('g', rng), epochs=1)) == 1
+
+
+def test_what_has_no_terms_is_nan_beside_what_has(rng):
+    trainer = a_trainer()
+    trainer._measure = lambda model, batch: {
+        'loss': Tally(tf.constant(3.0), tf.constant(2.0)),
+        'of_none': Tally(tf.constant(0.0), tf.constant(0.0))}
+    measured = trainer.evaluate(bad_and_good('g', rng))
+    assert measured['loss'] == 1.5 and np.isnan(measured['of_none'])
+
+
+def test_training_data_without_a_real_step_is_said(rng):
+    empty = data.Batches(data.Sequences(
+        np.zeros([0, 3], 'f'), [0, 0], {'labels': np.zeros([0], np.int32)}), 1)
+    with pytest.raises(FloatingPointError, match='nothing was learned: .* has no real step'):
+        a_trainer().fit(empty, epochs=2)
 
 
 def test_a_script_says_so_in_one_line(tmp_path):

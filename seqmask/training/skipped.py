@@ -49,6 +49,11 @@ def require_applied(history: Sequence[dict[str, float]]) -> None:
     """
     if history and all(np.isnan(row['loss']) for row in history):
         raise FloatingPointError(
-            f'nothing was learned: each step of all {len(history)} epochs had a loss or a gradient '
-            f'that was not finite, and was skipped. {LOOK} In float16, train for more steps: its '
-            f'scale takes some to adapt.')
+            f'nothing was learned: each step of all {len(history)} epochs {_reason(history)}')
+
+
+def _reason(history):
+    if not any(row['skipped'] for row in history):
+        return 'had only empty sequences: the training data has no real step.'
+    return (f'had a loss or a gradient that was not finite, and was skipped. {LOOK} In float16, '
+            f'train for more steps: its scale takes some to adapt.')

@@ -19,6 +19,7 @@ from seqmask.training.replicas import (all_agree, check_scope, first_result, is_
 from seqmask.training.progress import EpochProgress
 from seqmask.training.skipped import Skipped, require_applied
 from seqmask.training.step import Loss, Measure, Optimizer, tally_of, train_step
+from seqmask.training.totals import Totals, mean_of
 from seqmask.training.traced import BatchIterable, EpochBatches, Traced, groups, number_of
 from seqmask.training.workdir import InMemory, Workdir
 from seqmask.variables import model_variables, trainable_variables
@@ -125,11 +126,11 @@ class Trainer:
 
         Raises:
           ValueError: If workdir holds the state of another model, only damaged checkpoints, or is
-            new after the first epoch; if train or valid holds no batch; if monitor is not a metric
-            (before the first epoch, unless valid can be iterated only once).
+            new after the first epoch; if train or valid holds no batch, or valid no real step; if
+            monitor is not a metric (before the first epoch, unless valid can be iterated only once).
           BlockingIOError: If another process trains in workdir.
-          FloatingPointError: If `max_skipped` steps in a row were not finite, or every step of the
-            run. The loss of an epoch with no finite step is NaN.
+          FloatingPointError: If `max_skipped` steps in a row were not finite, or the loss of every
+            epoch is NaN, as it is without a finite step or without a real one.
         """
         checks.size('epochs', epochs)
         if valid is None and self._best.monitor != 'loss':
@@ -149,20 +150,16 @@ class Trainer:
 
         Returns:
           dict of name to float: 'loss' and the names from measure, each the mean of the summed
-          tallies. So every step weighs the same, whatever batch it is in.
+          tallies. So every step weighs the same, whatever batch it is in. NaN if its count is 0.
 
         Raises:
-          ValueError: If there is no batch.
+          ValueError: If there is no batch, or no real step.
         """
-        measure, totals = self._traced(self._tallies, batches), {}
+        measure, totals = self._traced(self._tallies, batches), Totals()
         for batch in batches:
             with self.strategy.scope():
-                for name, tally in measure(batch).items():
-                    totals[name] = precise(tally) + totals.get(name, Tally(0.0, 0.0))
-        if not totals:
-            raise ValueError('there must be at least one batch to evaluate, got none. A generator '
-                             'is empty after one pass: pass something that can be iterated again.')
-        return {name: float(tally.mean()) for name, tally in totals.items()}
+                totals.add(measure(batch))
+        return totals.means()
 
     def predict(self, batches: BatchIterable, *, per: str = 'step') -> Iterator[np.ndarray]:
         """Yields the model's outputs, one array per sequence.
@@ -236,7 +233,7 @@ class Trainer:
                              'after its first epoch: pass something that can be iterated again.')
         self._statistics.recompute(batches)
         seconds = time.monotonic() - start
-        row = {'epoch': epoch + 1, 'loss': float(total.mean()) if skipped < count else float('nan'),
+        row = {'epoch': epoch + 1, 'loss': mean_of(total),
                'learning_rate': float(tf.convert_to_tensor(self.optimizer.learning_rate)),
                'skipped': skipped, 'seconds': round(seconds, 3),
                'steps_per_second': round(steps / seconds)}
