@@ -51,12 +51,13 @@ def main():
                                   features=FLAGS.features)
     inputs = data.Sequences(sequences.frames, sequences.lengths)
     batches = data.Batches(inputs, FLAGS.batch_size)
-    if run.labels_per:
-        predictions = runs.predict_sequences(run.trainer, batches, labels_per=run.labels_per)
-        rows = runs.prediction_rows(predictions, run.names, labels_per=run.labels_per)
-    else:
-        predictions = runs.reconstruct_sequences(run.trainer.model, batches)
-        rows = runs.code_rows(predictions)
+    with runs.user_errors():
+        if run.labels_per:
+            predictions = runs.predict_sequences(run.trainer, batches, labels_per=run.labels_per)
+            rows = runs.prediction_rows(predictions, run.names, labels_per=run.labels_per)
+        else:
+            predictions = runs.reconstruct_sequences(run.trainer.model, batches)
+            rows = runs.code_rows(predictions)
     if ending == '.npz':
         data.write_npz(FLAGS.output, predictions)
     else:

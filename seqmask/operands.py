@@ -77,11 +77,32 @@ def _operand(inputs, legend, input_size, dtype):
     return inputs
 
 
-def rounded(inputs: TensorLike, dtype: str | tf.DType) -> tf.Tensor:
-    """Float32 inputs cast to a half-precision model's dtype; any others unchanged."""
+def rounded(inputs: TensorLike, dtype: str | tf.DType,
+            lengths: TensorLike | None = None) -> tf.Tensor:
+    """Float32 inputs cast to a half-precision model's dtype; any others unchanged.
+
+    Args:
+      inputs: float [B, T, D]; or [B, D], vectors.
+      dtype: Of the model.
+      lengths: int32 [B]. Time steps; None for vectors.
+
+    Raises:
+      tf.errors.InvalidArgumentError: If a finite real step would be infinite in float16.
+    """
     inputs = checks.dense('inputs', inputs)
-    half = inputs.dtype == tf.float32 and tf.as_dtype(dtype) in (tf.bfloat16, tf.float16)
-    return known.with_sizes_of(tf.cast(inputs, dtype), inputs) if half else inputs
+    dtype = tf.as_dtype(dtype)
+    if inputs.dtype != tf.float32 or dtype not in (tf.bfloat16, tf.float16):
+        return inputs
+    if dtype == tf.float16:
+        if lengths is not None:
+            inputs, _, _ = real_only(inputs, lengths)       # padding may be out of range
+        sizes = tf.where(tf.math.is_finite(inputs), tf.abs(inputs), 0.0)
+        inputs = known.with_sizes_of(checks.after([checks.require(
+            tf.reduce_all(tf.math.is_finite(tf.cast(sizes, dtype))),
+            f'inputs must be within +-{dtype.max:.0f}, the range of float16. Scale them with a '
+            f'standardizer, or compute in bfloat16 or float32; the largest is',
+            tf.reduce_max(sizes))], inputs), inputs)
+    return known.with_sizes_of(tf.cast(inputs, dtype), inputs)
 
 
 def outputs_and_lengths(result: typing.Any, lengths: TensorLike) -> tuple[tf.Tensor, TensorLike]:

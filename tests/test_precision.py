@@ -1,5 +1,7 @@
 """Float32 masters of weights in half precision, and the scale of a float16 loss."""
 
+import re
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,6 +9,7 @@ import tensorflow as tf
 import seqmask
 from seqmask import data, training
 import some_models
+from test_scripts import SMALL, own_lines, start
 
 HALF = ['bfloat16', 'float16']
 
@@ -183,3 +186,40 @@ def test_masters_under_a_strategy(rng, strategy):
     for weight, master in zip(model.trainable_variables, found.masters, strict=True):
         for part in strategy.experimental_local_results(weight):
             np.testing.assert_array_equal(part, tf.cast(master, part.dtype))
+
+
+@pytest.mark.parametrize('graph', [True, False])
+def test_inputs_beyond_float16_are_refused_where_they_are_rounded(graph):
+    model = seqmask.models.SequenceLabeller(
+        seqmask.models.Encoder(2, hidden_size=3, dtype='float16', seed=0), 2, seed=0)
+    call = tf.function(model) if graph else model
+    inputs, lengths = np.ones([2, 3, 2], 'f'), np.array([3, 1], np.int32)
+    wanted = call(inputs, lengths)
+    inputs[1, 1:] = 1e38, np.nan                        # padding
+    np.testing.assert_array_equal(call(inputs, lengths), wanted)
+    inputs[0, 1, 1] = -65504                            # the largest that float16 has
+    assert np.isfinite(call(inputs, lengths)).all()
+    inputs[0, 1, 1] = -70000
+    beyond = r'inputs must be within \+-65504, the range of float16. Scale them'
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f'{beyond}.* the largest is.*70000'):
+        call(inputs, lengths)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=beyond):
+        model.step(inputs[:, 1], model.initial_state(2))
+    scaled = seqmask.data.Standardizer(np.zeros(2), np.full(2, 100.0))
+    model = seqmask.models.Encoder(2, hidden_size=3, dtype='float16', standardizer=scaled)
+    assert np.isfinite(model(inputs, lengths)).all()
+    inputs[0, 1, 1] = np.inf
+    model(inputs, lengths)                              # infinite before the rounding
+
+
+def test_a_script_tells_what_is_beyond_float16(tmp_path):
+    frames = np.ones([12, 2], np.float32)
+    frames[3] = 1e5
+    seqmask.data.write_npz(tmp_path / 'far.npz', seqmask.data.Sequences(
+        frames, [4, 4, 4], {'labels': np.arange(12, dtype=np.int32) % 2},
+        {'split': np.arange(3, dtype=np.int32)}))
+    run = start(tmp_path, '--data=far.npz', '--workdir=run', '--precision=float16', *SMALL)
+    line, = own_lines(run.stderr)
+    assert run.returncode == 1
+    assert re.fullmatch(r'error: inputs must be within \+-65504, the range of float16. Scale '
+                        r'them .*; the largest is (100000|1e\+05)', line)

@@ -28,6 +28,7 @@ class Stream:
       schema: `Schema`.
       source: String. What is read, for errors.
       num_sequences: int, or None if it is unknown.
+      features: List of strings. Columns of a table that make up 'inputs', in this order.
       unused: List of strings. Columns of a table that are not in any field.
       error: The exception that ended the latest pass of `tf.data`, or None.
 
@@ -36,7 +37,7 @@ class Stream:
       chunks: Function without arguments that returns an iterable of chunks from the beginning. A
         chunk is a dict of NumPy arrays: 'lengths' int32 [b], each field per step [n, ...], n = sum
         of lengths, each field per sequence [b, ...].
-      source, num_sequences, unused: The attributes.
+      source, num_sequences, features, unused: The attributes.
 
     >>> stream = seqmask.data.Stream.from_sequences(
     ...     seqmask.data.Sequences(np.float32([[1.], [2.], [3.]]), [2, 1]))
@@ -50,12 +51,14 @@ class Stream:
     """
 
     def __init__(self, schema: Schema, chunks: Callable[[], Iterable[dict[str, np.ndarray]]], *,
-                 source: str, num_sequences: int | None = None, unused: Iterable[str] = ()):
+                 source: str, num_sequences: int | None = None, features: Iterable[str] = (),
+                 unused: Iterable[str] = ()):
         if not isinstance(schema, Schema):
             raise TypeError(f'schema must be a Schema, got {type(schema).__name__}.')
         self.schema = schema
         self.source = source
         self.num_sequences = num_sequences
+        self.features = list(features)
         self.unused = list(unused)
         self.error = None
         self._chunks = chunks

@@ -40,7 +40,8 @@ class Encoder(SequenceEncoder):
       standardizer: Function of (inputs, lengths), applied first, such as a `data.Standardizer` or
         `data.standardize_sequences`; `step` calls it with ([B, D], None). None for none. Its
         variables are saved with the model.
-      dtype: Of weights, inputs and outputs; float32 inputs are rounded to bfloat16 or float16.
+      dtype: Of weights, inputs and outputs; float32 inputs are rounded to bfloat16, or to float16,
+        whose largest number is 65,504.
       seed: int; the same seed gives the same weights and the same dropout.
 
     Raises:

@@ -61,10 +61,14 @@ class SequenceEncoder(tf.Module):
         return self.run(inputs, lengths, training=training)[0]
 
     def standardize(self, inputs: TensorLike, lengths: TensorLike | None) -> tf.Tensor:
-        """The inputs of the layers; lengths are None for vectors [B, D]."""
+        """The inputs of the layers; lengths are None for vectors [B, D].
+
+        Raises:
+          tf.errors.InvalidArgumentError: If a finite real step would be infinite in float16.
+        """
         if self.standardizer is not None:
             inputs = self.standardizer(inputs, lengths)
-        return rounded(inputs, self.dtype)
+        return rounded(inputs, self.dtype, lengths)
 
     def last(self, outputs: tf.Tensor, lengths: TensorLike, state: typing.Any) -> tf.Tensor:
         """The last output of each sequence, float [B, output_size], from the results of `run`."""
@@ -108,7 +112,8 @@ class OwnEncoder(SequenceEncoder):
 
     def run(self, inputs: TensorLike, lengths: TensorLike, state: None = None, *,
             training: bool = False, standardized: bool = False) -> tuple[tf.Tensor, None]:
-        outputs = self.function(rounded(inputs, self.dtype), lengths, training=training)
+        outputs = self.function(rounded(inputs, self.dtype, lengths), lengths,
+                                training=training)
         return outputs[0] if isinstance(outputs, tuple) else outputs, None
 
 

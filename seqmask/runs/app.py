@@ -75,7 +75,10 @@ def _require_finite_flags():
 
 def _one_line(error):
     if isinstance(error, tf.errors.OpError):    # strip the names of TensorFlow's nodes
-        error = re.sub(r'{{.*?}}|\[\[.*?\]\]|\[Op:.*?\]', '', error.message)
+        text = re.sub(r'{{.*?}}|\[\[.*?\]\]|\[Op:.*?\]', '', error.message)
+        # An assertion in a graph: where it is, and then [what] [value] [value].
+        place, _, assertion = text.partition('assertion failed: ')
+        error = assertion.strip()[1:-1].replace('] [', ' ') or place
     return ' '.join(str(error).split())
 
 

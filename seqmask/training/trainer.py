@@ -127,7 +127,7 @@ class Trainer:
         Raises:
           ValueError: If workdir holds the state of another model, only damaged checkpoints, or is
             new after the first epoch; if train or valid holds no batch, or valid no real step; if
-            monitor is not a metric (before the first epoch, unless valid can be iterated only once).
+            monitor is not a metric (before the first epoch, unless valid is a mere iterator).
           BlockingIOError: If another process trains in workdir.
           FloatingPointError: If `max_skipped` steps in a row were not finite, or the loss of every
             epoch is NaN, as it is without a finite step or without a real one.
