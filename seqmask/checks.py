@@ -261,6 +261,11 @@ def size(name: str, value: int, minimum: int = 1, maximum: int | None = None) ->
     return int(value)
 
 
+def width(name: str, value: int, minimum: int = 1) -> int:
+    """`value` as a size of weights: some times as much must be an int32, or TensorFlow wraps it."""
+    return size(name, value, minimum, maximum=100_000_000)
+
+
 def fraction(name: str, value: float) -> float:
     """`value` as a Python float in [0, 1)."""
     _require_number(name, value)

@@ -261,6 +261,14 @@ def test_size_has_a_minimum():
         checks.size('hidden_size', 0)
 
 
+def test_a_width_that_tensorflow_would_wrap_around_is_refused():
+    assert checks.width('hidden_size', 100_000_000) == 100_000_000
+    for make in (seqmask.GRU, seqmask.Dense, lambda d, h: seqmask.Conv1D(d, h, 3),
+                 lambda d, h: seqmask.models.Encoder(d, hidden_size=h)):
+        with pytest.raises(ValueError, match='_size|filters.* must be at most 100,000,000, got '):
+            make(3, 10 ** 12)
+
+
 @pytest.mark.parametrize('value', [0, 0.5, np.float32(0.5)])
 def test_fraction_is_a_python_float(value):
     assert type(checks.fraction('rate', value)) is float

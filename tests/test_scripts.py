@@ -272,6 +272,8 @@ def test_help_shows_what_it_does_and_all_its_flags(bad):
     (OSError('no space left'), 1, 'error: no space left\n'),
     (FloatingPointError('10 steps in a row'), 1, 'error: 10 steps in a row\n'),
     (tf.errors.ResourceExhaustedError(None, None, 'out of memory'), 1, 'error: out of memory\n'),
+    (MemoryError('Unable to allocate 7 TiB'), 1, 'error: not enough memory (Unable to allocate '
+     '7 TiB). Choose smaller sizes or batches.\n'),
     (tf.errors.ResourceExhaustedError(
         None, None, '{{function_node __wrapped__SaveV2_device_/job:localhost}} run/x; No space '
         'left on device [Op:SaveV2]'), 1, 'error: run/x; No space left on device\n'),

@@ -69,8 +69,8 @@ class AttentionPool(tf.Module):
     def __init__(self, input_size: int, hidden_size: int, *, dtype: str | tf.DType = 'float32',
                  seed: int | None = None, name: str | None = None):
         super().__init__(name=name)
-        self.input_size = checks.size('input_size', input_size)
-        checks.size('hidden_size', hidden_size)
+        self.input_size = checks.width('input_size', input_size)
+        checks.width('hidden_size', hidden_size)
         self.dtype = checks.float_dtype('dtype', dtype)
         seeds = noise.seeds(seed, 2)
         glorot = tf.keras.initializers.GlorotUniform
@@ -125,7 +125,7 @@ class SelfAttention(tf.Module):
                  causal: bool = False, dtype: str | tf.DType = 'float32',
                  seed: int | None = None, name: str | None = None):
         super().__init__(name=name)
-        self.input_size = checks.size('input_size', input_size)
+        self.input_size = checks.width('input_size', input_size)
         self.num_heads = checks.size('num_heads', num_heads)
         if head_size is None and input_size % num_heads:
             raise ValueError(f'num_heads must divide input_size, got {num_heads} and '

@@ -55,9 +55,9 @@ class Conv1D(tf.Module):
                  weights: Sequence[tf.Variable | tf.Tensor | None] | None = None,
                  name: str | None = None):
         super().__init__(name=name)
-        self.input_size = checks.size('input_size', input_size)
-        self.filters = checks.size('filters', filters)
-        self.kernel_size = checks.size('kernel_size', kernel_size)
+        self.input_size = checks.width('input_size', input_size)
+        self.filters = checks.width('filters', filters)
+        self.kernel_size = checks.width('kernel_size', kernel_size)
         self.strides = checks.size('strides', strides)
         self.padding = checks.choice('padding', padding, PADDINGS)
         self.dilation = checks.size('dilation', dilation)

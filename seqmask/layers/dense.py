@@ -36,8 +36,8 @@ class Dense(tf.Module):
     def __init__(self, input_size: int, output_size: int, *, dtype: str | tf.DType = 'float32',
                  seed: int | None = None, name: str | None = None):
         super().__init__(name=name)
-        self.input_size = checks.size('input_size', input_size)
-        self.output_size = checks.size('output_size', output_size)
+        self.input_size = checks.width('input_size', input_size)
+        self.output_size = checks.width('output_size', output_size)
         self.dtype = checks.float_dtype('dtype', dtype)
         kernel = tf.keras.initializers.GlorotUniform(noise.seeds(seed, 1)[0])
         self.kernel = tf.Variable(tf.cast(kernel([input_size, output_size]), self.dtype),

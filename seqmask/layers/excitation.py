@@ -35,7 +35,7 @@ class SqueezeExcite(tf.Module):
     def __init__(self, input_size: int, *, ratio: int = 16, dtype: str | tf.DType = 'float32',
                  seed: int | None = None, name: str | None = None):
         super().__init__(name=name)
-        self.input_size = checks.size('input_size', input_size)
+        self.input_size = checks.width('input_size', input_size)
         self.dtype = checks.float_dtype('dtype', dtype)
         width = max(1, input_size // checks.size('ratio', ratio))
         seeds = noise.seeds(seed, 2)

@@ -50,7 +50,7 @@ class BatchNorm(tf.Module):
     def __init__(self, input_size: int, *, momentum: float = 0.9, epsilon: float = 1e-3,
                  dtype: str | tf.DType = 'float32', name: str | None = None):
         super().__init__(name=name)
-        self.input_size = checks.size('input_size', input_size)
+        self.input_size = checks.width('input_size', input_size)
         self.momentum = checks.fraction('momentum', momentum)
         self.epsilon = checks.positive('epsilon', epsilon, or_zero=True)
         self.dtype = checks.float_dtype('dtype', dtype)
@@ -144,7 +144,7 @@ class LayerNorm(tf.Module):
     def __init__(self, input_size: int, *, epsilon: float = 1e-3,
                  dtype: str | tf.DType = 'float32', name: str | None = None):
         super().__init__(name=name)
-        self.input_size = checks.size('input_size', input_size)
+        self.input_size = checks.width('input_size', input_size)
         self.epsilon = checks.positive('epsilon', epsilon, or_zero=True)
         self.dtype = checks.float_dtype('dtype', dtype)
         self.gamma = tf.Variable(tf.ones([input_size], _wide(self.dtype)), name='gamma')

@@ -35,8 +35,8 @@ class Recurrent(tf.Module):
                  dtype: str | tf.DType = 'float32', seed: int | None = None,
                  weights: Sequence[tf.Variable | tf.Tensor] | None = None, name: str | None = None):
         super().__init__(name=name)
-        self.input_size = checks.size('input_size', input_size)
-        self.hidden_size = checks.size('hidden_size', hidden_size)
+        self.input_size = checks.width('input_size', input_size)
+        self.hidden_size = checks.width('hidden_size', hidden_size)
         self.dropout = checks.fraction('dropout', dropout)
         self.recurrent_dropout = checks.fraction('recurrent_dropout', recurrent_dropout)
         self.implementation = checks.choice('implementation', implementation,

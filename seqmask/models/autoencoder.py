@@ -69,7 +69,7 @@ class SequenceAutoencoder(SequenceModel):
                              'the decoder\'s bidirectional must be False.')
         self.reverse_target, self.autoregressive = bool(reverse_target), bool(autoregressive)
         code_seed, dropout_seed, frame_seed = noise.seeds(seed, 3)
-        self.code_size = width if code_size is None else checks.size('code_size', code_size)
+        self.code_size = width if code_size is None else checks.width('code_size', code_size)
         reads = self.code_size + (self.input_size if autoregressive else 0)
         if decoder.input_size != reads:
             raise ValueError(f'the decoder reads the code{" and a frame" * autoregressive}: its '

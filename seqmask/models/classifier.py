@@ -52,7 +52,7 @@ class SequenceClassifier(SequenceModel):
                  name: str | None = None):
         super().__init__(encoder, encoder_size, name)
         self.pool = checks.choice('pool', pool, POOLS)
-        checks.size('num_classes', num_classes)
+        checks.width('num_classes', num_classes)
         width = self.encoder.output_size
         dropout_seed, dense_seed, attention_seed = noise.seeds(seed, 3)
         self.attention = (AttentionPool(width, width, dtype=self.dtype, seed=attention_seed)

@@ -61,12 +61,12 @@ class Encoder(SequenceEncoder):
                  standardizer: Callable[..., tf.Tensor] | None = None,
                  dtype: str | tf.DType = 'float32', seed: int | None = None,
                  name: str | None = None):
-        width = checks.size('hidden_size', hidden_size) * (2 if bidirectional else 1)
+        width = checks.width('hidden_size', hidden_size) * (2 if bidirectional else 1)
         layer = CELLS[checks.choice('cell', cell, tuple(CELLS))]
         checks.size('num_layers', num_layers)
         checks.fraction('input_dropout', input_dropout)
         checks.fraction('step_dropout', step_dropout)
-        below = checks.size('filters', filters, minimum=0) or input_size
+        below = checks.width('filters', filters, minimum=0) or input_size
         seeds = iter(noise.seeds(seed, 2 * num_layers + 2))
         super().__init__(input_size, width, dtype=dtype, standardizer=standardizer, name=name,
                          step_dropout=Dropout(step_dropout, per='step', seed=next(seeds)))

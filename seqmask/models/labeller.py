@@ -60,7 +60,7 @@ class SequenceLabeller(StreamingModel):
                  features: str = 'sum', crf: bool = False, constraints: Constraints | None = None,
                  seed: int | None = None, name: str | None = None):
         super().__init__(encoder, encoder_size, name)
-        checks.size('num_classes', num_classes)
+        checks.width('num_classes', num_classes)
         checks.choice('targets', targets, TARGETS)
         checks.choice('features', features, ['sum', 'mean'])
         if crf and targets != 'classes':

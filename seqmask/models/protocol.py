@@ -36,8 +36,8 @@ class SequenceEncoder(tf.Module):
                  step_dropout: Dropout | None = None, name: str | None = None):
         super().__init__(name=name)
         self.step_dropout = step_dropout or Dropout(0.0, per='step')
-        self.input_size = None if input_size is None else checks.size('input_size', input_size)
-        self.output_size = checks.size('output_size', output_size)
+        self.input_size = None if input_size is None else checks.width('input_size', input_size)
+        self.output_size = checks.width('output_size', output_size)
         self.dtype = checks.float_dtype('dtype', dtype)
         self.standardizer = standardizer
 

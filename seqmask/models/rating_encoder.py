@@ -39,8 +39,8 @@ class RatingEncoder(tf.Module):
                  dtype: str | tf.DType = 'float32', seed: int | None = None,
                  name: str | None = None):
         super().__init__(name=name)
-        self.num_columns = checks.size('num_columns', num_columns)
-        sizes = [checks.size('each of hidden_sizes', size) for size in hidden_sizes]
+        self.num_columns = checks.width('num_columns', num_columns)
+        sizes = [checks.width('each of hidden_sizes', size) for size in hidden_sizes]
         if not sizes:
             raise ValueError('hidden_sizes must hold at least one width, got none.')
         self.output_size = sizes[-1]

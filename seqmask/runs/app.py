@@ -28,8 +28,8 @@ class UserError(Exception):
 def run(main: Callable[[], object]) -> None:
     """Parses the flags and calls `main()`, for `if __name__ == '__main__':`.
 
-    An error in flags, files or data ends the script with one line on stderr and exit status 1, an
-    interrupt with 130. Anything else is a bug and shows its traceback.
+    An error in flags, files or data, or too little memory, ends the script with one line on stderr
+    and exit status 1, an interrupt with 130. Anything else is a bug and shows its traceback.
     """
     app.run(lambda argv: sys.exit(_report(main, argv)))
 
@@ -48,6 +48,10 @@ def _report(main, argv):
     except (UserError, OSError, FloatingPointError, tf.errors.ResourceExhaustedError,
             kernels.native.Unusable) as error:
         print(f'error: {_one_line(error)}', file=sys.stderr)
+        return 1
+    except MemoryError as error:
+        print(f'error: not enough memory ({_one_line(error)}). Choose smaller sizes or batches.',
+              file=sys.stderr)
         return 1
     except WORKER_LOST as error:
         if getattr(flags.FLAGS, 'strategy', None) != 'multiworker':     # not every script has it
