@@ -136,7 +136,10 @@ def _step_functions(model, batch):
     empty = model.initial_state(0)
 
     def named(state):
-        return {f'state_{k}': part for k, part in enumerate(tf.nest.flatten(state))}
+        # What holds nothing, such as the window of a convolution over one step, is no argument:
+        # TensorFlow Lite would not take it.
+        return {f'state_{k}': part for k, part in enumerate(tf.nest.flatten(state))
+                if 0 not in part.shape[1:]}
 
     specs = {name: tf.TensorSpec([batch, *part.shape[1:]], part.dtype, name)
              for name, part in named(empty).items()}
@@ -145,6 +148,9 @@ def _step_functions(model, batch):
 
     @tf.function(input_signature=[x_t, *specs.values()])
     def step(x_t, *parts):
+        given = dict(zip(specs, parts))
+        parts = [given.get(f'state_{k}', tf.zeros([tf.shape(x_t)[0], *part.shape[1:]], part.dtype))
+                 for k, part in enumerate(tf.nest.flatten(empty))]
         outputs, state = model.step(x_t, tf.nest.pack_sequence_as(empty, parts))
         return {**model.results(outputs, None), **named(state)}
 
@@ -152,4 +158,4 @@ def _step_functions(model, batch):
     def initial_state(batch):
         return named(model.initial_state(batch))
 
-    return {'step': step, 'initial_state': initial_state}
+    return {'step': step, **({'initial_state': initial_state} if specs else {})}

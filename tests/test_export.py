@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import seqmask
 import tiny_runs
-from seqmask import export
+from seqmask import export, models
 import some_models
 from sources import full_disk
 from test_scripts import own_lines, start
@@ -233,3 +233,19 @@ def test_tensorflow_lite_takes_no_bound_of_lengths_for_an_activation(maxlen):
     """It has relu6 and the like for floats, and none for the whole numbers of lengths."""
     model = made('stream')
     assert seqmask.export.to_tflite(model, maxlen=maxlen)
+
+
+@deprecated
+@pytest.mark.parametrize('num_layers', [1, 2])
+def test_a_window_of_one_step_holds_no_state(num_layers, inputs, tmp_path):
+    model = models.EventDetector(models.DilatedEncoder(
+        3, hidden_size=2, num_layers=num_layers, kernel_size=1, seed=0), event_rate=0.3, seed=0)
+    names = export.save(model, str(tmp_path / 'saved'))
+    assert names == ['serving_default', 'without_lengths', 'step']
+    saved = tf.saved_model.load(str(tmp_path / 'saved')).signatures['step']
+    content = export.to_tflite(model, maxlen=5, batch=4)
+    lite = tf.lite.Interpreter(model_content=content).get_signature_runner('step')
+    for step in (saved, lite):
+        np.testing.assert_allclose(
+            step(x_t=tf.constant(inputs[:, 0]))['outputs'],
+            model.step(inputs[:, 0], model.initial_state(4))[0], atol=1e-5)
