@@ -141,7 +141,7 @@ def limits_of(values):
 
 
 def widths(texts):
-    if not texts or not all(text.isdigit() and int(text) for text in texts):
+    if not texts or not all(text.isdecimal() and int(text) for text in texts):
         raise runs.UserError(f'--hidden_sizes must be widths, such as 64 or 64,32, got '
                              f'{",".join(texts)}.')
     return [int(text) for text in texts]

@@ -262,7 +262,7 @@ def size(name: str, value: int, minimum: int = 1, maximum: int | None = None) ->
 
 
 def width(name: str, value: int, minimum: int = 1) -> int:
-    """`value` as a size of weights: some times as much must be an int32, or TensorFlow wraps it."""
+    """`value` as a width of weights: a few times as much must fit an int32, or it overflows."""
     return size(name, value, minimum, maximum=100_000_000)
 
 

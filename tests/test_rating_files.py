@@ -57,6 +57,7 @@ def test_a_second_file_goes_on_with_the_numbers(tmp_path):
 
 BAD = {
     'ann,heat,4\nbob,heat,good\n': "line 2: the rating must be a number, got 'good'",
+    'ann,heat,4\nbob,heat,1_0\n': "line 2: the rating must be a number, got '1_0'",
     'ann,heat,4\n\nann,alien,nan\n': 'line 3: the rating must be finite, got nan',
     'user,item,rating\nann,heat,4\nbob,heat,4\nann,heat,5\n':
         "line 4: user 'ann' rates item 'heat' again, after line 2. Keep one rating of a pair",

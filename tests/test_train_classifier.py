@@ -40,6 +40,7 @@ def test_the_embedded_vowels(masked, tmp_path):
 BAD = {
     '--filters=4,4': r'--filters must be three widths, such as 128,256,128, or none, got 4,4.',
     '--filters=wide,4,4': r'--filters must be three widths, .*, got wide,4,4.',
+    '--filters=4,²,4': r'--filters must be three widths, .*, got 4,²,4.',
     '--filters= --num_layers=0': r'a classifier needs num_layers > 0 or filters, got neither.',
     '--data=steps.npz': r"'steps.npz' must hold `labels`, a whole number for each sequence.",
     '--data=huge.npz --num_classes=3':

@@ -80,6 +80,7 @@ BAD = {
         'own.tsv: line 1: .* is in the training file too: .*',
     '--test_ratings=own.tsv': '--test_ratings needs --ratings, the file to train on.',
     '--hidden_sizes=4,x': '--hidden_sizes must be widths, such as 64 or 64,32, got 4,x.',
+    '--hidden_sizes=²': '--hidden_sizes must be widths, such as 64 or 64,32, got ².',
     '--plots': 'train_ratings.py computes in float32 and draws no pictures: .*',
 }
 

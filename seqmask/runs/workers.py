@@ -52,7 +52,7 @@ def check_tf_config(text: str | None) -> None:
         addresses = [address for job in workers for address in workers[job]]
         fits = (set(workers) <= {'chief', 'worker'} and type(index) is int
                 and 0 <= index < len(workers[job])
-                and all(address.rpartition(':')[0] and address.rpartition(':')[2].isdigit()
+                and all(address.rpartition(':')[0] and address.rpartition(':')[2].isdecimal()
                         for address in addresses) and len(set(addresses)) == len(addresses))
     except (ValueError, KeyError, TypeError, AttributeError):
         fits = False

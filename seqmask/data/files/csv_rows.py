@@ -142,12 +142,12 @@ def decoded(path: str, rows: list[tuple[int, bytes]],
 
 
 def is_number(text: str) -> bool:
-    """Whether a field holds a number, which may be NaN or inf."""
+    """Whether a field holds a number, which may be NaN or inf; 1_0 is one only in Python."""
     try:
         float(text)
     except ValueError:
         return False
-    return True
+    return '_' not in text
 
 
 def not_a_number(path: str, number: int, name: str, text: str) -> ValueError:

@@ -88,6 +88,8 @@ def _fields(path):
 def _numbers(path, texts, lines, rating_range):
     try:
         values = np.array(texts, np.float64)
+        if any('_' in text for text in texts):
+            raise ValueError
     except ValueError:
         number, text = next(pair for pair in zip(lines, texts) if not is_number(pair[1]))
         raise ValueError(f'{path}: line {number}: the rating must be a number, got '
