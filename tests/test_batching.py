@@ -222,6 +222,8 @@ def test_a_budget_has_the_spec_of_other_batches():
     (ValueError, r'shard must be \(index, count\) with index < count, got \(2, 2\)',
      dict(batch_size=3, shard=(2, 2))),
     (ValueError, r'shard must be \(index, count\), got \(1,\)', dict(batch_size=3, shard=(1,))),
+    (TypeError, 'bucket_boundaries must be None, an int or ascending lengths, got 2.0',
+     dict(batch_size=3, bucket_boundaries=2.0)),
     (ValueError, r'shard must be \(index, count\), got 3', dict(batch_size=3, shard=3)),
     (ValueError, 'index of shard must be at least 0', dict(batch_size=3, shard=(-1, 2))),
     (TypeError, 'count of shard must be an int', dict(batch_size=3, shard=(0, 2.0))),

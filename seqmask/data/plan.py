@@ -114,6 +114,9 @@ def make_boundaries(boundaries: int | str | Iterable[int] | None,
         number = min(number, len(lengths))
         ranks = np.arange(1, number + 1) * len(lengths) // number     # 0 < rank, last = B
         return np.unique(np.sort(lengths)[np.maximum(ranks, 1) - 1]).tolist()
+    if not isinstance(boundaries, Iterable):
+        raise TypeError(f'bucket_boundaries must be None, an int or ascending lengths, got '
+                        f'{boundaries!r}.')
     boundaries = [checks.size('each of bucket_boundaries', boundary) for boundary in boundaries]
     if not boundaries or any(low >= high for low, high in zip(boundaries, boundaries[1:])):
         raise ValueError(f'bucket_boundaries must be ascending lengths, got {boundaries}.')
