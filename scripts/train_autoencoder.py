@@ -54,8 +54,10 @@ FLAGS = flags.FLAGS
 def main():
     strategy = runs.make_strategy()     # before anything else of TensorFlow
     with runs.user_errors():
-        parts, labels = load()
+        parts, labels, features = load()
         parts = runs.limited(parts, FLAGS.limit)
+    if runs.is_chief(strategy):
+        features.print_left_out()
     train = parts[0]
     size = train.frames.shape[1]
 
@@ -73,7 +75,7 @@ def main():
          'decoder': ('Encoder', dict(shared, bidirectional=both_ways, input_size=(
              code_size + (size if FLAGS.autoregressive else 0))))}, FLAGS.seed)
     fitted = runs.fit(runs.Task(
-        sys.modules[__name__], blueprint, parts, standardize=FLAGS.standardize,
+        sys.modules[__name__], blueprint, parts, standardize=FLAGS.standardize, features=features,
         prepare=lambda model: model.start_at(mean_step(model, train)),
         described=f'{size} features',
         columns={'loss': 'squared/error', 'explained': 'share/explained'}, strategy=strategy))
@@ -105,22 +107,22 @@ def report(fitted, parts, labels):
 
 
 def load():
-    """([train, valid, test], labels of all sequences by their `number`, or None)."""
+    """([train, valid, test], labels of all by their `number`, or None, `runs.Features`)."""
     if FLAGS.data:
-        whole = runs.read_sequences(FLAGS.data, FLAGS.features)
+        whole, features = runs.read_sequences(FLAGS.data, FLAGS.features)
         if not whole.frames.shape[1]:
             raise runs.UserError(f'{FLAGS.data!r} holds frames without features, of shape '
                                  f'{whole.frames.shape}.')
         split, labels = whole.sequences.get('split'), whole.sequences.get('labels')
     else:
         vowels = datasets.japanese_vowels()
-        whole = data.Sequences(vowels['frames'], vowels['lengths'])
+        whole, features = data.Sequences(vowels['frames'], vowels['lengths']), runs.Features()
         tenth = np.arange(len(whole)) % 10 == 0
         split = np.where(tenth & (vowels['split'] == 0), 1, vowels['split'])
         labels = vowels['label_names'][vowels['labels']]
     fields = {'number': np.arange(len(whole))} | ({} if split is None else {'split': split})
     numbered = data.Sequences(whole.frames, whole.lengths, sequences=fields)
-    return runs.divided(numbered, seed=FLAGS.seed), labels
+    return runs.divided(numbered, seed=FLAGS.seed), labels, features
 
 
 def mean_step(model, train):

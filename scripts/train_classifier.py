@@ -51,13 +51,14 @@ KERNEL_SIZES = (8, 5, 3)
 def main():
     strategy = runs.make_strategy()     # before anything else of TensorFlow
     with runs.user_errors():
-        parts, names = load()
+        parts, names, features = load()
         parts = runs.limited(parts, FLAGS.limit)
         if not FLAGS.masked:
             longest = max(int(part.lengths.max()) for part in parts)
             parts = [unmask(part, longest) for part in parts]
         filters = widths(FLAGS.filters)
-
+    if runs.is_chief(strategy):
+        features.print_left_out()
     if not filters and not FLAGS.num_layers:
         raise runs.UserError('a classifier needs num_layers > 0 or filters, got neither.')
     shared = dict(input_size=parts[0].frames.shape[1], step_dropout=FLAGS.step_dropout,
@@ -78,19 +79,19 @@ def main():
     runs.train_and_report(runs.Task(
         sys.modules[__name__], blueprint, parts, standardize=FLAGS.standardize,
         described=f'{len(names)} classes', labels_per='sequence', names=names,
-        columns={'accuracy': 'sequences/right'}, strategy=strategy))
+        columns={'accuracy': 'sequences/right'}, features=features, strategy=strategy))
 
 
 def widths(texts):
     filters = [text for text in texts if text]
-    if not all(text.isdigit() for text in filters) or len(filters) not in (0, len(KERNEL_SIZES)):
+    if not all(text.isdecimal() for text in filters) or len(filters) not in (0, len(KERNEL_SIZES)):
         raise runs.UserError(f'--filters must be three widths, such as 128,256,128, or none, '
                              f'got {",".join(texts)}.')
     return [int(text) for text in filters]
 
 
 def load():
-    """([train, valid, test], names of the classes)."""
+    """([train, valid, test], names of the classes, `runs.Features`)."""
     if FLAGS.data:
         return runs.read_parts(FLAGS.data, labels_per='sequence',
                                num_classes=FLAGS.num_classes, seed=FLAGS.seed,
@@ -101,7 +102,8 @@ def load():
     tenth = np.arange(len(sequences)) % 10 == 0
     train = vowels['split'] == 0
     parts = [train & ~tenth, train & tenth, ~train]
-    return [sequences.select(part) for part in parts], [str(n) for n in vowels['label_names']]
+    return ([sequences.select(part) for part in parts], [str(n) for n in vowels['label_names']],
+            runs.Features())
 
 
 def unmask(sequences, longest):

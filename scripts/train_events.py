@@ -66,13 +66,16 @@ def main():
                              'takes the mean of whole sequences: choose another, or --nocausal.')
     strategy = runs.make_strategy()     # before anything else of TensorFlow
     with runs.user_errors():
-        parts = runs.limited(load(), FLAGS.limit)
-    detector = fit(blueprint_of(parts[0]), parts, strategy)
+        parts, features = load()
+        parts = runs.limited(parts, FLAGS.limit)
     chief = runs.is_chief(strategy)         # only this worker prints and writes
+    if chief:
+        features.print_left_out()
+    detector = fit(blueprint_of(parts[0]), parts, features, strategy)
     if chief:
         print('\nthe same network, with an unweighted loss and an initial bias of 0:', flush=True)
     usual = fit(blueprint_of(parts[0], event_rate=0.5, pos_weight=1.0, focal_gamma=0.0), parts,
-                strategy, UNWEIGHTED)
+                features, strategy, UNWEIGHTED)
 
     if chief:
         logits = {part: predicted(detector, batches)
@@ -110,14 +113,15 @@ def report(detector, usual, logits, parts):
 
 
 def load():
-    """[train, valid, test]."""
+    """([train, valid, test], `runs.Features`)."""
     if FLAGS.data:
-        return runs.read_parts(FLAGS.data, labels_per='step', num_classes=2,
-                               seed=FLAGS.seed, features=FLAGS.features)[0]
+        parts, _, features = runs.read_parts(FLAGS.data, labels_per='step', num_classes=2,
+                                             seed=FLAGS.seed, features=FLAGS.features)
+        return parts, features
     log = datasets.system_log(FLAGS.seed)
     sequences = data.Sequences(log['frames'], log['lengths'], steps={
         'labels': log['labels'], 'probability': log['probability']})
-    return [sequences.select(log['split'] == part) for part in range(3)]
+    return [sequences.select(log['split'] == part) for part in range(3)], runs.Features()
 
 
 def rate_of(train):
@@ -156,9 +160,9 @@ def blueprint_of(train, **other):
     return runs.Blueprint('EventDetector', {**options, **other}, {'encoder': encoder}, FLAGS.seed)
 
 
-def fit(blueprint, parts, strategy, folder=''):
+def fit(blueprint, parts, features, strategy, folder=''):
     return runs.fit(runs.Task(
-        sys.modules[__name__], blueprint, parts, standardize=FLAGS.standardize,
+        sys.modules[__name__], blueprint, parts, standardize=FLAGS.standardize, features=features,
         described=f'{rate_of(parts[0]):.2%} of the steps are events', labels_per='step',
         names=['nothing', 'event'], columns=MEASURED, strategy=strategy, folder=folder))
 

@@ -57,8 +57,10 @@ COLUMNS = {'accuracy': 'steps right/', 'sequence_error': 'mean error of/a sequen
 def main():
     strategy = runs.make_strategy()     # before anything else of TensorFlow
     with runs.user_errors():
-        parts, names = load()
+        parts, names, features = load()
         parts = runs.limited(parts, FLAGS.limit)
+    if runs.is_chief(strategy):
+        features.print_left_out()
 
     encoder = dict(
         input_size=parts[0].frames.shape[1], cell=FLAGS.cell, hidden_size=FLAGS.hidden_size,
@@ -72,11 +74,11 @@ def main():
     runs.train_and_report(runs.Task(
         sys.modules[__name__], blueprint, parts, standardize=FLAGS.standardize,
         described=f'{len(names)} classes', labels_per='step', names=names, columns=COLUMNS,
-        monitor='accuracy', mode='max', strategy=strategy))
+        features=features, monitor='accuracy', mode='max', strategy=strategy))
 
 
 def load():
-    """([train, valid, test], names of the classes)."""
+    """([train, valid, test], names of the classes, `runs.Features`)."""
     if FLAGS.data:
         if FLAGS['split'].present:
             raise runs.UserError(
@@ -87,7 +89,8 @@ def load():
     sequences = data.Sequences(letters['frames'], letters['lengths'],
                                steps={'labels': letters['labels']})
     parts = (by_folds if FLAGS.split == 'folds' else by_words)(letters)
-    return [sequences.select(part) for part in parts], [str(n) for n in letters['label_names']]
+    return ([sequences.select(part) for part in parts],
+            [str(n) for n in letters['label_names']], runs.Features())
 
 
 def by_folds(letters):

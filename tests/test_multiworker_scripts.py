@@ -10,7 +10,7 @@ from test_multiworker import TIMEOUT, said, started, workers
 
 # Two models one after the other, where a script trains several.
 RUNS = {
-    'labels': ['--data=labels.npz', '--num_layers=1', '--nobidirectional'],
+    'labels': ['--data=labels.csv', '--num_layers=1', '--nobidirectional'],
     'classifier': ['--data=classes.npz', '--filters=4,4,4'],
     'autoencoder': ['--data=classes.npz', '--code_size=2'],
     'events': ['--data=events.npz', '--network=conv', '--num_layers=1', '--tolerance=1'],
@@ -27,9 +27,12 @@ def folder(tmp_path_factory):
     split = {'split': np.repeat([0, 1, 2], [8, 4, 4]).astype(np.int32)}
     frames = rng.normal(size=[lengths.sum(), 3]).astype('float32')
     of_steps = np.arange(len(frames), dtype=np.int32) % 2
-    for name in ['labels', 'events']:
-        data.write_npz(folder / f'{name}.npz',
-                       data.Sequences(frames, lengths, {'labels': of_steps}, split))
+    data.write_npz(folder / 'events.npz',
+                   data.Sequences(frames, lengths, {'labels': of_steps}, split))
+    with open(folder / 'labels.csv', 'w', encoding='utf-8') as file:
+        file.writelines(['sequence,time,a,b,c,labels\n', *(
+            f'{sequence},{k},{",".join(map(str, frames[k]))},{of_steps[k]}\n'
+            for k, sequence in enumerate(np.repeat(np.arange(16), lengths)))])
     data.write_npz(folder / 'classes.npz', data.Sequences(
         frames, lengths, {}, {**split, 'labels': np.arange(16, dtype=np.int32) % 2}))
     (folder / 'ratings.csv').write_text('user,item,rating\n' + ''.join(
@@ -46,6 +49,7 @@ def test_two_workers_come_to_the_end(name, folder):
             said(folder, f'{name}{k}') for k in range(2)]
     (told, errors), other = said(folder, f'{name}0'), said(folder, f'{name}1')
     assert (errors, other) == ([], ('', []))
+    assert ("labels.csv: left out of the features: 'time'" in told) == (name == 'labels')
     models = 2 if name in ('events', 'ratings') else 1
     assert told.count('\nbest epoch') == models and told.count('epoch 2/2') == models
     assert told.splitlines()[-1].startswith(f'files       in {name}: ')

@@ -36,12 +36,13 @@ WRITERS = {'npz': data.write_npz, 'tfrecord': data.write_tfrecord, 'csv': write_
 def test_every_kind_of_file_gives_the_same_sequences(ending, tmp_path):
     path = str(tmp_path / f'data.{ending}')
     WRITERS[ending](path, collection())
-    found = read_sequences(path)
+    found, features = read_sequences(path)
+    assert features.names == (['a', 'b', 'c'] if ending == 'csv' else None)
     np.testing.assert_array_equal(found.frames, collection().frames)
     np.testing.assert_array_equal(found.lengths, collection().lengths)
     np.testing.assert_array_equal(found.steps['labels'], collection().steps['labels'])
-    parts, names = read_parts(path, labels_per='step', num_classes=0, seed=0)
-    assert names == ['0', '1', '2']
+    parts, names, again = read_parts(path, labels_per='step', num_classes=0, seed=0)
+    assert names == ['0', '1', '2'] and again == features
     assert sum(map(len, parts)) == len(collection())
 
 
@@ -80,23 +81,28 @@ TABLE = 'sequence,time,a,note,b,labels\n' + ''.join(
 def test_roles_and_features_are_the_same_with_a_byte_order_mark(mark, tmp_path, capsys):
     path = tmp_path / 'data.csv'
     path.write_text(mark + 'time,sequence,a,labels\n0,x,5,0\n1,x,6,1\n', encoding='utf-8')
-    found = read_sequences(str(path))
+    found, features = read_sequences(str(path))
     assert found.frames.tolist() == [[5], [6]]
     assert found.steps['time'].tolist() == [0, 1] and found.steps['labels'].tolist() == [0, 1]
+    features.print_left_out()
     assert capsys.readouterr().out == f"{path}: left out of the features: 'time'\n"
 
 
 def test_features_are_chosen_by_name(tmp_path, capsys):
     path = tmp_path / 'data.csv'
     path.write_text(TABLE)
-    assert read_sequences(str(path)).frames.shape == (120, 2)
+    found, features = read_sequences(str(path))
+    assert found.frames.shape == (120, 2) and features.names == ['a', 'b']
+    features.print_left_out()
     assert capsys.readouterr().out == f"{path}: left out of the features: 'time', 'note'\n"
     path.write_text(TABLE.replace('s0,2,0.25', 's0,2,0.2s'))
     with pytest.raises(ValueError, match="line 4: 'a' must be a number, got '0.2s'. Correct the "
                                          'field, or leave the column out .*--features'):
         read_sequences(str(path))
-    parts, _ = read_parts(str(path), labels_per='step', num_classes=0, seed=0, features=['b'])
+    parts, _, features = read_parts(str(path), labels_per='step', num_classes=0, seed=0,
+                                    features=['b'])
     assert parts[0].frames.shape[1] == 1
+    features.print_left_out()
     assert "left out of the features: 'time', 'a', 'note'" in capsys.readouterr().out
     data.write_npz(tmp_path / 'data.npz', collection())
     with pytest.raises(UserError, match='--features selects columns of a .csv, got .*data.npz'):
@@ -115,6 +121,27 @@ def test_a_run_remembers_the_features_that_it_was_told(tmp_path):
     assert found.frames[:, 0].tolist() == [k % 3 for k in range(120)]
     _, found = read_part(path, None, run, workdir='run', features=['a'])
     assert found.frames[:, 0].tolist() == [k / 8 for k in range(120)]
+
+
+def test_a_run_remembers_the_features_that_it_found(tmp_path):
+    path = tmp_path / 'data.csv'
+    path.write_text(TABLE)
+    done = start(tmp_path, *SMALL, '--data=data.csv', '--workdir=run')
+    assert (done.returncode, own_lines(done.stderr)) == (0, [])
+    run = load_run(str(tmp_path / 'run'))
+    assert run.features == ['a', 'b']
+    _, wanted = read_part(str(path), None, run, workdir='run')
+    # The same columns in another order, and one more that holds numbers.
+    rows = [row.split(',') for row in TABLE.splitlines()]
+    path.write_text(''.join(
+        ','.join([row[k] for k in (0, 1, 4, 3, 2, 5)] + [str(n) if n else 'c']) + '\n'
+        for n, row in enumerate(rows)))
+    _, found = read_part(str(path), None, run, workdir='run')
+    np.testing.assert_array_equal(found.frames, wanted.frames)
+    # As many columns, but others.
+    path.write_text(TABLE.replace(',a,', ',c,'))
+    with pytest.raises(UserError, match="there is no column 'a'; there are .*'c'"):
+        read_part(str(path), None, run, workdir='run')
 
 
 @pytest.mark.parametrize('content, message', [
@@ -148,7 +175,7 @@ def test_a_value_beyond_float32_is_refused(ending, tmp_path):
             WRITERS[ending](path, labelled)
 
     write(wide)
-    assert read_sequences(path).frames.dtype == np.float32
+    assert read_sequences(path)[0].frames.dtype == np.float32
     wide.frames[2] = -4e38
     write(wide)
     with pytest.raises(ValueError, match={

@@ -19,15 +19,15 @@ from seqmask.runs.predictions import (code_rows, confusion_counts, predict_seque
                                       prediction_rows, reconstruct_sequences)
 from seqmask.runs.record import Run, load_run, write_arrays
 from seqmask.runs.report import table
-from seqmask.runs.task import Task, make_standardizer
+from seqmask.runs.task import Features, Task, make_standardizer
 from seqmask.runs.workers import make_strategy
 from seqmask.training import is_chief
 from seqmask.training.workdir import write_rows
 
-__all__ = ['Blueprint', 'Fitted', 'Run', 'Task', 'UserError', 'claim_workdir', 'code_rows',
-           'confusion_counts', 'define_flags', 'define_sequence_flags', 'divided', 'draw_codes',
-           'draw_events', 'finish', 'fit', 'is_chief', 'labels_of', 'limited', 'load_run',
-           'make_optimizer', 'make_standardizer', 'make_strategy', 'predict_sequences',
+__all__ = ['Blueprint', 'Features', 'Fitted', 'Run', 'Task', 'UserError', 'claim_workdir',
+           'code_rows', 'confusion_counts', 'define_flags', 'define_sequence_flags', 'divided',
+           'draw_codes', 'draw_events', 'finish', 'fit', 'is_chief', 'labels_of', 'limited',
+           'load_run', 'make_optimizer', 'make_standardizer', 'make_strategy', 'predict_sequences',
            'prediction_rows', 'read_part', 'read_parts', 'read_sequences', 'reconstruct_sequences',
            'refuse_existing', 'run', 'table', 'train_and_report', 'user_errors', 'whole_file',
            'write_arrays', 'write_rows']

@@ -12,6 +12,7 @@ from seqmask import data
 from seqmask.data.sequences import place_of
 from seqmask.runs.app import UserError, user_errors
 from seqmask.runs.record import Run
+from seqmask.runs.task import Features
 
 PARTS = ('train', 'validation', 'test')
 
@@ -19,17 +20,17 @@ PARTS = ('train', 'validation', 'test')
 MIN_LABEL_BOUND = 1000
 
 
-def read_sequences(path: str, features: list[str] | None = None) -> data.Sequences:
+def read_sequences(path: str,
+                   features: list[str] | None = None) -> tuple[data.Sequences, Features]:
     """Reads sequences from a file in any format that `seqmask.data` reads.
 
     Args:
       path: A .npz, .tfrecord or .csv file. A table has the columns of `data.open_csv`: 'sequence',
-        optionally 'time' and 'labels'; all other numeric columns are features. Columns that are
-        left out are printed.
+        optionally 'time' and 'labels'; all other numeric columns are features.
       features: Feature columns of a .csv; None for all numeric ones.
 
     Returns:
-      `data.Sequences` with float32 frames.
+      (`data.Sequences` with float32 frames, `Features`).
 
     Raises:
       UserError: If the file extension is unknown, or features are given for a file that is not a
@@ -44,9 +45,9 @@ def read_sequences(path: str, features: list[str] | None = None) -> data.Sequenc
                         f'got {ending!r}.')
     if features and ending != '.csv':
         raise UserError(f'--features selects columns of a .csv, got {path!r}.')
-    sequences = READERS[ending](path, features)
+    sequences, found = READERS[ending](path, features)
     try:
-        return sequences.cast(np.float32)
+        return sequences.cast(np.float32), found
     except ValueError as error:
         raise ValueError(f'{path}: {error}') from error
 
@@ -55,15 +56,12 @@ def _read_table(path, features):
     columns = data.csv_columns(path)
     roles = {name: name for name in ('time', 'labels') if name in columns}
     stream = data.open_csv(path, **roles, features=features)
-    sequences = stream.to_sequences()
     left_out = [name for name in columns if name == roles.get('time') or name in stream.unused]
-    if left_out:
-        print(f'{path}: left out of the features: {", ".join(map(repr, left_out))}', flush=True)
-    return sequences
+    return stream.to_sequences(), Features(stream.features, path, left_out)
 
 
-READERS = {'.npz': lambda path, _: data.read_npz(path),
-           '.tfrecord': lambda path, _: data.open_tfrecord(path).to_sequences(),
+READERS = {'.npz': lambda path, _: (data.read_npz(path), Features()),
+           '.tfrecord': lambda path, _: (data.open_tfrecord(path).to_sequences(), Features()),
            '.csv': _read_table}
 
 
@@ -122,7 +120,8 @@ def _first_non_integer(labels, sequences, labels_per):
 
 
 def read_parts(path: str, *, labels_per: str, num_classes: int, seed: int,
-               features: list[str] | None = None) -> tuple[list[data.Sequences], list[str]]:
+               features: list[str] | None = None
+               ) -> tuple[list[data.Sequences], list[str], Features]:
     """Reads labelled sequences and divides them.
 
     Args:
@@ -131,15 +130,15 @@ def read_parts(path: str, *, labels_per: str, num_classes: int, seed: int,
       seed: As in `divided`.
 
     Returns:
-      ([train, valid, test] of `data.Sequences`, names of the classes).
+      ([train, valid, test] of `data.Sequences`, names of the classes, `Features`).
 
     Raises:
       UserError, FileNotFoundError, ValueError: As `read_sequences`, `labels_of` and `divided`.
     """
-    sequences = read_sequences(path, features)
+    sequences, found = read_sequences(path, features)
     _, num_classes = labels_of(sequences, labels_per=labels_per, num_classes=num_classes,
                                path=path)
-    return divided(sequences, seed=seed), [str(k) for k in range(num_classes)]
+    return divided(sequences, seed=seed), [str(k) for k in range(num_classes)], found
 
 
 def divided(whole: data.Sequences, *, seed: int) -> list[data.Sequences]:
@@ -202,7 +201,8 @@ def read_part(path: str, part: str | None, run: Run, *, workdir: str,
     if features is None and path.endswith('.csv'):
         features = run.features
     with user_errors():
-        sequences = read_sequences(path, features)
+        sequences, found = read_sequences(path, features)
+    found.print_left_out()
     if sequences.frames.shape[1] != run.input_size:
         raise UserError(f'{path!r} has {sequences.frames.shape[1]} features per step; the model '
                         f'in {workdir!r} was trained on {run.input_size}.')

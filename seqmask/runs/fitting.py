@@ -59,8 +59,7 @@ def fit(task: Task) -> Fitted:
             patience=values.patience or None, keep=values.keep_checkpoints, on_epoch=on_epoch,
             strategy=task.strategy)
         if chief:
-            record_run(workdir, task, masked=getattr(values, 'masked', True),
-                       features=getattr(values, 'features', None))
+            record_run(workdir, task, masked=getattr(values, 'masked', True))
             print(_first_line(task, model), flush=True)
         start = time.monotonic()
         with user_errors():
@@ -70,7 +69,8 @@ def fit(task: Task) -> Fitted:
     trainer.restore_best()
     if chief:
         print('\n' + summary(task, model, history, trainer.best_epoch, seconds), flush=True)
-    measured = {name: trainer.evaluate(part) for name, part in held_out.items()}
+    with user_errors():
+        measured = {name: trainer.evaluate(part) for name, part in held_out.items()}
     return Fitted(task, trainer, batches, held_out, history, measured)
 
 

@@ -42,7 +42,7 @@ class Run(NamedTuple):
       input_size: D.
       masked: False if the run treated padding as data (--nomasked).
       held_out: Path of its held-out data.
-      features: The table's columns that were selected with --features; None without the flag.
+      features: Feature columns of the table, in order; None if the data was not a table.
     """
 
     trainer: Trainer
@@ -77,18 +77,17 @@ def write_arrays(path: str, arrays: Mapping[str, np.ndarray]) -> None:
         np.savez(file, **arrays)
 
 
-def record_run(workdir: str, task: Task, *, masked: bool = True,
-               features: list[str] | None = None) -> None:
+def record_run(workdir: str, task: Task, *, masked: bool = True) -> None:
     """Writes model.json and held_out.npz, each atomically.
 
     Args:
       workdir: Folder of the run.
       task: `Task`.
-      masked, features: As in `Run`.
+      masked: As in `Run`.
     """
     values = {**dataclasses.asdict(task.blueprint), 'standardize': task.standardize,
               'labels_per': task.labels_per, 'names': list(task.names), 'columns': task.columns,
-              'masked': masked, 'features': features}
+              'masked': masked, 'features': task.features.names}
     write_whole(os.path.join(workdir, MODEL), lambda file: json.dump(values, file, indent=2))
     held_out = task.parts[1:]
     data.write_npz(os.path.join(workdir, HELD_OUT), data.Sequences(

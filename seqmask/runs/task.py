@@ -16,6 +16,26 @@ from seqmask.training import Trainer
 from seqmask.training.step import Optimizer
 
 
+class Features(typing.NamedTuple):
+    """Which columns of a table are features.
+
+    Attributes:
+      names: Feature columns, in order; None for a file that is not a table.
+      path: The file.
+      left_out: All other columns but 'sequence' and 'labels'.
+    """
+
+    names: list[str] | None = None
+    path: str = ''
+    left_out: Sequence[str] = ()
+
+    def print_left_out(self) -> None:
+        """Prints the columns left out, if any. With several workers, only the chief calls it."""
+        if self.left_out:
+            print(f'{self.path}: left out of the features: {", ".join(map(repr, self.left_out))}',
+                  flush=True)
+
+
 @dataclasses.dataclass(frozen=True)
 class Task:
     """What a training script trains, on which data, and how to describe it.
@@ -25,6 +45,7 @@ class Task:
       blueprint: `Blueprint` of the model.
       parts: [train, valid, test] of `data.Sequences`.
       standardize: `kind` of `make_standardizer`.
+      features: `Features` of the file of the parts.
       prepare: Called with the new model, to set what depends on the data.
       described: Appended to the description of the data, such as '9 classes'.
       units: Words for sequences and steps in that description, such as ('users', 'ratings').
@@ -41,6 +62,7 @@ class Task:
     blueprint: Blueprint
     parts: Sequence[data.Sequences]
     standardize: str | None = None
+    features: Features = Features()
     prepare: Callable[[tf.Module], object] = lambda model: None
     described: str = ''
     units: tuple[str, str] = ('sequences', 'steps')

@@ -42,7 +42,7 @@ def open_csv(path: PathLike, *, sequence: str = 'sequence', time: str | None = N
         first 1,000 rows are numbers. Anything else in such a column is an error.
 
     Returns:
-      `Stream`; its `unused` lists the columns that are left out.
+      `Stream`; its `features` lists the columns of 'inputs', and `unused` those left out.
 
     Raises:
       FileNotFoundError: If there is no such file.
@@ -118,7 +118,8 @@ class _Table:
     def stream(self):
         unused = [column.name for column in self._columns if column.dtype is None]
         without = f' without {", ".join(map(repr, unused))}' if unused else ''
-        return Stream(self._schema, self._chunks, source=self._path + without, unused=unused)
+        return Stream(self._schema, self._chunks, source=self._path + without,
+                      features=self._features, unused=unused)
 
     def _chunks(self):
         seen, last_id, last_time = {}, None, None
