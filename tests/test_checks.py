@@ -267,6 +267,10 @@ def test_a_width_that_tensorflow_would_wrap_around_is_refused():
                  lambda d, h: seqmask.models.Encoder(d, hidden_size=h)):
         with pytest.raises(ValueError, match='_size|filters.* must be at most 100,000,000, got '):
             make(3, 10 ** 12)
+    with pytest.raises(ValueError, match='dilation must be at most 100,000,000, got '):
+        seqmask.Conv1D(3, 4, 3, dilation=2 ** 40)
+    with pytest.raises(ValueError, match='num_layers must be at most 27, got 70'):
+        seqmask.models.DilatedEncoder(3, num_layers=70)
 
 
 @pytest.mark.parametrize('value', [0, 0.5, np.float32(0.5)])

@@ -58,9 +58,9 @@ class Conv1D(tf.Module):
         self.input_size = checks.width('input_size', input_size)
         self.filters = checks.width('filters', filters)
         self.kernel_size = checks.width('kernel_size', kernel_size)
-        self.strides = checks.size('strides', strides)
+        self.strides = checks.width('strides', strides)
         self.padding = checks.choice('padding', padding, PADDINGS)
-        self.dilation = checks.size('dilation', dilation)
+        self.dilation = checks.width('dilation', dilation)
         self.groups = checks.size('groups', groups)
         self.dtype = checks.float_dtype('dtype', dtype)
         for option, width in (('input_size', input_size), ('filters', filters)):

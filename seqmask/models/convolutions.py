@@ -80,7 +80,7 @@ class DilatedEncoder(SequenceEncoder):
     Args:
       input_size: D.
       hidden_size: Width of each convolution, and `output_size`.
-      num_layers: L.
+      num_layers: L, at most 27.
       kernel_size: k.
       causal: Whether windows end at the current step, as streaming requires; else they are
         centered on it.
@@ -100,7 +100,7 @@ class DilatedEncoder(SequenceEncoder):
                  name: str | None = None):
         super().__init__(input_size, hidden_size, dtype=dtype, standardizer=standardizer,
                          name=name)
-        checks.size('num_layers', num_layers)
+        checks.size('num_layers', num_layers, maximum=27)       # the last window spans 2^26 steps
         self._streams = causal and standardizer is not data.standardize_sequences
         self.convolutions = [
             Conv1D(hidden_size if index else input_size, hidden_size, kernel_size,
