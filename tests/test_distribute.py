@@ -252,6 +252,18 @@ def test_a_trainer_measures_and_predicts_as_one_device(strategy):
     assert both.evaluate(valid) == pytest.approx(one.evaluate(valid), rel=1e-4)
 
 
+def test_a_trainer_made_and_used_in_the_scope(strategy, tmp_path):
+    train = seqmask.data.Batches(a_collection([3, 0, 5, 2, 0, 4, 1]), 3, shuffle=True)
+    with strategy.scope():
+        inside = a_trainer(strategy)
+        inside.fit(train, epochs=2, workdir=str(tmp_path))
+        resumed = a_trainer(strategy)
+        resumed.fit(train, epochs=3, workdir=str(tmp_path))
+    wanted = a_trainer(ALONE).fit(train, epochs=3)
+    found = training.read_history(str(tmp_path))
+    assert [row['loss'] for row in found] == pytest.approx([row['loss'] for row in wanted], 1e-4)
+
+
 def test_what_replicas_give_keeps_the_order_of_the_batch(strategy):
     numbers = tf.reshape(tf.range(7.0), [7, 1])
     for count in range(8):

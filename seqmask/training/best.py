@@ -43,7 +43,7 @@ class Best:
         self.require_monitored(metrics)
         value = self._sign * metrics[self.monitor]
         value = float('inf') if np.isnan(value) else value
-        is_best = not int(self.epoch) or value < float(self.value)
+        is_best = not int(self.epoch.numpy()) or value < float(self.value.numpy())
         if is_best:
             self.epoch.assign(row['epoch'])
             self.value.assign(value)

@@ -30,9 +30,11 @@ class Skipped:
           FloatingPointError: If it reaches the limit.
         """
         if applied:
-            if int(self.in_a_row):
+            if int(self.in_a_row.numpy()):
                 self.in_a_row.assign(0)
-        elif int(self.in_a_row.assign_add(1)) >= self._limit:
+            return
+        self.in_a_row.assign_add(1)
+        if int(self.in_a_row.numpy()) >= self._limit:
             raise FloatingPointError(
                 f'{self._limit} steps in a row had a loss or a gradient that was not finite; '
                 f'the weights are as they were before. {LOOK}')

@@ -105,7 +105,7 @@ class Trainer:
     @property
     def best_epoch(self) -> int:
         """Number of the best epoch so far, from 1; 0 before the first."""
-        return int(self._best.epoch)
+        return int(self._best.epoch.numpy())
 
     def fit(self, train: BatchIterable, valid: BatchIterable | None = None, *, epochs: int,
             workdir: str | None = None) -> list[dict[str, float]]:
@@ -140,8 +140,8 @@ class Trainer:
             self._best.require_monitored(self._traced.result_names(self._tallies, valid))
         if workdir is not None:
             self._open(workdir)
-        while int(self._finished) < epochs and not self._stops_early():
-            self._finish_epoch(self._train_epoch(train, valid, int(self._finished), epochs))
+        while int(self._finished.numpy()) < epochs and not self._stops_early():
+            self._finish_epoch(self._train_epoch(train, valid, int(self._finished.numpy()), epochs))
         require_applied(self._history)
         return list(self._history)
 
@@ -199,17 +199,17 @@ class Trainer:
                         optimizer=self.optimizer, finished=self._finished,
                         best_epoch=self._best.epoch, best_value=self._best.value,
                         skipped=self._skipped.in_a_row)
-        restored = files.restore()
-        if not all_agree(self.strategy, f'{int(self._finished)} {self.best_epoch}'):
+        restored, finished = files.restore(), int(self._finished.numpy())
+        if not all_agree(self.strategy, f'{finished} {self.best_epoch}'):
             raise ValueError(f'workdir {workdir!r} must be one folder shared by all workers; this '
-                             f'one found {int(self._finished)} finished epochs, another did not.')
+                             f'one found {finished} finished epochs, another did not.')
         if restored:
-            self._history = files.history(int(self._finished))
+            self._history = files.history(finished)
             if self._shown:
-                print(f'resuming after epoch {int(self._finished)} of {workdir}', flush=True)
-        elif int(self._finished):
+                print(f'resuming after epoch {finished} of {workdir}', flush=True)
+        elif finished:
             raise ValueError(f'workdir must be given from the first epoch on: {workdir!r} is new, '
-                             f'and {int(self._finished)} epochs are finished.')
+                             f'and {finished} epochs are finished.')
         self._files = files
 
     def _train_epoch(self, train, valid, epoch, epochs):
@@ -255,7 +255,7 @@ class Trainer:
             raise ValueError('there is no best epoch yet: call fit first.')
 
     def _stops_early(self):
-        since = int(self._finished) - self.best_epoch
+        since = int(self._finished.numpy()) - self.best_epoch
         stops = self._patience is not None and since >= self._patience
         if stops and self._shown:
             print(f'no better {self._best.monitor} for {since} epochs: stopping', flush=True)
