@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from seqmask import checks, losses, noise
+from seqmask import checks, kernels, losses, noise
 from seqmask.checks import TensorLike
 from seqmask.layers import Dense, Dropout
 from seqmask.metrics import Accuracy, ErrorRate, SequenceAccuracy
@@ -46,6 +46,10 @@ class SequenceLabeller(StreamingModel):
              training: bool = False) -> tf.Tensor:
         """Logits [B, T, K] from the encoder's outputs; [B, K] from those of one step."""
         return self.to_logits(self.dropout(outputs, lengths, training=training), lengths)
+
+    def stages(self) -> list[kernels.Stage] | None:
+        """What a step consists of, as `StepRunner` runs it in C++; None if it cannot."""
+        return kernels.stages_of(self.encoder, self.to_logits)
 
     def loss_of(self, logits: tf.Tensor, batch: dict[str, tf.Tensor]) -> Tally:
         """Cross-entropy of logits per real step, in nats."""
