@@ -80,7 +80,7 @@ def followers(rng, number=48):
     for _ in range(number):
         steps = rng.integers(1, 9)
         row = (np.arange(steps) + rng.integers(3)) % 3
-        frames.append(np.where(row[:, None] == 0, 1.0, 0.0) * np.ones([1, 3], 'f'))
+        frames.append(np.repeat(row[:, None] == 0, 3, axis=1).astype('f'))
         labels.append(row)
     return data.Sequences.from_list(frames, steps={'labels': labels})
 

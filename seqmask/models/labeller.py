@@ -74,8 +74,18 @@ class SequenceLabeller(StreamingModel):
         # Half precision would hold neither its scores nor their sum.
         self.crf = CRF(num_classes, constraints=constraints, dtype=(
             'float64' if self.dtype == tf.float64 else 'float32')) if crf else None
-        self.targets = (Chain(self.crf) if crf else Classes() if targets == 'classes' else
-                        Binary(features) if targets == 'binary' else Numbers(targets, features))
+        self.targets, self.features = targets, features
+
+    @property
+    def _kind(self) -> Classes | Chain | Binary | Numbers:
+        # Not an attribute, in which tf.Module would find the CRF's variables a second time.
+        if self.crf is not None:
+            return Chain(self.crf)
+        if self.targets == 'classes':
+            return Classes()
+        if self.targets == 'binary':
+            return Binary(self.features)
+        return Numbers(self.targets, self.features)
 
     def head(self, outputs: tf.Tensor, lengths: TensorLike | None, *,
              training: bool = False) -> tf.Tensor:
@@ -109,7 +119,7 @@ class SequenceLabeller(StreamingModel):
         Raises:
           ValueError: If the targets are not classes.
         """
-        if not isinstance(self.targets, (Classes, Chain)):
+        if self.targets != 'classes':
             raise ValueError("labels are for targets='classes': of others the outputs are what is "
                              'predicted.')
         return self.label_of(self(inputs, lengths), lengths)
@@ -129,7 +139,7 @@ class SequenceLabeller(StreamingModel):
 
     def loss_of(self, logits: tf.Tensor, batch: dict[str, tf.Tensor]) -> Tally:
         """The loss per real step."""
-        return self.targets.loss(logits, batch)
+        return self._kind.loss(logits, batch)
 
     def measure(self, batch: dict[str, tf.Tensor]) -> dict[str, Tally]:
         """What `training.Trainer` measures: `SequenceLabeller.measure`.
@@ -145,4 +155,4 @@ class SequenceLabeller(StreamingModel):
           binary     'accuracy', 'precision', 'recall', 'f1', of single logits at threshold 0
           numbers    'squared_error', 'absolute_error', means over steps and targets
         """
-        return self.targets.measure(self(batch['inputs'], batch['lengths']), batch)
+        return self._kind.measure(self(batch['inputs'], batch['lengths']), batch)
