@@ -289,3 +289,12 @@ def test_under_xla_no_mask_gives_a_wrong_number(mask, inputs):
 def test_options_without_a_meaning_here_are_refused(layer, error, inputs):
     with pytest.raises(ValueError, match=error):
         layer(inputs, lengths=LENGTHS)
+
+
+@pytest.mark.parametrize('name', ['LSTM', 'GRU', 'Bidirectional', 'Conv1D', 'BatchNormalization'])
+def test_the_mask_is_passed_on_whatever_keras_sets(name):
+    layer = getattr(seqmask.keras, name)(*{
+        'Bidirectional': [seqmask.keras.GRU(2)], 'Conv1D': [2, 3], 'BatchNormalization': []
+    }.get(name, [2]))
+    layer.supports_masking = False          # as the recurrent layers of a preview of Keras 3.16 do
+    assert layer.supports_masking

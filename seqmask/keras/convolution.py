@@ -28,10 +28,6 @@ class Conv1D(TakesLengths, tf.keras.layers.Conv1D):
     (TensorShape([2, 2, 3]), array([2, 1], dtype=int32))
     """
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.supports_masking = True
-
     def call(self, inputs: TensorLike, mask: TensorLike | None = None,
              lengths: TensorLike | None = None) -> tf.Tensor:
         mask = find_mask(inputs, mask, lengths)

@@ -12,10 +12,6 @@ from seqmask.keras.steps import TakesLengths, find_mask, to_front
 class _Pooling(TakesLengths):
     """Shared by both; a subclass sets `_pool` to seqmask's function."""
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.supports_masking = True
-
     def call(self, inputs: TensorLike, mask: TensorLike | None = None,
              lengths: TensorLike | None = None) -> tf.Tensor:
         mask = find_mask(inputs, mask, lengths)

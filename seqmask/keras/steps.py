@@ -15,6 +15,9 @@ from seqmask.lengths import sequence_mask
 class TakesLengths:
     """Mixin of Keras layers: `layer([inputs, lengths])` is `layer(inputs, lengths=lengths)`."""
 
+    # Whatever Keras's own layer sets: as of a preview of 3.16, a recurrent one drops its mask.
+    supports_masking = property(lambda self: True, lambda self, value: None)
+
     def __call__(self, inputs: TensorLike, *args, **kwargs) -> typing.Any:
         if isinstance(inputs, (list, tuple)):
             if len(inputs) != 2 or kwargs.get('lengths') is not None:
