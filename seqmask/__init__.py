@@ -34,6 +34,7 @@ Data, models, training
 In and out
   keras         Keras layers around these functions; weights from and to Keras, from PyTorch
   export        SavedModel and TensorFlow Lite, without seqmask
+  StepRunner    a model step by step, NumPy in and out, at a few microseconds a step
   kernels       the C++ recurrence: `python -m seqmask.kernels`
 
 `help(seqmask.GRU)` and so on give the equation, the shapes, the errors and an example. The version
@@ -52,6 +53,7 @@ from seqmask.lengths import (count_used_frames, lengths_from_features, lengths_f
 from seqmask.masking import (apply_mask, concat_time, crop, from_ragged, last_relevant,
                              mask_gradient, repeat, reverse, to_ragged)
 from seqmask.packing import Packed, pack, unpack
+from seqmask.streaming import StepRunner
 from seqmask.tally import Tally
 from seqmask.version import __version__
 
@@ -60,10 +62,10 @@ tracing.skip_seqmask()
 __all__ = [
     'Activation', 'AttentionPool', 'BatchNorm', 'Bidirectional', 'CRF', 'Constraints', 'Conv1D',
     'Dense', 'Dropout', 'GRU', 'LSTM', 'LSTMState', 'LayerNorm', 'MGU', 'Packed', 'Residual',
-    'SelfAttention', 'Sequential', 'SqueezeExcite', 'Stacked', 'Tally', '__version__', 'apply_mask',
-    'average_pool1d', 'bio_constraints', 'concat_time', 'count_used_frames', 'crop', 'data',
-    'datasets', 'decode', 'export', 'from_ragged', 'keras', 'last_relevant',
-    'lengths_from_features', 'lengths_from_mask', 'losses', 'mask_gradient', 'masked_softmax',
+    'SelfAttention', 'Sequential', 'SqueezeExcite', 'Stacked', 'StepRunner', 'Tally',
+    '__version__', 'apply_mask', 'average_pool1d', 'bio_constraints', 'concat_time',
+    'count_used_frames', 'crop', 'data', 'datasets', 'decode', 'export', 'from_ragged', 'keras',
+    'last_relevant', 'lengths_from_features', 'lengths_from_mask', 'losses', 'mask_gradient', 'masked_softmax',
     'max_pool', 'max_pool1d', 'mean_pool', 'metrics', 'models', 'move_padding_right', 'pack',
     'repeat', 'reset_rows', 'reverse', 'runs', 'sequence_mask', 'to_ragged', 'training', 'unpack',
     'unroll',

@@ -449,6 +449,67 @@ void CheckCase(int64_t index, const Case& of, const Wanted& wanted) {
   }
 }
 
+// The same case with one step a sequence, and no dropout.
+Case OneStep(const Case& of, int64_t index) {
+  Random random(index);
+  Case made = of;
+  seqmask::Call& call = made.call;
+  call.maxlen = 1, call.reverse = false, call.dropout = nullptr;
+  made.lengths.assign(call.batch, 1);
+  made.inputs = random.Array(call.batch * call.input_size, 2.0);
+  made.d_outputs.assign(call.batch * call.hidden_size, 0.0f);
+  made.dropout.clear();
+  call.lengths = nullptr;
+  call.inputs = made.inputs.data();
+  call.kernel = made.kernel.data();
+  call.recurrent_kernel = made.recurrent_kernel.data();
+  call.bias = made.bias.data();
+  for (int k = 0; k < 2; ++k) call.initial_state[k] = made.initial_state[k].data();
+  return made;
+}
+
+// A step with the weights as they stand, on the target in use.
+void CheckStep(const Case& of, const Wanted& wanted) {
+  const seqmask::Call& call = of.call;
+  const int64_t B = call.batch, state = B * call.hidden_size;
+  const int64_t second = seqmask::NumStates(call.cell) == 2 ? state : 0;
+  Floats gates(B * seqmask::GateFloats(call), kNan), extra(B * seqmask::ExtraFloats(call), kNan);
+  auto forward = [&](bool save) {
+    std::vector<Made> made = {
+        {"step final_state[0]", Floats(state, kNan), &wanted.final_state[0]},
+        {"step final_state[1]", Floats(second, kNan), &wanted.final_state[1]}};
+    seqmask::Results results{};
+    for (int k = 0; k < 2; ++k) results.final_state[k] = made[k].got.data();
+    if (save) results.saved = {gates.data(), extra.data()};
+    seqmask::StepForward(call, results);
+    return made;
+  };
+  const auto saving = forward(true);
+  for (const Made& result : saving) CheckValues(result);
+  CheckBits(forward(false), saving);
+  std::vector<Made> made = {
+      {"step d_kernel", Floats(of.kernel.size(), kNan), &wanted.d_kernel},
+      {"step d_recurrent_kernel", Floats(of.recurrent_kernel.size(), kNan),
+       &wanted.d_recurrent_kernel},
+      {"step d_bias", Floats(of.bias.size(), kNan), &wanted.d_bias},
+      {"step d_initial_state[0]", Floats(state, kNan), &wanted.d_initial_state[0]},
+      {"step d_initial_state[1]", Floats(second, kNan), &wanted.d_initial_state[1]},
+      {"step d_inputs", Floats(of.inputs.size(), kNan), &wanted.d_inputs}};
+  seqmask::Gradients gradients{};
+  gradients.gates = gates.data();
+  gradients.extra = extra.data();
+  gradients.d_kernel = made[0].got.data();
+  gradients.d_recurrent_kernel = made[1].got.data();
+  gradients.d_bias = made[2].got.data();
+  gradients.d_inputs = made[5].got.data();
+  for (int k = 0; k < 2; ++k) {
+    gradients.d_final_state[k] = of.d_final_state[k].data();
+    gradients.d_initial_state[k] = made[3 + k].got.data();
+  }
+  seqmask::StepBackward(call, gradients);
+  for (const Made& gradient : made) CheckValues(gradient);
+}
+
 // --- Sigmoid and tanh, number by number -----------------------------------------------------------
 
 using seqmask::Activation;
@@ -536,11 +597,15 @@ int main(int argc, char** argv) {
     const auto made = MakeCase(index);
     const std::string known = description;
     const Wanted wanted = Reference(*made);
+    const Case step = OneStep(*made, index);
+    const Wanted wanted_of_step = Reference(step);
     for (const std::string& target : seqmask::Targets()) {
       description = known;
       if (!seqmask::UseTarget(target) || seqmask::TargetInUse() != target)
         Fail("the target is " + seqmask::TargetInUse() + ", must be " + target);
       CheckCase(index, *made, wanted);
+      description = known + " target=" + target;
+      CheckStep(step, wanted_of_step);
     }
   }
   for (const std::string& target : seqmask::Targets()) {

@@ -19,11 +19,12 @@ LAYERS = {'known': -1, 'checks': 0, 'tracing': 0, 'lengths': 1, 'noise': 1, 'tag
           'alignment': 2, 'operands': 2, 'packing': 2, 'tally': 2,
           'kernels': 2, 'datasets': 2, 'layers': 3, 'losses': 3, 'metrics': 3, 'decode': 3,
           'data': 3,
-          'models': 4, 'training': 5, 'export': 5, 'keras': 5, 'runs': 6, 'scripts': 7}
+          'models': 4, 'training': 5, 'export': 5, 'keras': 5, 'streaming': 5, 'runs': 6,
+          'scripts': 7}
 BASE_OF_LAYERS = 'seqmask.layers.recurrent'         # it knows none of those that build on it
 PUBLIC_SUBMODULES = {'losses', 'metrics', 'decode', 'data', 'datasets', 'models', 'training',
                      'runs', 'export', 'keras', 'kernels'}
-MAY_TRACE = {'training', 'runs', 'export', 'scripts'}       # rooms that may use tf.function
+MAY_TRACE = {'training', 'runs', 'export', 'streaming', 'scripts'}      # may use tf.function
 KNOWS_ABSL = {'runs', 'scripts'}
 BANNED_NAMES = {'utils', 'common', 'helpers', 'misc', 'types'}
 TOP_LEVEL = {'setup.cfg', 'setup.py', 'seqmask', 'tests', 'scripts', 'BUILD.md', 'README.md', '.ci',

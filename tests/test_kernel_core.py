@@ -1,4 +1,6 @@
-"""The C++ core on its own, without TensorFlow: recurrence_test.cc under the sanitizers.
+"""The C++ core on its own, without TensorFlow: its test programs under the sanitizers.
+
+recurrence_test.cc is about whole batches, network_test.cc about networks that go step by step.
 
 Compiled with build.py's compiler, targets and flags; a flag that is said twice counts as said last.
 """
@@ -15,7 +17,9 @@ import pytest
 
 from seqmask.kernels import build
 
-PROGRAM = pathlib.Path(__file__).with_name('recurrence_test.cc')
+RECURRENCE = pathlib.Path(__file__).with_name('recurrence_test.cc')
+NETWORK = pathlib.Path(__file__).with_name('network_test.cc')
+INTERFACE = {'network.h', 'recurrence.h'}       # what a test program includes
 WARNINGS = ['-Wall', '-Wextra', '-Werror']
 ADDRESS = ['-O1', '-g', '-fsanitize=address,undefined', '-fno-sanitize-recover=all',
            '-fno-omit-frame-pointer']
@@ -30,7 +34,7 @@ EAGER = ('recurrence.cc', 'kWorthAThread = 1 << 20;', 'kWorthAThread = 1;')
 
 
 class Sanitized:
-    """Compiles the core and its test program with a sanitizer, and runs them."""
+    """Compiles the core and a test program with a sanitizer, and runs them."""
 
     def __init__(self, folder, flags):
         self.folder, self.flags = folder, flags
@@ -61,13 +65,13 @@ class Sanitized:
                               stderr=subprocess.STDOUT, timeout=TIMEOUT, errors='replace',
                               text=True)
 
-    def run(self, cases, edits=(), targets=None):
+    def run(self, cases, edits=(), targets=None, program=RECURRENCE):
         """Runs `cases` cases on the core with `edits` made to it, (file, old, new) each."""
         sources = self.edited(edits)
-        jobs = [build.Job('main.o', str(PROGRAM), build.FLAGS), *core_jobs(targets)]
+        jobs = [build.Job('main.o', str(program), build.FLAGS), *core_jobs(targets)]
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             objects = list(pool.map(lambda job: self.compiled(job, sources), jobs))
-        made = sources.with_suffix('.out')
+        made = sources.with_suffix(f'.{program.stem}.out')
         done = self.call([*self.command, *self.flags, '-pthread', *objects, '-o', made])
         assert done.returncode == 0, done.stdout
         return self.call([made, cases])
@@ -86,7 +90,7 @@ class Sanitized:
         """The object; one that was made from the same text is taken again."""
         source = sources / job.source       # or the program, whose path is absolute
         headers = sorted(sources.glob('*.h'))
-        read = [recurrence for recurrence in headers if recurrence.name == 'recurrence.h']
+        read = [header for header in headers if header.name in INTERFACE]
         texts = [path.read_text() for path in [source, *(read if job.product == 'main.o'
                                                          else headers)]]
         key = hashlib.sha256(repr((job.flags, texts)).encode()).hexdigest()[:8]
@@ -105,7 +109,8 @@ def core_jobs(targets=None):
         return jobs
     assert targets == ['portable'], 'recurrence.cc knows all targets of x86, or this one'
     return [job._replace(flags=[flag for flag in job.flags if flag != '-DSEQMASK_X86_TARGETS'])
-            for job in jobs if job.product in ('recurrence.o', 'steps-portable.o')]
+            for job in jobs
+            if job.product in ('network.o', 'recurrence.o', 'steps-portable.o')]
 
 
 @pytest.fixture(scope='module')
@@ -125,8 +130,9 @@ def assert_passed(done, cases):
 
 def test_every_target_is_compiled():
     products = {job.product for job in core_jobs()}
-    assert {'recurrence.o', 'steps-portable.o'} <= products
-    assert products <= {'recurrence.o', *(f'steps-{target}.o' for target in build.TARGETS)}
+    assert {'network.o', 'recurrence.o', 'steps-portable.o'} <= products
+    assert products <= {'network.o', 'recurrence.o',
+                        *(f'steps-{target}.o' for target in build.TARGETS)}
 
 
 @pytest.mark.slow
@@ -138,6 +144,16 @@ def test_equations_bounds_and_behaviour(address, edits):
 @pytest.mark.slow
 def test_threads_do_not_race(thread):
     assert_passed(thread.run(60, [EAGER], ['portable']), 60)
+
+
+@pytest.mark.slow
+def test_networks_step_by_step(address):
+    assert_passed(address.run(70, program=NETWORK), 70)
+
+
+@pytest.mark.slow
+def test_networks_side_by_side_do_not_race(thread):
+    assert_passed(thread.run(30, targets=['portable'], program=NETWORK), 30)
 
 
 # Each of these tests can fail
@@ -154,6 +170,12 @@ def test_threads_do_not_race(thread):
     (('arrays.h', '? call.lengths[sequence] - 1 - step : step',
       '? call.maxlen - 1 - step + 0 * sequence : step'),
      r'case \d+: \w+ reverse .*: outputs is not 0 at a padded step'),
+    (('step.h', 'Store(d_h + k, Load(d_h + k) + Load(d_c + k));', ';'),
+     r'case \d+: gru_reset_before .* target=portable: step d_initial_state\[0\]\[\d+\] is '),
+    (('step.h', 'Copy(to + k * GH, room + k * kWidth, H - unit);',
+      'Copy(to + k * GH, room + k * kWidth, kWidth);'),
+     r'AddressSanitizer: heap-buffer-overflow(.|\n)*\ncase \d+: .* target=portable: aborted'
+     r'|target=portable: step d_(recurrent_)?kernel\[\d+\] is '),
     (('activations.h', 'AtMost(x, 80.0f), -89.0f)', 'AtMost(x, 80.0f), -17.0f)'),
      r'target=portable: sigmoid of -\S+, \S+, is too large'),
     (('activations.h', '0.49999998f;', '0.49999f;'),
@@ -163,12 +185,42 @@ def test_threads_do_not_race(thread):
     (('activations.h', 'x > high ? Fill(high) : x', 'x < high ? x : Fill(high)'),
      r'target=portable: sigmoid of nan, \S+, is not NaN'),
 ], ids=['one number too many', 'a sign in a gate', 'a gradient left out', 'padding read',
-        'a gate that never closes', 'a gate that is not accurate', 'a gate that is not monotone',
-        'a NaN lost'])
+        'a gradient of a step left out', 'a step that writes too far', 'a gate that never closes',
+        'a gate that is not accurate', 'a gate that is not monotone', 'a NaN lost'])
 def test_a_broken_core_fails(address, edit, said):
     done = address.run(30, [edit], ['portable'])
     assert done.returncode != 0
     assert re.search(said, done.stdout), done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('edit, said', [
+    (('stages.h', 'Copy(state + past - D, x.at + r * x.stride, D);',
+      'Copy(state + past - D, x.at + r * x.stride, D + 64);'),
+     r'AddressSanitizer: heap-buffer-overflow(.|\n)*\ncase \d+: .* target=portable: aborted'),
+    (('network.cc', 'to[p * padded + k] += of_gate[3 * H + k];', 'continue;'),
+     r'case \d+: B=\d+ .*gru \d+->.*: (outputs|state 0)\[\d+\] is \S+, must be '),
+    (('stages.h', 'h_tm1 + f * (g - h_tm1)', 'h_tm1 + f * (h_tm1 - g)'),
+     r'case \d+: B=\d+ .*mgu \d+->.*: (outputs|state 0)\[\d+\] is \S+, must be '),
+    (('stages.h', 'state + tap * stage.dilation * D', 'state + tap * D'),
+     r'case \d+: B=\d+ .*convolution \d+->.*: outputs\[\d+\] is \S+, must be '),
+    (('stages.h', '{layer.seen, P, H}', '{layer.seen, 0, H}'),
+     r'case \d+: B=\d+ .*: (outputs|state 0)\[\d+\] is \S+, must be '),
+], ids=['a window written too far', 'a bias left out', 'a sign in a gate', 'a window not dilated',
+        'rows mixed up'])
+def test_a_broken_network_fails(address, edit, said):
+    done = address.run(30, [edit], ['portable'], NETWORK)
+    assert done.returncode != 0
+    assert re.search(said, done.stdout), done.stdout
+
+
+@pytest.mark.slow
+def test_networks_that_share_are_seen(thread):
+    shared = ('network.cc', 'layer.sums = Take(batch * planes.all * P);',
+              'static float sums[1 << 20];\n      layer.sums = sums;')
+    done = thread.run(30, [shared], ['portable'], NETWORK)
+    assert done.returncode != 0
+    assert 'ThreadSanitizer: data race' in done.stdout, done.stdout
 
 
 @pytest.mark.slow

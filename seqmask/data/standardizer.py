@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import tensorflow as tf
 
-from seqmask import checks, known
+from seqmask import checks, kernels, known
 from seqmask.checks import TensorLike
 from seqmask.data.moments import Moments, real_frames
 from seqmask.data.sequences import Sequences
@@ -129,6 +129,13 @@ class Standardizer(tf.Module):
         outputs = tf.cast((x - self.mean) / self.scale, self.dtype)
         known.with_sizes_of(outputs, inputs)
         return outputs if mask is None else apply_mask(outputs, mask)
+
+    def stages(self) -> list[kernels.Stage] | None:
+        """What `StepRunner` runs in C++; None if the dtype is not float32."""
+        if self.dtype != tf.float32:
+            return None
+        return [kernels.Stage('standardize', self.input_size, self.input_size,
+                              (self.mean, self.scale))]
 
     def inverse(self, outputs: TensorLike, lengths: TensorLike) -> tf.Tensor:
         """Undoes a call: predictions in the units of the data.

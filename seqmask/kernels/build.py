@@ -151,6 +151,7 @@ def _jobs():
     """
     x86 = platform.machine().lower() in ('x86_64', 'amd64')
     jobs = [Job('ops.o', 'ops.cc', [*FLAGS, *tf.sysconfig.get_compile_flags()]),
+            Job('network.o', 'network.cc', FLAGS),
             Job('recurrence.o', 'recurrence.cc', FLAGS + ['-DSEQMASK_X86_TARGETS'] * x86)]
     for target, flags in TARGETS.items():
         if x86 or target == 'portable':

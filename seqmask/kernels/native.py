@@ -26,24 +26,38 @@ def load() -> types.ModuleType:
 
 def usable() -> bool:
     """Whether implementation='auto' takes the kernels; warns once if they cannot be loaded."""
+    # With a GPU, TensorFlow's own operations run on it; these would run on the CPU.
+    return wanted() and not tf.config.list_logical_devices('GPU') and _works()
+
+
+def wanted() -> bool:
+    """False if the environment switches the kernels off."""
     try:
-        if build.disabled():
-            return False
+        return not build.disabled()
     except build.BuildError as error:
         raise ValueError(str(error)) from None
-    # With a GPU, TensorFlow's own operations run on it; these would run on the CPU.
-    return not tf.config.list_logical_devices('GPU') and _works()
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """The compiled library, for what is called without TensorFlow. `Unusable` says why not."""
+    load()
+    library = ctypes.CDLL(_loaded()[1])
+    library.seqmask_targets.restype = ctypes.c_char_p
+    library.seqmask_use_target.restype = ctypes.c_bool
+    library.seqmask_use_target.argtypes = [ctypes.c_char_p]
+    return library
 
 
 def targets() -> list[str]:
     """The instruction sets that this processor can run: the one in use, then the others."""
-    *names, in_use = _library().seqmask_targets().decode().split()
+    *names, in_use = library().seqmask_targets().decode().split()
     return sorted(names, key=lambda name: name != in_use)
 
 
 def use_target(name: str) -> None:
     """Switches to another instruction set, for tests. Never call it while a recurrence runs."""
-    if not _library().seqmask_use_target(name.encode()):
+    if not library().seqmask_use_target(name.encode()):
         raise ValueError(f'this processor runs {", ".join(targets())}, not {name}.')
 
 
@@ -67,6 +81,23 @@ def recur(cell, inputs, lengths, weights, initial_state, m=None, reverse=False):
         inputs, lengths, *weights, initial_state, [] if m is None else [m], cell=cell.name,
         reverse=reverse, name='set_implementation_graph_to_compile_or_export')
     return results.outputs, tuple(results.final_state)
+
+
+def step(cell, x_t, weights, state):
+    """One step of a cell, as one operation.
+
+    Args:
+      cell: `Cell`.
+      x_t: float32 [B, D].
+      weights: As of `recur`.
+      state: Tuple of float32 [B, H].
+
+    Returns:
+      The new state, a tuple of [B, H]; its first part is the output.
+    """
+    results = load().seqmask_step(x_t, *weights, state, cell=cell.name,
+                                  name='set_implementation_graph_to_compile_or_export')
+    return tuple(results.new_state)
 
 
 @functools.cache
@@ -108,16 +139,6 @@ def _works():
     return operations is not None
 
 
-@functools.cache
-def _library():
-    load()
-    library = ctypes.CDLL(_loaded()[1])
-    library.seqmask_targets.restype = ctypes.c_char_p
-    library.seqmask_use_target.restype = ctypes.c_bool
-    library.seqmask_use_target.argtypes = [ctypes.c_char_p]
-    return library
-
-
 @tf.RegisterGradient('Seqmask>Recurrence')
 def _gradient(op, d_outputs, *d_rest):
     num_states, num_dropout = op.get_attr('num_states'), op.get_attr('num_dropout')
@@ -130,6 +151,17 @@ def _gradient(op, d_outputs, *d_rest):
     return [d_inputs, None, *d_weights, *d_states, *[None] * num_dropout]
 
 
+@tf.RegisterGradient('Seqmask>Step')
+def _step_gradient(op, *d_results):
+    num_states = op.get_attr('num_states')
+    flat = list(op.inputs)
+    *_, gates, extra = op.outputs
+    d_x_t, *d_weights, d_states = load().seqmask_step_grad(
+        *flat[:4], flat[4:], gates, extra, d_results[:num_states], cell=op.get_attr('cell'))
+    return [d_x_t, *d_weights, *d_states]
+
+
+@tf.RegisterGradient('Seqmask>StepGrad')
 @tf.RegisterGradient('Seqmask>RecurrenceGrad')
 def _second_gradient(op, *_):
     """Fails when it is computed, not when it is traced: TensorFlow traces it ahead of need."""

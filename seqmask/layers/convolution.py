@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from seqmask import checks, known, noise
+from seqmask import checks, kernels, known, noise
 from seqmask.checks import TensorLike
 from seqmask.lengths import sequence_mask
 from seqmask.masking import apply_mask
@@ -129,6 +129,13 @@ class Conv1D(tf.Module):
         state = tf.ensure_shape(state, [None, reach, self.input_size])
         seen = tf.concat([state, x_t[:, None]], axis=1)                 # [B, reach + 1, D]
         return self._convolve(seen[:, ::self.dilation])[:, 0], seen[:, 1:]
+
+    def stages(self) -> list[kernels.Stage] | None:
+        """What `StepRunner` runs in C++; None where there are groups, or another dtype."""
+        if (self.padding, self.strides, self.groups, self.dtype) != ('causal', 1, 1, tf.float32):
+            return None
+        return [kernels.Stage('convolution', self.input_size, self.filters,
+                              (self.kernel, self.bias), self.kernel_size, self.dilation)]
 
     def _convolve(self, inputs, strides=1, dilation=1):
         """[B, T, D] -> [B, T', filters] over all windows inside T, group by group."""

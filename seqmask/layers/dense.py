@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from seqmask import checks, known, noise
+from seqmask import checks, kernels, known, noise
 from seqmask.checks import TensorLike
 from seqmask.masking import apply_mask
 from seqmask.operands import steps_or_vectors
@@ -63,3 +63,10 @@ class Dense(tf.Module):
         inputs, mask = steps_or_vectors(inputs, lengths, self.input_size, self.dtype)
         outputs = known.with_sizes_of(tf.tensordot(inputs, self.kernel, 1) + self.bias, inputs)
         return outputs if mask is None else apply_mask(outputs, mask)
+
+    def stages(self) -> list[kernels.Stage] | None:
+        """What `StepRunner` runs in C++; None if the dtype is not float32."""
+        if self.dtype != tf.float32:
+            return None
+        return [kernels.Stage('dense', self.input_size, self.output_size,
+                              (self.kernel, self.bias))]

@@ -115,7 +115,11 @@ class Recurrent(tf.Module):
         """
         x_t = self._checked('x_t', x_t, 'B, D')
         state = self._checked_state(state, tf.shape(x_t)[0])
-        state, _ = self._cell.forward(self._project(x_t), state, self._recurrent_weights(), None)
+        if self._on_kernel([x_t, *state]):
+            state = kernels.native.step(self._cell, x_t, self._weights(), state)
+        else:
+            state, _ = self._cell.forward(self._project(x_t), state, self._recurrent_weights(),
+                                          None)
         return state[0], self._structured(state)
 
     def initial_state(self, batch: int | tf.Tensor) -> tf.Tensor | LSTMState:
@@ -123,15 +127,26 @@ class Recurrent(tf.Module):
         zeros = tf.zeros([batch, self.hidden_size], self.dtype)
         return self._structured([zeros] * self._cell.num_states)
 
+    def stages(self) -> list[kernels.Stage] | None:
+        """What `StepRunner` runs in C++; None if the core does not know the cell, or the dtype."""
+        if self._cell.name not in kernels.network.STATES or self.dtype != tf.float32:
+            return None
+        return [kernels.Stage(self._cell.name, self.input_size, self.hidden_size, self._weights())]
+
     def _over_time(self, inputs, state):
+        if self._on_kernel([inputs, *state]):
+            return self._over_kernel
+        wants_fixed_shapes = kernels.inside_xla() or kernels.inside_pfor()
+        return self._over_padding if wants_fixed_shapes else self._over_packing
+
+    def _on_kernel(self, tensors):
         # Exported, compiled and vectorized graphs cannot contain the kernel's operations.
         if kernels.inside_xla() or kernels.inside_pfor():
-            return self._over_padding
-        forward_mode = kernels.inside_forward_mode([inputs, *state, *self._weights()])
-        on_kernel = self.implementation == 'kernel' or (
+            return False
+        forward_mode = kernels.inside_forward_mode([*tensors, *self._weights()])
+        return not kernels.inside_export() and (self.implementation == 'kernel' or (
             self.implementation == 'auto' and self._cell.has_kernel and self.dtype == tf.float32
-            and not forward_mode and kernels.native.usable())
-        return self._over_packing if kernels.inside_export() or not on_kernel else self._over_kernel
+            and not forward_mode and kernels.native.usable()))
 
     def _over_kernel(self, inputs, lengths, state, m, reverse):
         return kernels.native.recur(self._cell, inputs, lengths, self._weights(), state, m, reverse)

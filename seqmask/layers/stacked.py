@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 import tensorflow as tf
 
-from seqmask import known
+from seqmask import kernels, known
 from seqmask.checks import TensorLike
 
 
@@ -105,7 +105,20 @@ class Stacked(tf.Module):
 
     def initial_state(self, batch: int | tf.Tensor) -> tuple[typing.Any, ...]:
         """The state before the first step of `batch` sequences: zeros."""
+        for layer in self.layers:
+            if not hasattr(layer, 'initial_state'):
+                raise TypeError(f'Stacked goes step by step only if each of its layers does; '
+                                f'{type(layer).__name__} does not.')
         return tuple(layer.initial_state(batch) for layer in self.layers)
+
+    def stages(self) -> list[kernels.Stage] | None:
+        """What `StepRunner` runs in C++; None if the core does not know one of the layers."""
+        return kernels.stages_of(*self.layers)
+
+    @property
+    def input_size(self) -> int | None:
+        """D; None if the first layer does not tell it."""
+        return getattr(self.layers[0], 'input_size', None)
 
 
 def _require_recurrent(name, *layers):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from seqmask import checks, data, noise
+from seqmask import checks, data, kernels, noise
 from seqmask.checks import TensorLike
 from seqmask.layers import Activation, BatchNorm, Conv1D, Dropout, Sequential, SqueezeExcite
 from seqmask.models.protocol import SequenceEncoder
@@ -146,3 +146,11 @@ class DilatedEncoder(SequenceEncoder):
             output = tf.nn.relu(added) + (output if index else 0)
             new.append(window)
         return output, tuple(new)
+
+    def stages(self) -> list[kernels.Stage] | None:
+        """What a step consists of, as `StepRunner` runs it in C++; None if it cannot."""
+        below = [] if self.standardizer is None else [self.standardizer]
+        found = kernels.stages_of(*below, *self.convolutions) if self._streams else None
+        return found and found[:len(below)] + [
+            stage._replace(relu=True, residual=index > 0)
+            for index, stage in enumerate(found[len(below):])]

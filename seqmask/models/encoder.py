@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from seqmask import checks, data, noise
+from seqmask import checks, data, kernels, noise
 from seqmask.checks import TensorLike
 from seqmask.layers import (GRU, LSTM, MGU, Activation, BatchNorm, Bidirectional, Conv1D, Dropout,
                             LSTMState, Sequential, Stacked)
@@ -136,3 +136,8 @@ class Encoder(SequenceEncoder):
         """One step of a stream: float [B, D] and a state -> (output [B, output_size], state)."""
         return self.recurrent.step(
             self.standardize(checks.floating('x_t', x_t, 'B, D'), None), state)
+
+    def stages(self) -> list[kernels.Stage] | None:
+        """What a step consists of, as `StepRunner` runs it in C++; None if it cannot."""
+        below = [] if self.standardizer is None else [self.standardizer]
+        return kernels.stages_of(*below, self.recurrent) if self._streams else None

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from seqmask import checks, losses, noise
+from seqmask import checks, kernels, losses, noise
 from seqmask.layers import Dense, Dropout
 from seqmask.lengths import sequence_mask
 from seqmask.masking import apply_mask
@@ -89,6 +89,11 @@ class EventDetector(StreamingModel):
         """Logits [B, T] from the encoder's outputs; [B] from those of one step."""
         outputs = self.dropout(outputs, lengths, training=training)
         return self.to_logit(outputs, lengths)[..., 0]
+
+    def stages(self) -> list[kernels.Stage] | None:
+        """What a step consists of, as `StepRunner` runs it in C++; None if it cannot."""
+        found = kernels.stages_of(self.encoder, self.to_logit)
+        return found and [*found[:-1], found[-1]._replace(squeeze=True)]
 
     def detect(self, inputs: checks.TensorLike, lengths: checks.TensorLike) -> tf.Tensor:
         """Detected steps, bool [B, T]: logit >= threshold; False at padded steps."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from seqmask import checks, noise
+from seqmask import checks, kernels, noise
 from seqmask.checks import TensorLike
 from seqmask.layers import CRF, Constraints, Dense, Dropout
 from seqmask.lengths import sequence_mask
@@ -85,6 +85,10 @@ class SequenceLabeller(StreamingModel):
     def streams(self) -> bool:
         """Whether `initial_state`, `step` and `chunk_loss` can be used: not with a CRF."""
         return self.crf is None and super().streams()
+
+    def stages(self) -> list[kernels.Stage] | None:
+        """What a step consists of, as `StepRunner` runs it in C++; None if it cannot."""
+        return kernels.stages_of(self.encoder, self.to_logits) if self.streams() else None
 
     def initial_state(self, batch: int | tf.Tensor) -> typing.Any:
         if self.crf is not None:

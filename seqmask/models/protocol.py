@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from seqmask import checks, known
+from seqmask import checks, kernels, known
 from seqmask.checks import TensorLike
 from seqmask.layers import Dropout
 from seqmask.lengths import sequence_mask
@@ -87,6 +87,10 @@ class SequenceEncoder(tf.Module):
         raise ValueError('a model that runs step by step or chunk by chunk cannot use later steps: '
                          'bidirectional and normalize must be False, filters 0, causal True, and '
                          'standardizer must not need whole sequences.')
+
+    def stages(self) -> list[kernels.Stage] | None:
+        """What a step consists of, as `StepRunner` runs it in C++; None if it cannot."""
+        return None
 
 
 class OwnEncoder(SequenceEncoder):
@@ -210,6 +214,10 @@ class StreamingModel(SequenceModel):
         self.initial_state(1)           # raises if the model depends on later steps
         output, state = self.encoder.step(x_t, state)
         return self.head(output, None), state
+
+    def stages(self) -> list[kernels.Stage] | None:
+        """What a step consists of, as `StepRunner` runs it in C++; None if it cannot."""
+        return None
 
     def loss(self, batch: dict[str, tf.Tensor], training: bool) -> Tally:
         """The loss per real step, for `training.Trainer`.

@@ -83,6 +83,36 @@ SEQMASK_ARGUMENTS(REGISTER_OP("Seqmask>RecurrenceGrad"))
     .Output("d_initial_state: num_states * float")
     .SetShapeFn(BackwardShapes);
 
+Cell CellOf(const std::string& name) {
+  return name == "lstm" ? Cell::kLstm : name == "gru" ? Cell::kGru : Cell::kGruResetBefore;
+}
+
+std::string Shape(const Tensor& tensor) { return tensor.shape().DebugString(); }
+
+absl::Status Check(OpKernelContext* context, int input, const char* name,
+                   const TensorShape& shape) {
+  const Tensor& tensor = context->input(input);
+  if (tensor.shape() == shape) return absl::OkStatus();
+  return InvalidArgument(name, " must have shape ", shape.DebugString(), ", got ", Shape(tensor));
+}
+
+// Checks the shape of an input, and points at its numbers.
+absl::Status Input(OpKernelContext* context, int input, const char* name, const TensorShape& shape,
+                   const float** numbers) {
+  TF_RETURN_IF_ERROR(Check(context, input, name, shape));
+  *numbers = context->input(input).flat<float>().data();
+  return absl::OkStatus();
+}
+
+// Allocates an output, and points at its numbers.
+absl::Status Output(OpKernelContext* context, int output, const TensorShape& shape,
+                    float** numbers) {
+  Tensor* tensor = nullptr;
+  TF_RETURN_IF_ERROR(context->allocate_output(output, shape, &tensor));
+  *numbers = tensor->flat<float>().data();
+  return absl::OkStatus();
+}
+
 // What both operations share: their arguments, and how they run on TensorFlow's threads.
 class RecurrenceOp : public OpKernel {
  public:
@@ -93,7 +123,7 @@ class RecurrenceOp : public OpKernel {
     OP_REQUIRES_OK(context, context->GetAttr("reverse", &reverse_));
     OP_REQUIRES_OK(context, context->GetAttr("num_states", &num_states));
     OP_REQUIRES_OK(context, context->GetAttr("num_dropout", &num_dropout));
-    cell_ = cell == "lstm" ? Cell::kLstm : cell == "gru" ? Cell::kGru : Cell::kGruResetBefore;
+    cell_ = CellOf(cell);
     OP_REQUIRES(context, num_states == NumStates(cell_),
                 InvalidArgument("a cell '", cell, "' has ", NumStates(cell_), " states, got ",
                                 num_states));
@@ -140,33 +170,6 @@ class RecurrenceOp : public OpKernel {
       if (call->lengths[b] < 0 || call->lengths[b] > T)
         return InvalidArgument("lengths must be from 0 to maxlen = ", T, ", got ",
                                call->lengths[b], " for sequence ", b);
-    return absl::OkStatus();
-  }
-
-  static std::string Shape(const Tensor& tensor) { return tensor.shape().DebugString(); }
-
-  static absl::Status Check(OpKernelContext* context, int input, const char* name,
-                            const TensorShape& shape) {
-    const Tensor& tensor = context->input(input);
-    if (tensor.shape() == shape) return absl::OkStatus();
-    return InvalidArgument(name, " must have shape ", shape.DebugString(), ", got ",
-                           Shape(tensor));
-  }
-
-  // Checks the shape of an input, and points at its numbers.
-  static absl::Status Input(OpKernelContext* context, int input, const char* name,
-                            const TensorShape& shape, const float** numbers) {
-    TF_RETURN_IF_ERROR(Check(context, input, name, shape));
-    *numbers = context->input(input).flat<float>().data();
-    return absl::OkStatus();
-  }
-
-  // Allocates an output, and points at its numbers.
-  static absl::Status Output(OpKernelContext* context, int output, const TensorShape& shape,
-                             float** numbers) {
-    Tensor* tensor = nullptr;
-    TF_RETURN_IF_ERROR(context->allocate_output(output, shape, &tensor));
-    *numbers = tensor->flat<float>().data();
     return absl::OkStatus();
   }
 
@@ -265,6 +268,8 @@ class BackwardOp : public RecurrenceOp {
 
 REGISTER_KERNEL_BUILDER(Name("Seqmask>Recurrence").Device(tensorflow::DEVICE_CPU), ForwardOp);
 REGISTER_KERNEL_BUILDER(Name("Seqmask>RecurrenceGrad").Device(tensorflow::DEVICE_CPU), BackwardOp);
+
+#include "step_ops.h"
 
 }  // namespace
 }  // namespace seqmask

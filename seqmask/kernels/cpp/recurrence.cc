@@ -3,11 +3,10 @@
 #include "recurrence.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <memory>
-#include <new>
 #include <numeric>
 
+#include "floats.h"
 #include "target.h"
 
 namespace seqmask {
@@ -44,22 +43,6 @@ const Target*& InUse() {
   static const Target* in_use = Runnable().front();
   return in_use;
 }
-
-// Floats on a cache line of their own.
-class Floats {
- public:
-  explicit Floats(int64_t size)
-      : at_(static_cast<float*>(std::aligned_alloc(64, RoundUp(size * sizeof(float), 64)))) {
-    if (at_ == nullptr) throw std::bad_alloc();
-  }
-  ~Floats() { std::free(at_); }
-  Floats(const Floats&) = delete;
-  Floats& operator=(const Floats&) = delete;
-  float* get() const { return at_; }
-
- private:
-  float* at_;
-};
 
 // The multiplications that justify another thread: starting one takes some microseconds.
 constexpr int64_t kWorthAThread = 1 << 20;
@@ -170,6 +153,33 @@ void Backward(const Call& call, const Gradients& gradients, int threads, const P
   Run(&job, true, threads, parallel);
 }
 
+namespace {
+
+void RunStep(Job* job, void (*step)(const Job&, float*)) {
+  job->padded = Width(job->call);
+  const Floats bias(PlanesOf(job->call.cell).all * job->padded);
+  FillBias(job->call, job->padded, bias.get());
+  job->bias = bias.get();
+  const Floats scratch(StepFloats(*job));
+  step(*job, scratch.get());
+}
+
+}  // namespace
+
+void StepForward(const Call& call, const Results& results) {
+  Job job{};
+  job.call = call;
+  job.results = results;
+  RunStep(&job, InUse()->step_forward);
+}
+
+void StepBackward(const Call& call, const Gradients& gradients) {
+  Job job{};
+  job.call = call;
+  job.gradients = gradients;
+  RunStep(&job, InUse()->step_backward);
+}
+
 void Activate(Activation activation, int64_t count, float* numbers) {
   InUse()->activate(activation, count, numbers);
 }
@@ -181,6 +191,8 @@ std::vector<std::string> Targets() {
 }
 
 std::string TargetInUse() { return InUse()->name; }
+
+const Target& CurrentTarget() { return *InUse(); }
 
 bool UseTarget(const std::string& name) {
   const Target* found = Find(name);

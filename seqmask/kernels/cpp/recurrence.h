@@ -70,6 +70,12 @@ using Parallel = std::function<void(int64_t count, const std::function<void(int6
 void Forward(const Call& call, const Results& results, int threads, const Parallel& parallel);
 void Backward(const Call& call, const Gradients& gradients, int threads, const Parallel& parallel);
 
+// One step of every sequence, as a call with T = 1 and lengths 1, on the calling thread; `lengths`
+// and `dropout` are not read. The weights are taken as they stand, not packed first. The new state
+// is `final_state`; `outputs` and `d_outputs` are not used, nor is `d_gates`.
+void StepForward(const Call& call, const Results& results);
+void StepBackward(const Call& call, const Gradients& gradients);
+
 // Applies a gate's activation in place; for tests. `count` is a multiple of 16.
 enum class Activation { kSigmoid, kTanh };
 void Activate(Activation activation, int64_t count, float* numbers);

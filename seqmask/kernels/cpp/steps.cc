@@ -11,6 +11,8 @@
 #include "forward.h"
 #include "backward.h"
 #include "weights.h"
+#include "stages.h"
+#include "step.h"
 
 namespace seqmask::SEQMASK_TARGET {
 
@@ -25,6 +27,6 @@ void Activate(Activation activation, int64_t count, float* numbers) {
 #define SEQMASK_NAME(name) SEQMASK_QUOTED(name)
 extern const Target kTarget;
 const Target kTarget = {SEQMASK_NAME(SEQMASK_TARGET), kWidth, Pack, ForwardGroup, BackwardGroup,
-                        WeightGradients, Activate};
+                        WeightGradients, Activate, PackLayer, RunLayer, StepForward, StepBackward};
 
 }  // namespace seqmask::SEQMASK_TARGET
