@@ -9,6 +9,8 @@ machine's speed. The GEMM floor is the time of the real steps' matrix products a
   benchmark.py                 one size; lengths are log-normal, --fill of the steps real
   benchmark.py --scaling       over the fill, the padded length and the hidden size
   benchmark.py --epoch=both    whole epochs of training, Trainer.fit against Keras's Model.fit
+  benchmark.py --step          single steps, as in a stream: StepRunner against cells; by default
+                               of one sequence, on one thread
 
 Peers that are not installed are left out: pip install '.[bench]'. For one that is installed in
 another environment, pass, say, --python=pytorch=/path/to/its/bin/python.
@@ -44,10 +46,12 @@ flags.DEFINE_integer('threads', 0, 'Threads and cores of each peer; 0 for all co
 flags.DEFINE_list('peers', None, 'Peers to measure, by default all that are installed, but for '
                   f'{", ".join(peers.ON_REQUEST)}, which compiles for minutes: ' + ', '.join(
                       peer.key for peer in peers.LAYERS) + '; with --epoch: ' + ', '.join(
-                          peer.key for peer in peers.EPOCHS) + '.')
+                          peer.key for peer in peers.EPOCHS) + '; with --step: ' + ', '.join(
+                               peer.key for peer in peers.STEPS) + '.')
 flags.DEFINE_multi_string('python', [], 'FRAMEWORK=PATH: the Python that has a framework '
                           f'({", ".join(peers.FRAMEWORKS)}), if not this one.')
 flags.DEFINE_bool('scaling', False, 'Vary the fill, then T, then H.')
+flags.DEFINE_bool('step', False, 'Time single steps.')
 flags.DEFINE_enum('epoch', None, ['handwriting', 'log-normal', 'both'],
                   'Time whole epochs on the embedded handwriting or on generated sequences.')
 flags.DEFINE_integer('limit', 0, 'Sequences in an epoch; 0 for all, or for 20 batches of '
@@ -62,15 +66,17 @@ flags.DEFINE_string('plot', '', 'Picture to draw (.png, .svg, .pdf).')
 FLAGS = flags.FLAGS
 CALLS = ['forward', 'train']
 FILLS = [0.05, 0.1, 0.2, 0.37, 0.5, 0.75, 1.0]
+STEPS = 200                         # timed in one go with --step
 FACTORS = [0.25, 0.5, 1, 2]         # of --maxlen and --hidden_size
 
 
 def main():
     try:
         check_flags()
-        run = epochs if FLAGS.epoch else scaling if FLAGS.scaling else one_size
-        table = peers.EPOCHS if FLAGS.epoch else peers.LAYERS
-        threads = FLAGS.threads or cores()
+        run = (epochs if FLAGS.epoch else scaling if FLAGS.scaling else single_steps if FLAGS.step
+               else one_size)
+        table = peers.EPOCHS if FLAGS.epoch else peers.STEPS if FLAGS.step else peers.LAYERS
+        threads = FLAGS.threads or (1 if FLAGS.step else cores())
         chosen = chosen_peers(table) + [peers.FLOOR] * (table is peers.LAYERS)
         with tempfile.TemporaryDirectory() as folder, processes.started(
                 chosen, interpreters(), threads) as (workers, absent):
@@ -114,6 +120,23 @@ def scaling(workers, absent, folder, threads):
     if FLAGS.plot:
         plots.lines(FLAGS.plot, title, found, CALLS)
     return rows
+
+
+def single_steps(workers, absent, folder, threads):
+    sizes = {name: FLAGS[name].value for name in ('cell', 'input_size', 'hidden_size')}
+    sizes['batch_size'] = FLAGS.batch_size if FLAGS['batch_size'].present else 1
+    measured = rounds.measure(
+        workers, absent.reasons, problems.step_problem(**sizes, steps=STEPS),
+        {'cell': FLAGS.cell}, folder, ['step'], FLAGS.repeats)
+    absent.check()
+    title = (f'{FLAGS.cell}, B={sizes["batch_size"]} D={FLAGS.input_size} H={FLAGS.hidden_size}, '
+             f'{STEPS} steps one after the other; {machine(threads)}')
+    print_all(title, versions(workers), *report.step_tables(measured, STEPS), absent.describe())
+    if FLAGS.plot:
+        plots.bars(FLAGS.plot, title, {'step, us': {
+            name: measured.spread('step', name).times(1e6 / STEPS)
+            for name in measured.times['step']}})
+    return report.csv_rows(measured, ['step'], {**sizes, 'steps': STEPS, 'threads': threads})
 
 
 def epochs(workers, absent, folder, threads):
@@ -187,8 +210,9 @@ class Absent:
 
 
 def check_flags():
-    if FLAGS.scaling and FLAGS.epoch:
-        raise UserError('--scaling and --epoch cannot be combined: choose one.')
+    chosen = [f'--{name}' for name in ('scaling', 'step', 'epoch') if FLAGS[name].value]
+    if len(chosen) > 1:
+        raise UserError(f'{" and ".join(chosen)} cannot be combined: choose one.')
     for name in ('csv', 'plot'):
         folder = os.path.dirname(FLAGS[name].value)
         if folder and not os.path.isdir(folder):

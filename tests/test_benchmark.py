@@ -28,6 +28,8 @@ RUNS = {
     'scaling': ['--scaling', '--cell=gru', '--repeats=1', '--peers=seqmask_graph',
                 '--csv=scaling.csv', '--batch_size=2', '--maxlen=1', '--input_size=1',
                 '--hidden_size=1'],
+    'step': ['--step', '--repeats=2', '--csv=step.csv', '--input_size=2', '--hidden_size=4',
+             '--peers=seqmask_runner,seqmask_layer,tensorflow_lite,keras_cell,numpy_product'],
     'epoch': ['--epoch=both', '--limit=7', '--repeats=2', '--csv=epoch.csv', '--num_layers=1',
               '--implementation=graph', *TINY],
 }
@@ -41,6 +43,8 @@ BAD = {
     '--python=python3': '--python=python3: must be FRAMEWORK=PATH, with one of tensorflow, '
                         'pytorch, flax.',
     '--scaling --epoch=both': '--scaling and --epoch cannot be combined: choose one.',
+    '--step --peers=keras': '--peers must be some of seqmask_runner, seqmask_layer, '
+                            'tensorflow_lite, keras_cell, pytorch_cell, numpy_product; got keras.',
     '--csv=nowhere/times.csv': "--csv=nowhere/times.csv: there is no folder 'nowhere'.",
     '--threads=100000': r'--threads=100000: there are \d+ cores.',
     '--plot=times.png': "--plot needs matplotlib (not here): pip install '.[plots]'",
@@ -130,6 +134,20 @@ def test_its_file_holds_what_it_prints(done, folder):
         peer, shown = re.match(rf'([\w ]+?)  +({NUMBER})', line).groups()
         kept = 1e3 * float(found[peer, 'forward_seconds', '']['median'])
         assert float(shown) == pytest.approx(kept, rel=0.01, abs=0.001)
+
+
+@pytest.mark.slow
+def test_single_steps_are_those_of_one_sequence_on_one_thread(done, folder):
+    (title,), _, times, *ratios = blocks(done['step'])
+    assert title.startswith('lstm, B=1 D=2 H=4, 200 steps one after the other; ')
+    assert title.endswith(', 1 thread')
+    peers = ['seqmask runner', 'seqmask layer', 'TensorFlow Lite', 'Keras cell', 'NumPy product']
+    assert names(times[1:]) == peers
+    assert all(re.fullmatch(rf'[\w ]+? +{SPREAD}', row) for row in times[1:])
+    assert [names(lines)[0] for lines in ratios] == ['seqmask runner /', 'seqmask layer /']
+    found = {(row['peer'], row['quantity']) for row in rows_of(folder / 'step.csv')}
+    assert found == {(peer, quantity) for peer in peers
+                     for quantity in ('step_seconds', 'step_ratio')}
 
 
 @pytest.mark.slow

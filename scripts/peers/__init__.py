@@ -35,5 +35,13 @@ EPOCHS = [
     Peer('seqmask in Keras fit', 'tensorflow', 'epochs'),
     Peer('Keras fit', 'tensorflow', 'epochs'),
 ]
+STEPS = [
+    Peer('seqmask runner', 'tensorflow', 'tensorflow_steps'),
+    Peer('seqmask layer', 'tensorflow', 'tensorflow_steps'),
+    Peer('TensorFlow Lite', 'tensorflow', 'tensorflow_steps'),
+    Peer('Keras cell', 'tensorflow', 'tensorflow_steps'),
+    Peer('PyTorch cell', 'pytorch', 'pytorch_steps'),
+    Peer('NumPy product', 'tensorflow', 'tensorflow_steps'),
+]
 FRAMEWORKS = ('tensorflow', 'pytorch', 'flax')
 ON_REQUEST = {'keras_xla'}      # compiles for minutes

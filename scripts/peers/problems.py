@@ -35,6 +35,14 @@ def layer_problem(cell, batch_size, maxlen, input_size, hidden_size, fill):
     }
 
 
+def step_problem(cell, batch_size, steps, input_size, hidden_size):
+    """Steps one after the other, [steps, B, D], and weights as of `layer_problem`."""
+    rng = np.random.default_rng(0)
+    kernel, recurrent_kernel, bias = weights_of(cell, input_size, hidden_size, rng)
+    return {'inputs': normal(rng, steps, batch_size, input_size),
+            'kernel': kernel, 'recurrent_kernel': recurrent_kernel, 'bias': bias}
+
+
 def weights_of(cell, input_size, hidden_size, rng):
     """kernel, recurrent_kernel and bias in Keras's layout; biases are not 0, to be compared too."""
     width = {'lstm': 4, 'gru': 3}[cell] * hidden_size

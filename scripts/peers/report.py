@@ -70,6 +70,14 @@ def scaling_table(axis, measured, call):
         for name in names])
 
 
+def step_tables(measured, steps):
+    """Microseconds of a step, a repeat being `steps` of them, and the ratios."""
+    rows = [['', 'step us', 'min - max']]
+    for name in measured.times['step']:
+        rows.append([name, *cells(measured.spread('step', name), 1e6 / steps)])
+    return [table(rows), *ratio_tables(measured, ['step'])]
+
+
 def epoch_tables(measured, steps):
     """Seconds and steps per second of an epoch, share of padding, memory; then the ratios."""
     rows = [['', 'epoch s', 'min - max', 'steps/s', 'padding', 'memory MB']]

@@ -15,7 +15,7 @@ from seqmask.runs.flags import (claim_workdir, define_flags, define_sequence_fla
                                 make_optimizer)
 from seqmask.runs.labelled import train_and_report
 from seqmask.runs.pictures import draw_codes, draw_events
-from seqmask.runs.predictions import (code_rows, confusion_counts, predict_sequences,
+from seqmask.runs.predictions import (code_rows, confusion_counts, decide, predict_sequences,
                                       prediction_rows, reconstruct_sequences)
 from seqmask.runs.record import Run, load_run, write_arrays
 from seqmask.runs.report import table
@@ -25,9 +25,9 @@ from seqmask.training import is_chief
 from seqmask.training.workdir import write_rows
 
 __all__ = ['Blueprint', 'Features', 'Fitted', 'Run', 'Task', 'UserError', 'claim_workdir',
-           'code_rows', 'confusion_counts', 'define_flags', 'define_sequence_flags', 'divided',
-           'draw_codes', 'draw_events', 'finish', 'fit', 'is_chief', 'labels_of', 'limited',
-           'load_run', 'make_optimizer', 'make_standardizer', 'make_strategy', 'predict_sequences',
-           'prediction_rows', 'read_part', 'read_parts', 'read_sequences', 'reconstruct_sequences',
-           'refuse_existing', 'run', 'table', 'train_and_report', 'user_errors', 'whole_file',
-           'write_arrays', 'write_rows']
+           'code_rows', 'confusion_counts', 'decide', 'define_flags', 'define_sequence_flags',
+           'divided', 'draw_codes', 'draw_events', 'finish', 'fit', 'is_chief', 'labels_of',
+           'limited', 'load_run', 'make_optimizer', 'make_standardizer', 'make_strategy',
+           'predict_sequences', 'prediction_rows', 'read_part', 'read_parts', 'read_sequences',
+           'reconstruct_sequences', 'refuse_existing', 'run', 'table', 'train_and_report',
+           'user_errors', 'whole_file', 'write_arrays', 'write_rows']

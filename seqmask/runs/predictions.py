@@ -31,24 +31,39 @@ def predict_sequences(trainer: Trainer, batches: data.Batches, *,
     """
     outputs = list(trainer.predict(batches, per=labels_per))
     model = trainer.model
-    threshold = model.threshold if isinstance(model, models.EventDetector) else None
-    if labels_per == 'sequence' or threshold is not None:
+    if labels_per == 'sequence' or isinstance(model, models.EventDetector):
         outputs = [logits[None] if labels_per == 'sequence' else logits[:, None]
                    for logits in outputs]
     collection = data.Sequences.from_list(outputs)
-    logits = collection.frames.astype(np.float64)        # [N, K]
-    if threshold is not None:                            # [N, 1]
-        predicted = logits[:, 0] >= threshold.numpy()
-        probability = 1 / (1 + np.exp(np.log(model.pos_weight) - logits[:, 0]))
-    elif getattr(model, 'crf', None) is not None:
+    if getattr(model, 'crf', None) is not None:
         predicted, probability = _best_labelling(model.crf, collection)
+    else:
+        predicted, probability = decide(model, collection.frames)
+    return data.Sequences(collection.frames.astype(np.float32), collection.lengths,
+                          steps={'predicted': predicted.astype(np.int32),
+                                 'probability': probability.astype(np.float32)})
+
+
+def decide(model: models.SequenceModel, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The prediction of each step or sequence, from its logits alone.
+
+    Args:
+      model: The model whose logits they are; not one with a CRF, which needs whole sequences.
+      logits: float [N, K]; of an `EventDetector` [N, 1].
+
+    Returns:
+      (predicted int32 [N], the class of the largest logit, or 1 where the threshold is reached;
+      probability float32 [N], of that class, or of an event).
+    """
+    logits = logits.astype(np.float64)
+    if isinstance(model, models.EventDetector):
+        predicted = logits[:, 0] >= model.threshold.numpy()
+        probability = 1 / (1 + np.exp(np.log(model.pos_weight) - logits[:, 0]))
     else:
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))
         predicted = logits.argmax(axis=1)
         probability = odds.max(axis=1) / odds.sum(axis=1)
-    return data.Sequences(collection.frames.astype(np.float32), collection.lengths,
-                          steps={'predicted': predicted.astype(np.int32),
-                                 'probability': probability.astype(np.float32)})
+    return predicted.astype(np.int32), probability.astype(np.float32)
 
 
 def _best_labelling(crf, collection):
