@@ -19,8 +19,8 @@ LAYERS = {'known': -1, 'checks': 0, 'tracing': 0, 'lengths': 1, 'noise': 1, 'tag
           'alignment': 2, 'operands': 2, 'packing': 2, 'tally': 2,
           'kernels': 2, 'datasets': 2, 'layers': 3, 'losses': 3, 'metrics': 3, 'decode': 3,
           'data': 3,
-          'models': 4, 'training': 5, 'export': 5, 'keras': 5,
-          'streaming': 5, 'runs': 6, 'scripts': 7}
+          'models': 4, 'training': 5, 'export': 5, 'keras': 5, 'streaming': 5, 'runs': 6,
+          'scripts': 7}
 BASE_OF_LAYERS = 'seqmask.layers.recurrent'         # it knows none of those that build on it
 PUBLIC_SUBMODULES = {'losses', 'metrics', 'decode', 'data', 'datasets', 'models', 'training',
                      'runs', 'export', 'keras', 'kernels'}

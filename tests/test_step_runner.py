@@ -38,6 +38,8 @@ MODELS = {
     'encoder': lambda: seqmask.models.Encoder(D, hidden_size=6, standardizer=SCALE, seed=0),
     'labeller': lambda: some_models.labeller(D, 3, cell='lstm', bidirectional=False, hidden_size=6,
                                              dropout=0.5, standardizer=SCALE, seed=0),
+    'transcriber': lambda: seqmask.models.SequenceTranscriber(
+        seqmask.models.Encoder(D, hidden_size=6, standardizer=SCALE, seed=0), 3, seed=0),
     'detector': lambda: some_models.detector(D, event_rate=0.1, standardizer=SCALE, seed=0),
     'mgu detector': lambda: some_models.detector(D, network='mgu', event_rate=0.1, seed=0),
     'dilated detector': lambda: some_models.detector(D, network='conv', event_rate=0.1,

@@ -53,9 +53,8 @@ def lines_of(sequences):
 def wanted(folder):
     """The rows of the whole model's predictions."""
     run, whole = runs.load_run(str(folder / 'labels')), data.read_npz(folder / 'labels.npz')
-    predictions = runs.predict_sequences(
-        run.trainer, data.Batches(data.Sequences(whole.frames, whole.lengths), 4),
-        labels_per='step')
+    inputs = data.Sequences(whole.frames.astype(np.float32), whole.lengths)
+    predictions = runs.predict_sequences(run.trainer, data.Batches(inputs, 4), labels_per='step')
     return list(runs.prediction_rows(predictions, run.names, labels_per='step'))
 
 

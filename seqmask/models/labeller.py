@@ -98,7 +98,7 @@ class SequenceLabeller(StreamingModel):
 
     def stages(self) -> list[kernels.Stage] | None:
         """What a step consists of, as `StepRunner` runs it in C++; None if it cannot."""
-        return kernels.stages_of(self.encoder, self.to_logits)
+        return kernels.stages_of(self.encoder, self.to_logits) if self.streams() else None
 
     def initial_state(self, batch: int | tf.Tensor) -> typing.Any:
         if self.crf is not None:

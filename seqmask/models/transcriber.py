@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from seqmask import checks, decode, losses, noise
+from seqmask import checks, decode, kernels, losses, noise
 from seqmask.checks import TensorLike
 from seqmask.layers import Dense, Dropout
 from seqmask.metrics import EditDistance, Mean
@@ -66,6 +66,10 @@ class SequenceTranscriber(StreamingModel):
              training: bool = False) -> tf.Tensor:
         """Logits [B, T, K] from the encoder's outputs; [B, K] from those of one step."""
         return self.to_logits(self.dropout(outputs, lengths, training=training), lengths)
+
+    def stages(self) -> list[kernels.Stage] | None:
+        """What a step consists of, as `StepRunner` runs it in C++; None if it cannot."""
+        return kernels.stages_of(self.encoder, self.to_logits)
 
     def transcribe(self, inputs: TensorLike, lengths: TensorLike, *,
                    width: int = 1) -> tuple[tf.Tensor, tf.Tensor]:

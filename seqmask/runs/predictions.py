@@ -40,15 +40,16 @@ def predict_sequences(trainer: Trainer, batches: data.Batches, *,
     else:
         predicted, probability = decide(model, collection.frames)
     return data.Sequences(collection.frames.astype(np.float32), collection.lengths,
-                          steps={'predicted': predicted, 'probability': probability})
+                          steps={'predicted': predicted.astype(np.int32),
+                                 'probability': probability.astype(np.float32)})
 
 
 def decide(model: models.SequenceModel, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What logits say.
+    """The prediction of each step or sequence, from its logits alone.
 
     Args:
-      model: Whose they are.
-      logits: float [N, K]; of a model with a `threshold` [N, 1].
+      model: The model whose logits they are; not one with a CRF, which needs whole sequences.
+      logits: float [N, K]; of an `EventDetector` [N, 1].
 
     Returns:
       (predicted int32 [N], the class of the largest logit, or 1 where the threshold is reached;
