@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 
 import pytest
 
@@ -21,6 +22,9 @@ def pytest_xdist_auto_num_workers(config):
 
 
 def pytest_configure(config):
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell starts jobs in the background so; scripts under test would ignore interrupts, too.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption('numprocesses', None):
         return          # this process only hands the tests out, and need not wait for TensorFlow
     import tensorflow as tf
