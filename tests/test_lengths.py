@@ -28,7 +28,7 @@ def test_a_real_zero_frame_at_the_end_cannot_be_seen():
     features = features_with([0, 1, 3], 7)
     recorded = 5        # the sequence goes on for one silent step
     assert seqmask.lengths_from_features(features).numpy() == [recorded - 1]
-    assert 'keep the lengths that the data came with' in ' '.join(
+    assert 'use lengths that come with the data' in ' '.join(
         seqmask.lengths_from_features.__doc__.split())
 
 

@@ -27,7 +27,7 @@ from seqmask import training
 from test_trainer import a_trainer
 training.restore_best(a_trainer(seed=5).model, sys.argv[1])
 '''
-IN_USE = ("workdir '{}' is in use: another process is training in it. Wait until it has ended, or "
+IN_USE = ("workdir '{}' is in use: another process is training in it. Wait until it ends, or "
           'choose another workdir.')
 
 
