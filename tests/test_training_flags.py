@@ -40,5 +40,5 @@ def test_it_trains_and_leaves_its_files(name, runs):
 def test_chunks_of_a_model_that_sees_steps_to_come(runs):
     done = runs[1]['chunks in both directions']
     line, = own_lines(done.stderr)
-    assert line.startswith('error: a model that runs step by step or chunk by chunk cannot use later ')
+    assert line.startswith('error: a model that runs step by step or chunk by chunk cannot use ')
     assert done.returncode == 1
