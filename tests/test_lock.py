@@ -106,5 +106,5 @@ def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch):
     with pytest.warns(UserWarning) as told:
         lock.hold(str(tmp_path))
     assert [str(warning.message) for warning in told] == [
-        f"workdir '{tmp_path}' cannot be locked ([Errno {errno.ENOLCK}] No locks available): see "
-        f'to it that no other process trains in it.']
+        f"workdir '{tmp_path}' cannot be locked ([Errno {errno.ENOLCK}] No locks available): make "
+        f'sure that no other process trains in it.']
