@@ -90,7 +90,7 @@ def compiler(tmp_path, monkeypatch):
 def sources(tmp_path, monkeypatch):
     folder = tmp_path / 'cpp'
     folder.mkdir()
-    for name in ('ops.cc', 'recurrence.cc', 'steps.cc', 'steps.h'):
+    for name in ('ops.cc', 'network.cc', 'recurrence.cc', 'steps.cc', 'steps.h'):
         (folder / name).write_text(f'// {name}\n')
     monkeypatch.setattr(build, 'SOURCES', folder)
     return folder
