@@ -11,7 +11,7 @@ import os
 import signal
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')      # before TensorFlow is imported
-# That takes seconds; an interrupt ends them without a traceback, unless it is to be ignored.
+# The import takes seconds; Ctrl-C ends it without a traceback, unless SIGINT is ignored.
 if __name__ == '__main__' and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 

@@ -21,16 +21,13 @@ from absl import flags
 
 from seqmask import data, runs
 
-flags.DEFINE_string('workdir', None, '--workdir of a training script.')
+runs.define_run_flags()
 flags.DEFINE_string('data', '', 'File to evaluate on; by default what the run held out.')
-flags.DEFINE_list('features', None, 'Feature columns of a .csv, separated by commas; by default '
-                  'those of the run, or else all other numeric columns.')
 flags.DEFINE_enum('part', None, ['train', 'validation', 'test', 'all'],
                   'Part of the data; by default test if it has `split`, else all.')
 flags.DEFINE_string('output', '', 'CSV file to write; by default evaluation.csv in the workdir.')
 flags.DEFINE_bool('overwrite', False, 'Whether to overwrite the output.')
 flags.DEFINE_integer('batch_size', 256, 'Sequences in a batch.', 1)
-flags.mark_flag_as_required('workdir')
 
 FLAGS = flags.FLAGS
 

@@ -27,16 +27,14 @@ from absl import flags
 
 from seqmask import data, runs
 
-flags.DEFINE_string('workdir', None, '--workdir of a training script.')
+runs.define_run_flags()
 flags.DEFINE_string('data', None, 'File of sequences.')
 flags.DEFINE_string('output', None, 'File to write: .csv or .npz.')
-flags.DEFINE_list('features', None, 'Feature columns of a .csv, separated by commas; by default '
-                  'those of the run, or else all other numeric columns.')
 flags.DEFINE_enum('part', 'all', ['train', 'validation', 'test', 'all'],
                   'Part of the data, if it has `split`.')
 flags.DEFINE_bool('overwrite', False, 'Whether to overwrite the output.')
 flags.DEFINE_integer('batch_size', 256, 'Sequences in a batch.', 1)
-flags.mark_flags_as_required(['workdir', 'data', 'output'])
+flags.mark_flags_as_required(['data', 'output'])
 
 FLAGS = flags.FLAGS
 

@@ -1,17 +1,17 @@
-"""Streams a trained model: the prediction of each step as soon as the step is there.
+"""Streams a trained model: predicts each step as soon as it arrives.
 
   tail -f sensor.csv | python scripts/stream.py --workdir=workdir/events
   python scripts/stream.py --workdir=workdir/events --data=FILE.npz > predictions.csv
 
-A line of standard input is a step: D numbers, separated by commas or spaces. An empty line ends a
-sequence; the next one begins anew. With --data, the sequences of a file go through step by step,
+Each line of standard input is one step: D numbers, separated by commas or spaces. An empty line
+ends a sequence, and the state is reset. With --data, the sequences of a file are run step by step,
 one after the other.
 
-It prints a row a step, as CSV: sequence and step (from 0), predicted, probability; of a detector of
-events, which decides by its own threshold, that of an event. At the end it tells what a step took,
-without reading and printing: the median and the 99th percentile, on standard error.
+It prints one CSV row per step: sequence and step (from 0), predicted, probability. An event
+detector decides by its own threshold; `probability` is that of an event. At the end it prints the
+latency of a step to standard error, without reading and printing: median and 99th percentile.
 
-The model must see no steps to come, as train_events.py trains it, and train_labels.py with
+The model must be causal, such as those of train_events.py, and of train_labels.py with
 --nobidirectional.
 """
 
@@ -19,7 +19,7 @@ import os
 import signal
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')      # before TensorFlow is imported
-# That takes seconds; an interrupt ends them without a traceback, unless it is to be ignored.
+# The import takes seconds; Ctrl-C ends it without a traceback, unless SIGINT is ignored.
 if __name__ == '__main__' and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
@@ -33,18 +33,15 @@ from absl import flags
 import seqmask
 from seqmask import runs
 
-flags.DEFINE_string('workdir', None, 'Folder of a training script.')
-flags.DEFINE_string('data', None, 'File of sequences; standard input by default.')
-flags.DEFINE_list('features', None, 'Of a .csv: columns of features, separated by commas; by '
-                  'default those that the run was told, else all others that hold numbers.')
+runs.define_run_flags()
+flags.DEFINE_string('data', None, 'File of sequences; by default standard input.')
 flags.DEFINE_enum('part', 'all', ['train', 'validation', 'test', 'all'],
                   'Part of --data, if it has `split`.')
 flags.DEFINE_enum('implementation', 'auto', ['auto', 'kernel', 'lite', 'graph'],
-                  'How a step runs: in C++, on TensorFlow Lite, in TensorFlow.')
-flags.mark_flags_as_required(['workdir'])
+                  'Whether a step runs in C++, in TensorFlow Lite or in TensorFlow.')
 
 FLAGS = flags.FLAGS
-WARM_UP = 3         # steps that are not told of: the first ones wake the processor's caches
+WARM_UP = 3         # steps left out of the latency: the caches are cold
 
 
 def main():
@@ -52,12 +49,12 @@ def main():
     model = run.trainer.model
     if not model.streams():
         raise runs.UserError(
-            f'{FLAGS.workdir!r} holds a {type(model).__name__} that does not go step by step: '
-            'streams need a model that sees no steps to come, as train_events.py trains it, and '
-            'train_labels.py with --nobidirectional.')
+            f'the model in {FLAGS.workdir!r}, {type(model).__name__}, cannot run step by step: '
+            'streams need a causal model, such as that of train_events.py, or of train_labels.py '
+            'with --nobidirectional.')
     steps = steps_of_lines(run) if FLAGS.data is None else steps_of_file(run)
     runner = seqmask.StepRunner(model, implementation=FLAGS.implementation)
-    took = []
+    seconds = []
     try:
         print('sequence,step,predicted,probability', flush=True)
         for sequence, step, x_t in steps:
@@ -65,21 +62,21 @@ def main():
                 runner.reset()
             start = time.perf_counter()
             logits = runner.step(x_t)
-            took.append(time.perf_counter() - start)
+            seconds.append(time.perf_counter() - start)
             (predicted,), (probability,) = runs.decide(model, logits.reshape([1, -1]))
             print(f'{sequence},{step},{run.names[predicted]},{probability:.4f}',
                   flush=FLAGS.data is None)
         sys.stdout.flush()
-    except BrokenPipeError:         # whoever read has seen enough
+    except BrokenPipeError:         # the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except KeyboardInterrupt:       # the end of a stream that has none
-        tell(took, runner)
+    except KeyboardInterrupt:       # the usual end of an endless stream
+        print_latency(seconds, runner)
         sys.exit(130)
-    tell(took, runner)
+    print_latency(seconds, runner)
 
 
 def steps_of_file(run):
-    """(sequence, step, x_t float32 [1, D]) of every real step."""
+    """Yields (sequence, step, x_t float32 [1, D]) of each real step."""
     _, sequences = runs.read_part(FLAGS.data, FLAGS.part, run, workdir=FLAGS.workdir,
                                   features=FLAGS.features)
     frames = iter(sequences.frames.astype(np.float32)[:, None])
@@ -88,22 +85,22 @@ def steps_of_file(run):
 
 
 def steps_of_lines(run):
-    """The same of the lines of standard input, as they come."""
+    """Yields the same from the lines of standard input as they arrive."""
     sys.stdin.reconfigure(errors='replace')
     sequence = step = 0
     for number, line in enumerate(sys.stdin, 1):
         if not line.strip():
             sequence, step = sequence + (step > 0), 0
             continue
-        yield sequence, step, numbers_of(line, f'standard input, line {number}', run.input_size)
+        yield sequence, step, parse_step(line, f'standard input, line {number}', run.input_size)
         step += 1
 
 
-def numbers_of(line, where, size):
+def parse_step(line, where, size):
     words = re.split(r'\s*,\s*|\s+', line.strip())
     if len(words) != size:
-        raise runs.UserError(f'{where}: a step of the model of {FLAGS.workdir!r} has {size} '
-                             f'numbers, got {len(words)}.')
+        raise runs.UserError(f'{where}: a step must have {size} numbers, as in the training data '
+                             f'of {FLAGS.workdir!r}, got {len(words)}.')
     x_t = np.empty([1, size], np.float32)
     for k, word in enumerate(words):
         try:
@@ -117,12 +114,12 @@ def numbers_of(line, where, size):
     return x_t
 
 
-def tell(took, runner):
-    measured = 1e6 * np.array(took[WARM_UP:])
-    latency = 'too few to tell what one takes' if not len(measured) else (
-        f'{np.median(measured):.1f} us a step (median), {np.percentile(measured, 99):.1f} us '
-        '(99th percentile)')
-    print(f'{len(took)} steps on {runner.implementation}; {latency}', file=sys.stderr)
+def print_latency(seconds, runner):
+    us = 1e6 * np.array(seconds[WARM_UP:])
+    latency = 'too few to measure the latency' if not len(us) else (
+        f'{np.median(us):.1f} us per step (median), {np.percentile(us, 99):.1f} us (99th '
+        'percentile)')
+    print(f'{len(seconds)} steps on {runner.implementation}: {latency}', file=sys.stderr)
 
 
 if __name__ == '__main__':

@@ -46,6 +46,12 @@ def real_labels(labels: TensorLike, label_lengths: TensorLike, lengths: tf.Tenso
         labels), label_lengths
 
 
+def with_blank_last(logits: tf.Tensor, blank: int) -> tf.Tensor:
+    """Logits whose last class is the blank, as TensorFlow's CTC operations for CPUs expect."""
+    return tf.concat([logits[:, :, :blank], logits[:, :, blank + 1:],
+                      logits[:, :, blank:blank + 1]], axis=-1)
+
+
 def steps_needed(labels: tf.Tensor, label_lengths: tf.Tensor) -> tf.Tensor:
     """Fewest steps of an alignment, int32 [B]: one per label, and a blank between equal ones."""
     real = tf.sequence_mask(label_lengths, tf.shape(labels)[1])

@@ -57,7 +57,7 @@ class StepRunner:
     def __init__(self, model: typing.Any, batch: int = 1, *, implementation: str = 'auto'):
         if not (hasattr(model, 'step') and hasattr(model, 'initial_state')):
             raise TypeError(f'StepRunner takes a layer or a model with step and initial_state, got '
-                            f'{type(model).__name__}: it does not go step by step.')
+                            f'{type(model).__name__}: it does not run step by step.')
         self.batch = checks.size('batch', batch)
         self._model = model
         self._chosen = checks.choice('implementation', implementation,

@@ -1,4 +1,4 @@
-// Networks that go step by step, on their own, against equations in double precision:
+// Networks that run step by step, on their own, against equations in double precision:
 //
 //   network_test [cases [first]]
 //

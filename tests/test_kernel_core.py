@@ -1,6 +1,6 @@
 """The C++ core on its own, without TensorFlow: its test programs under the sanitizers.
 
-recurrence_test.cc is about whole batches, network_test.cc about networks that go step by step.
+recurrence_test.cc is about whole batches, network_test.cc about networks that run step by step.
 
 Compiled with build.py's compiler, targets and flags; a flag that is said twice counts as said last.
 """

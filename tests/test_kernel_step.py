@@ -65,6 +65,14 @@ def test_it_is_one_operation(cell, rng):
     assert not {'MatMul', 'Split', 'SplitV', 'ConcatV2', 'Sigmoid', 'Tanh'} & set(kinds)
 
 
+@pytest.mark.parametrize('batch, count', [(1, 1), (8, 1), (9, 0), (None, 0)])
+def test_auto_takes_it_for_few_rows(batch, count):
+    layer = seqmask.GRU(3, 4, seed=0)
+    graph = tf.function(layer.step).get_concrete_function(
+        tf.TensorSpec([batch, 3]), tf.TensorSpec([batch, 4])).graph
+    assert [op.type for op in graph.get_operations()].count('Seqmask>Step') == count
+
+
 @every_cell
 @pytest.mark.parametrize('reverse', [False, True])
 def test_unrolled_it_is_the_whole_call(cell, reverse, rng):

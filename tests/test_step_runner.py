@@ -249,7 +249,7 @@ def double(make):
 
 @pytest.mark.parametrize('make, error, words', [
     (lambda: seqmask.StepRunner(some_models.classifier(D, 3)), TypeError,
-     'got SequenceClassifier: it does not go step by step'),
+     'got SequenceClassifier: it does not run step by step'),
     (lambda: seqmask.StepRunner(some_models.labeller(D, 3)), ValueError, 'cannot use later steps'),
     (lambda: seqmask.StepRunner(seqmask.Conv1D(D, 3, 3)), ValueError,
      "step needs padding='causal' and strides=1"),

@@ -12,18 +12,20 @@ from seqmask import data, runs
 from test_scripts import TIMEOUT, command, own_lines, start
 from tiny_runs import some_sequences, trained
 
-TOLD = re.compile(r'(\d+) steps on (kernel|lite|graph); '
-                  r'([\d.]+) us a step \(median\), ([\d.]+) us \(99th percentile\)')
+TOLD = re.compile(r'(\d+) steps on (kernel|lite|graph): '
+                  r'([\d.]+) us per step \(median\), ([\d.]+) us \(99th percentile\)')
+
 HEADER = 'sequence,step,predicted,probability'
 BAD_FLAGS = {
     '--workdir=none': r"there is no folder 'none': .*",
-    '--workdir=classifier': r"'classifier' holds a SequenceClassifier that does not go step by "
-                            r'step: streams need a model that sees no steps to come, .*',
+    '--workdir=classifier': r"the model in 'classifier', SequenceClassifier, cannot run step by "
+                            r'step: streams need a causal model, .*',
     '--workdir=labels --data=none.npz': r"\[Errno 2\] No such file or directory: 'none.npz'",
 }
 BAD_LINES = {
     '1 2 3\n1,2\n':
-        r"standard input, line 2: a step of the model of 'labels' has 3 numbers, got 2\.",
+        r"standard input, line 2: a step must have 3 numbers, as in the training data of "
+        r"'labels', got 2\.",
     '1,2,x\n': r"standard input, line 1: number 3 must be finite in float32, got 'x'\.",
     '\n1 1e39 3\n': r"standard input, line 2: number 2 must be finite in float32, got '1e39'\.",
 }
@@ -89,7 +91,7 @@ def assert_predicts(done, wanted, numbered=True):
 def test_the_sequences_of_a_file(flags, finished, wanted):
     done = finished[f'--workdir=labels --data=labels.npz{flags}']
     assert_predicts(done, wanted)
-    assert not flags or ' on graph; ' in done.stderr
+    assert not flags or ' on graph: ' in done.stderr
 
 
 def test_lines_of_standard_input(finished, wanted):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,11 +11,12 @@ import tensorflow as tf
 from seqmask import checks
 
 
-class EpochDatasets:
+class EpochDatasets(abc.ABC):
     """Batches in an order that is a function of `seed` and epoch; iterating them gives epoch 0."""
 
     seed: int
 
+    @abc.abstractmethod
     def at_epoch(self, epoch: int) -> tf.data.Dataset:
         """The batches of one epoch, made in the background.
 
@@ -24,7 +26,6 @@ class EpochDatasets:
         Returns:
           `tf.data.Dataset` of dicts.
         """
-        raise NotImplementedError
 
     def __iter__(self) -> Iterator[dict[str, tf.Tensor]]:
         return iter(self.at_epoch(0))

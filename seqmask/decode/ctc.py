@@ -74,10 +74,9 @@ def ctc_beam_search(logits: TensorLike, lengths: TensorLike, *, width: int,
     checks.size('width', width)
     logits, lengths, mask = alignment.real_logits(logits, lengths, blank)
     logits = widen(logits)
-    blank_last = tf.concat([logits[:, :, :blank], logits[:, :, blank + 1:],
-                            logits[:, :, blank:blank + 1]], axis=-1)
     # One step and one row more: it refuses empty batches.
-    padded = tf.transpose(tf.pad(blank_last, [[0, 1], [0, 1], [0, 0]]), [1, 0, 2])
+    padded = tf.transpose(tf.pad(alignment.with_blank_last(logits, blank),
+                                 [[0, 1], [0, 1], [0, 0]]), [1, 0, 2])
     (found,), scores = tf.nn.ctc_beam_search_decoder(
         padded, tf.pad(lengths, [[0, 1]]), beam_width=width, top_paths=1)
     values = tf.cast(found.values, tf.int32)

@@ -1,4 +1,4 @@
-"""A network of stages that goes step by step in C++: NumPy in, NumPy out, without TensorFlow."""
+"""A network of stages that runs step by step in C++: NumPy in, NumPy out, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Network:
             for stage, arrays in zip(stages, weights)))
         network = library.seqmask_network_new(batch, len(stages), made)
         if not network:
-            raise MemoryError('no memory for a network that goes step by step.')
+            raise MemoryError('no memory for a network that runs step by step.')
         self._network = ctypes.c_void_p(network)
         # Not at the end of the process, when threads may still be in a step.
         weakref.finalize(self, library.seqmask_network_delete, self._network).atexit = False

@@ -13,6 +13,8 @@ from seqmask.lengths import sequence_mask
 from seqmask.masking import apply_mask, reverse as reverse_steps
 from seqmask.packing import pack, take_rows, unpack
 
+FEW_ROWS = 8        # up to here the kernel's step, which has one thread, is the faster one
+
 
 class LSTMState(typing.NamedTuple):
     """State of an LSTM: `hidden` and `cell`, float [B, H] each."""
@@ -106,6 +108,9 @@ class Recurrent(tf.Module):
              state: TensorLike | LSTMState) -> tuple[tf.Tensor, tf.Tensor | LSTMState]:
         """One step, for streams. Running step by step equals a call on the whole sequence.
 
+        The kernel's step is one operation, on one thread: 'auto' takes it where B is known to be 8
+        or less, and the graph above, which is faster there.
+
         Args:
           x_t: float [B, D].
           state: As `final_state` of a call, or `initial_state(batch)`.
@@ -115,7 +120,8 @@ class Recurrent(tf.Module):
         """
         x_t = self._checked('x_t', x_t, 'B, D')
         state = self._checked_state(state, tf.shape(x_t)[0])
-        if self._on_kernel([x_t, *state]):
+        few_rows = x_t.shape[0] is not None and x_t.shape[0] <= FEW_ROWS
+        if (few_rows or self.implementation == 'kernel') and self._on_kernel([x_t, *state]):
             state = kernels.native.step(self._cell, x_t, self._weights(), state)
         else:
             state, _ = self._cell.forward(self._project(x_t), state, self._recurrent_weights(),

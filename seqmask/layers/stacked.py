@@ -107,7 +107,7 @@ class Stacked(tf.Module):
         """The state before the first step of `batch` sequences: zeros."""
         for layer in self.layers:
             if not hasattr(layer, 'initial_state'):
-                raise TypeError(f'Stacked goes step by step only if each of its layers does; '
+                raise TypeError(f'Stacked runs step by step only if each of its layers does; '
                                 f'{type(layer).__name__} does not.')
         return tuple(layer.initial_state(batch) for layer in self.layers)
 

@@ -114,12 +114,11 @@ def _on_cpu(logits, lengths, labels, label_lengths, aligned, blank):
     lengths = tf.where(aligned, tf.pad(lengths, [[0, 1]]), 1)
     label_lengths = tf.where(aligned, tf.pad(label_lengths, [[0, 1]]), 1)
     places = tf.where(tf.sequence_mask(label_lengths, tf.shape(labels)[1]))
-    blank_last = tf.concat([logits[:, :, :blank], logits[:, :, blank + 1:],
-                            logits[:, :, blank:blank + 1]], axis=-1)
     return tf.compat.v1.nn.ctc_loss(
         labels=tf.SparseTensor(places, tf.gather_nd(labels, places),
                                tf.shape(labels, tf.int64)),
-        inputs=blank_last, sequence_length=lengths, time_major=False)[:-1]
+        inputs=alignment.with_blank_last(logits, blank), sequence_length=lengths,
+        time_major=False)[:-1]
 
 
 def _compiled(logits, lengths, labels, label_lengths, aligned, blank):

@@ -11,8 +11,8 @@ from seqmask.runs.blueprint import Blueprint
 from seqmask.runs.files import (divided, labels_of, limited, read_part, read_parts,
                                 read_sequences, refuse_existing)
 from seqmask.runs.fitting import Fitted, finish, fit
-from seqmask.runs.flags import (claim_workdir, define_flags, define_sequence_flags,
-                                make_optimizer)
+from seqmask.runs.flags import (claim_workdir, define_flags, define_run_flags,
+                                define_sequence_flags, make_optimizer)
 from seqmask.runs.labelled import train_and_report
 from seqmask.runs.pictures import draw_codes, draw_events
 from seqmask.runs.predictions import (code_rows, confusion_counts, decide, predict_sequences,
@@ -25,9 +25,9 @@ from seqmask.training import is_chief
 from seqmask.training.workdir import write_rows
 
 __all__ = ['Blueprint', 'Features', 'Fitted', 'Run', 'Task', 'UserError', 'claim_workdir',
-           'code_rows', 'confusion_counts', 'decide', 'define_flags', 'define_sequence_flags',
-           'divided', 'draw_codes', 'draw_events', 'finish', 'fit', 'is_chief', 'labels_of',
-           'limited', 'load_run', 'make_optimizer', 'make_standardizer', 'make_strategy',
-           'predict_sequences', 'prediction_rows', 'read_part', 'read_parts', 'read_sequences',
-           'reconstruct_sequences', 'refuse_existing', 'run', 'table', 'train_and_report',
-           'user_errors', 'whole_file', 'write_arrays', 'write_rows']
+           'code_rows', 'confusion_counts', 'decide', 'define_flags', 'define_run_flags',
+           'define_sequence_flags', 'divided', 'draw_codes', 'draw_events', 'finish', 'fit',
+           'is_chief', 'labels_of', 'limited', 'load_run', 'make_optimizer', 'make_standardizer',
+           'make_strategy', 'predict_sequences', 'prediction_rows', 'read_part', 'read_parts',
+           'read_sequences', 'reconstruct_sequences', 'refuse_existing', 'run', 'table',
+           'train_and_report', 'user_errors', 'whole_file', 'write_arrays', 'write_rows']

@@ -84,6 +84,14 @@ def define_sequence_flags(embedded: str, *, standardize: str | None = None) -> N
                       'Implementation of the recurrence.')
 
 
+def define_run_flags() -> None:
+    """Defines the flags of scripts that read a trained run and a file to use it on."""
+    flags.DEFINE_string('workdir', None, '--workdir of a training script.')
+    flags.DEFINE_list('features', None, 'Feature columns of a .csv, separated by commas; by '
+                      'default those of the run, or else all other numeric columns.')
+    flags.mark_flag_as_required('workdir')
+
+
 def make_optimizer(steps_per_epoch: int) -> tf.keras.optimizers.Optimizer | MixedPrecision:
     """Adam with the learning rate schedule of the flags; wrapped for half precision.
 

@@ -1,4 +1,4 @@
-// A network that goes step by step: stages one after the other, their weights packed once.
+// A network that runs step by step: stages one after the other, their weights packed once.
 //
 // As recurrence.h, plain C++17 without TensorFlow: dense arrays of float32. A step runs on the thread
 // that calls it; what a row becomes does not depend on the other rows. Networks share nothing, so

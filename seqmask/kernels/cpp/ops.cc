@@ -113,20 +113,47 @@ absl::Status Output(OpKernelContext* context, int output, const TensorShape& sha
   return absl::OkStatus();
 }
 
+// Reads which cell it is.
+absl::Status ReadCell(OpKernelConstruction* context, Cell* cell) {
+  std::string name;
+  int num_states;
+  TF_RETURN_IF_ERROR(context->GetAttr("cell", &name));
+  TF_RETURN_IF_ERROR(context->GetAttr("num_states", &num_states));
+  *cell = CellOf(name);
+  if (num_states == NumStates(*cell)) return absl::OkStatus();
+  return InvalidArgument("a cell '", name, "' has ", NumStates(*cell), " states, got ", num_states);
+}
+
+// Checks kernel, recurrent kernel, bias and states, which are inputs from `input` on, against the
+// cell, the batch and the input size of `call`, and points it at them.
+absl::Status ReadWeights(OpKernelContext* context, int input, Call* call) {
+  const Tensor& recurrent_kernel = context->input(input + 1);
+  if (recurrent_kernel.dims() != 2)
+    return InvalidArgument("recurrent_kernel must have rank 2 [H, gates H], got shape ",
+                           Shape(recurrent_kernel));
+  const int64_t H = recurrent_kernel.dim_size(0), GH = NumGates(call->cell) * H;
+  if (H == 0) return InvalidArgument("hidden_size must be 1 or more, got 0");
+  call->hidden_size = H;
+  TF_RETURN_IF_ERROR(Input(context, input++, "kernel", {call->input_size, GH}, &call->kernel));
+  TF_RETURN_IF_ERROR(Input(context, input++, "recurrent_kernel", {H, GH},
+                           &call->recurrent_kernel));
+  const TensorShape bias =
+      BiasRows(call->cell) == 2 ? TensorShape({2, GH}) : TensorShape({GH});
+  TF_RETURN_IF_ERROR(Input(context, input++, "bias", bias, &call->bias));
+  for (int k = 0; k < NumStates(call->cell); ++k)
+    TF_RETURN_IF_ERROR(Input(context, input++, "a state", {call->batch, H},
+                             &call->initial_state[k]));
+  return absl::OkStatus();
+}
+
 // What both operations share: their arguments, and how they run on TensorFlow's threads.
 class RecurrenceOp : public OpKernel {
  public:
   explicit RecurrenceOp(OpKernelConstruction* context) : OpKernel(context) {
-    std::string cell;
-    int num_states, num_dropout;
-    OP_REQUIRES_OK(context, context->GetAttr("cell", &cell));
+    int num_dropout;
+    OP_REQUIRES_OK(context, ReadCell(context, &cell_));
     OP_REQUIRES_OK(context, context->GetAttr("reverse", &reverse_));
-    OP_REQUIRES_OK(context, context->GetAttr("num_states", &num_states));
     OP_REQUIRES_OK(context, context->GetAttr("num_dropout", &num_dropout));
-    cell_ = CellOf(cell);
-    OP_REQUIRES(context, num_states == NumStates(cell_),
-                InvalidArgument("a cell '", cell, "' has ", NumStates(cell_), " states, got ",
-                                num_states));
     OP_REQUIRES(context, num_dropout <= 1,
                 InvalidArgument("there must be at most one dropout mask, got ", num_dropout));
     has_dropout_ = num_dropout == 1;
@@ -138,33 +165,21 @@ class RecurrenceOp : public OpKernel {
   // Checks the arguments that both operations take, and points `call` at them.
   absl::Status Read(OpKernelContext* context, Call* call) const {
     const Tensor& inputs = context->input(0);
-    const Tensor& recurrent_kernel = context->input(3);
     if (inputs.dims() != 3)
       return InvalidArgument("inputs must have rank 3 [B, T, D], got shape ", Shape(inputs));
-    if (recurrent_kernel.dims() != 2)
-      return InvalidArgument("recurrent_kernel must have rank 2 [H, gates H], got shape ",
-                             Shape(recurrent_kernel));
-    const int64_t B = inputs.dim_size(0), T = inputs.dim_size(1), D = inputs.dim_size(2);
-    const int64_t H = recurrent_kernel.dim_size(0), GH = NumGates(cell_) * H;
-    if (H == 0) return InvalidArgument("hidden_size must be 1 or more, got 0");
+    const int64_t B = inputs.dim_size(0), T = inputs.dim_size(1);
     if (B > tensorflow::kint32max || T > tensorflow::kint32max)
       return InvalidArgument("inputs have more sequences or steps than an int32 can count: ",
                              Shape(inputs));
     *call = Call{};
     call->cell = cell_, call->reverse = reverse_;
-    call->batch = B, call->maxlen = T, call->input_size = D, call->hidden_size = H;
+    call->batch = B, call->maxlen = T, call->input_size = inputs.dim_size(2);
     call->inputs = inputs.flat<float>().data();
     TF_RETURN_IF_ERROR(Check(context, 1, "lengths", TensorShape({B})));
-    TF_RETURN_IF_ERROR(Input(context, 2, "kernel", {D, GH}, &call->kernel));
-    TF_RETURN_IF_ERROR(Input(context, 3, "recurrent_kernel", {H, GH}, &call->recurrent_kernel));
-    TF_RETURN_IF_ERROR(Input(context, 4, "bias", BiasRows(cell_) == 2 ? TensorShape({2, GH})
-                                                                      : TensorShape({GH}),
-                             &call->bias));
-    const TensorShape state({B, H});
-    for (int k = 0; k < NumStates(cell_); ++k)
-      TF_RETURN_IF_ERROR(Input(context, 5 + k, "a state", state, &call->initial_state[k]));
+    TF_RETURN_IF_ERROR(ReadWeights(context, 2, call));
     if (has_dropout_)
-      TF_RETURN_IF_ERROR(Input(context, NumArguments() - 1, "dropout", state, &call->dropout));
+      TF_RETURN_IF_ERROR(Input(context, NumArguments() - 1, "dropout", {B, call->hidden_size},
+                               &call->dropout));
     call->lengths = context->input(1).flat<int32_t>().data();
     for (int64_t b = 0; b < B; ++b)
       if (call->lengths[b] < 0 || call->lengths[b] > T)

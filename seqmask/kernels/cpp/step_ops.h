@@ -54,41 +54,20 @@ SEQMASK_STEP_ARGUMENTS(REGISTER_OP("Seqmask>StepGrad"))
 class StepOp : public OpKernel {
  public:
   explicit StepOp(OpKernelConstruction* context) : OpKernel(context) {
-    std::string cell;
-    int num_states;
-    OP_REQUIRES_OK(context, context->GetAttr("cell", &cell));
-    OP_REQUIRES_OK(context, context->GetAttr("num_states", &num_states));
-    cell_ = CellOf(cell);
-    OP_REQUIRES(context, num_states == NumStates(cell_),
-                InvalidArgument("a cell '", cell, "' has ", NumStates(cell_), " states, got ",
-                                num_states));
+    OP_REQUIRES_OK(context, ReadCell(context, &cell_));
   }
 
  protected:
   // Checks the arguments that both operations take, and points `call` at them.
   absl::Status Read(OpKernelContext* context, Call* call) const {
     const Tensor& x_t = context->input(0);
-    const Tensor& recurrent_kernel = context->input(2);
     if (x_t.dims() != 2)
       return InvalidArgument("x_t must have rank 2 [B, D], got shape ", Shape(x_t));
-    if (recurrent_kernel.dims() != 2)
-      return InvalidArgument("recurrent_kernel must have rank 2 [H, gates H], got shape ",
-                             Shape(recurrent_kernel));
-    const int64_t B = x_t.dim_size(0), D = x_t.dim_size(1);
-    const int64_t H = recurrent_kernel.dim_size(0), GH = NumGates(cell_) * H;
-    if (H == 0) return InvalidArgument("hidden_size must be 1 or more, got 0");
     *call = Call{};
     call->cell = cell_;
-    call->batch = B, call->maxlen = 1, call->input_size = D, call->hidden_size = H;
+    call->batch = x_t.dim_size(0), call->maxlen = 1, call->input_size = x_t.dim_size(1);
     call->inputs = x_t.flat<float>().data();
-    TF_RETURN_IF_ERROR(Input(context, 1, "kernel", {D, GH}, &call->kernel));
-    TF_RETURN_IF_ERROR(Input(context, 2, "recurrent_kernel", {H, GH}, &call->recurrent_kernel));
-    TF_RETURN_IF_ERROR(Input(context, 3, "bias", BiasRows(cell_) == 2 ? TensorShape({2, GH})
-                                                                      : TensorShape({GH}),
-                             &call->bias));
-    for (int k = 0; k < NumStates(cell_); ++k)
-      TF_RETURN_IF_ERROR(Input(context, 4 + k, "a state", {B, H}, &call->initial_state[k]));
-    return absl::OkStatus();
+    return ReadWeights(context, 1, call);
   }
 
   template <typename Pass>
