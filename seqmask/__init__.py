@@ -12,7 +12,8 @@ What stands at a padded step?
   from_ragged; pack, unpack, Packed: only real steps
 Layers
   recurrent     GRU, LSTM, LSTMState, MGU, Bidirectional, Stacked, unroll, reset_rows
-  step by step  Dense, Activation, Dropout, LayerNorm (all four also for vectors [B, D]), BatchNorm
+  step by step  Dense, Activation, Dropout, LayerNorm (all four also for vectors [B, D]), BatchNorm;
+                Embedding of tokens
   over time     Conv1D, average_pool1d, max_pool1d, mean_pool, max_pool, SqueezeExcite
   attention     masked_softmax, AttentionPool, SelfAttention
   labels        CRF, Constraints, bio_constraints
@@ -27,6 +28,7 @@ Data, models, training
   datasets      embedded and generated data
   models        on an Encoder, ConvEncoder, DilatedEncoder or OwnEncoder: SequenceLabeller,
                 SequenceClassifier, SequenceTranscriber, SequenceAutoencoder, EventDetector;
+                tokens as inputs: TokenEmbedding, CharacterEmbedding;
                 on a RatingEncoder: RatingAutoencoder. Bases: SequenceEncoder, SequenceModel,
                 StreamingModel
   training      train_step, Trainer, LazyAdam
@@ -44,10 +46,10 @@ is `__version__`.
 from seqmask import (data, datasets, decode, export, keras, losses, metrics, models, runs, tracing,
                      training)
 from seqmask.layers import (CRF, GRU, LSTM, MGU, Activation, AttentionPool, BatchNorm,
-                            Bidirectional, Constraints, Conv1D, Dense, Dropout, LayerNorm,
-                            LSTMState, Residual, SelfAttention, Sequential, SqueezeExcite, Stacked,
-                            average_pool1d, bio_constraints, masked_softmax, max_pool, max_pool1d,
-                            mean_pool, reset_rows, unroll)
+                            Bidirectional, Constraints, Conv1D, Dense, Dropout, Embedding,
+                            LayerNorm, LSTMState, Residual, SelfAttention, Sequential,
+                            SqueezeExcite, Stacked, average_pool1d, bio_constraints,
+                            masked_softmax, max_pool, max_pool1d, mean_pool, reset_rows, unroll)
 from seqmask.lengths import (count_used_frames, lengths_from_features, lengths_from_mask,
                              move_padding_right, sequence_mask)
 from seqmask.masking import (apply_mask, concat_time, crop, from_ragged, last_relevant,
@@ -61,12 +63,12 @@ tracing.skip_seqmask()
 
 __all__ = [
     'Activation', 'AttentionPool', 'BatchNorm', 'Bidirectional', 'CRF', 'Constraints', 'Conv1D',
-    'Dense', 'Dropout', 'GRU', 'LSTM', 'LSTMState', 'LayerNorm', 'MGU', 'Packed', 'Residual',
-    'SelfAttention', 'Sequential', 'SqueezeExcite', 'Stacked', 'StepRunner', 'Tally', '__version__',
-    'apply_mask', 'average_pool1d', 'bio_constraints', 'concat_time', 'count_used_frames', 'crop',
-    'data', 'datasets', 'decode', 'export', 'from_ragged', 'keras', 'last_relevant',
-    'lengths_from_features', 'lengths_from_mask', 'losses', 'mask_gradient', 'masked_softmax',
-    'max_pool', 'max_pool1d', 'mean_pool', 'metrics', 'models', 'move_padding_right', 'pack',
-    'repeat', 'reset_rows', 'reverse', 'runs', 'sequence_mask', 'to_ragged', 'training', 'unpack',
-    'unroll',
+    'Dense', 'Dropout', 'Embedding', 'GRU', 'LSTM', 'LSTMState', 'LayerNorm', 'MGU', 'Packed',
+    'Residual', 'SelfAttention', 'Sequential', 'SqueezeExcite', 'Stacked', 'StepRunner', 'Tally',
+    '__version__', 'apply_mask', 'average_pool1d', 'bio_constraints', 'concat_time',
+    'count_used_frames', 'crop', 'data', 'datasets', 'decode', 'export', 'from_ragged', 'keras',
+    'last_relevant', 'lengths_from_features', 'lengths_from_mask', 'losses', 'mask_gradient',
+    'masked_softmax', 'max_pool', 'max_pool1d', 'mean_pool', 'metrics', 'models',
+    'move_padding_right', 'pack', 'repeat', 'reset_rows', 'reverse', 'runs', 'sequence_mask',
+    'to_ragged', 'training', 'unpack', 'unroll',
 ]

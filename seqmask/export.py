@@ -20,15 +20,18 @@ def save(model: tf.Module, path: checks.PathLike) -> list[str]:
     It consists of TensorFlow's own operations, so `tf.saved_model.load` and TensorFlow Serving need
     no seqmask. B and T may vary. Its signatures take keyword arguments only:
 
-      serving_default    inputs float [B, T, D], lengths int32 [B] -> outputs, as of a call
+      serving_default    inputs float [B, T, D], or tokens [B, T], lengths int32 [B] -> outputs, as
+                         of a call
       without_lengths    inputs [B, T, D], zero-padded -> outputs, and the `lengths` found in the
                          features: they end at the last frame that is not all zero, so a real frame
                          of zeros at the end is lost
       step               x_t [B, D], state_0, state_1, ... -> outputs [B, ...], state_0, ...
       initial_state      batch int32, a scalar -> state_0, state_1, ...
 
-    The last two exist for a causal model. An `EventDetector` also returns `detected`, bool; a model
-    that returns (outputs, lengths) also returns `output_lengths`.
+    The last two exist for a causal model, `without_lengths` for features only. A vocabulary is part
+    of the model; features beside tokens are an argument `features`, at a step `features_t`. An
+    `EventDetector` also returns `detected`, bool; a model that returns (outputs, lengths) also
+    returns `output_lengths`.
 
     Args:
       model: `tf.Module`, or Keras layer or model, called as (inputs, lengths), with `input_size`,
@@ -77,7 +80,7 @@ def to_tflite(model: tf.Module, *, maxlen: int, batch: int = 1) -> bytes:
 
     Raises:
       TypeError: If the model has no `input_size` or is no module.
-      ValueError: If a size does not fit.
+      ValueError: If a size does not fit, or the model reads strings.
 
     >>> model = seqmask.models.SequenceLabeller(seqmask.models.Encoder(2, hidden_size=4), 3)
     >>> content = seqmask.export.to_tflite(model, maxlen=5)
@@ -86,6 +89,10 @@ def to_tflite(model: tf.Module, *, maxlen: int, batch: int = 1) -> bytes:
     """
     _require_exportable(model)
     checks.size('maxlen', maxlen), checks.size('batch', batch)
+    if any(dtype == tf.string for dtype, _ in _fields(model).values()):
+        raise ValueError('TensorFlow Lite has no vocabularies among its built-in operations, and '
+                         'this model reads strings. Export it as a SavedModel, or train it on the '
+                         'numbers of tokens.')
     with kernels.fixed_shapes():
         functions = {**_batch_functions(model, batch, maxlen), **_step_functions(model, batch)}
         concrete = [functions[name].get_concrete_function()
@@ -108,9 +115,11 @@ def _holder(model):
 
 
 def _batch_functions(model, batch, maxlen):
-    inputs = tf.TensorSpec([batch, maxlen, model.input_size], tf.float32, 'inputs')
+    specs = [tf.TensorSpec([batch, maxlen, *shape], dtype, name)
+             for name, (dtype, shape) in _fields(model).items()]
 
-    def run(inputs, lengths):
+    def run(parts, lengths):
+        inputs = parts[0] if len(parts) == 1 else dict(zip(_fields(model), parts))
         outputs, output_lengths = outputs_and_lengths(model(inputs, lengths), lengths)
         results = (model.results(outputs, output_lengths)
                    if isinstance(model, models.SequenceModel) else {'outputs': outputs})
@@ -118,16 +127,26 @@ def _batch_functions(model, batch, maxlen):
             results['output_lengths'] = output_lengths
         return results
 
-    @tf.function(input_signature=[inputs, tf.TensorSpec([batch], tf.int32, 'lengths')])
-    def serving_default(inputs, lengths):
-        return run(inputs, lengths)
+    @tf.function(input_signature=[*specs, tf.TensorSpec([batch], tf.int32, 'lengths')])
+    def serving_default(*arguments):
+        *parts, lengths = arguments
+        return run(parts, lengths)
 
-    @tf.function(input_signature=[inputs])
+    if not specs[0].dtype.is_floating:          # a token 0 is as real as any other
+        return {'serving_default': serving_default}
+
+    @tf.function(input_signature=specs)
     def without_lengths(inputs):
         lengths = lengths_from_features(inputs)
-        return {**run(inputs, lengths), 'lengths': lengths}
+        return {**run([inputs], lengths), 'lengths': lengths}
 
     return {'serving_default': serving_default, 'without_lengths': without_lengths}
+
+
+def _fields(model):
+    """What a model reads of a batch: dict of name -> (dtype, shape of a step)."""
+    return (model.fields if isinstance(model, models.SequenceModel) else
+            {'inputs': (tf.float32, (model.input_size,))})
 
 
 def _step_functions(model, batch):
@@ -144,12 +163,17 @@ def _step_functions(model, batch):
     specs = {name: tf.TensorSpec([batch, *part.shape[1:]], part.dtype, name)
              for name, part in named(empty).items()}
 
-    x_t = tf.TensorSpec([batch, model.input_size], tf.float32, 'x_t')
+    fields = _fields(model)
+    names = ['x_t' if name == 'inputs' else f'{name}_t' for name in fields]
+    of_step = [tf.TensorSpec([batch, *shape], dtype, name)
+               for name, (dtype, shape) in zip(names, fields.values())]
 
-    @tf.function(input_signature=[x_t, *specs.values()])
-    def step(x_t, *parts):
-        given = dict(zip(specs, parts))
-        parts = [given.get(f'state_{k}', tf.zeros([tf.shape(x_t)[0], *part.shape[1:]], part.dtype))
+    @tf.function(input_signature=[*of_step, *specs.values()])
+    def step(*arguments):
+        inputs, given = arguments[:len(fields)], dict(zip(specs, arguments[len(fields):]))
+        x_t = inputs[0] if len(fields) == 1 else dict(zip(fields, inputs))
+        parts = [given.get(f'state_{k}', tf.zeros([tf.shape(inputs[0])[0], *part.shape[1:]],
+                                                  part.dtype))
                  for k, part in enumerate(tf.nest.flatten(empty))]
         outputs, state = model.step(x_t, tf.nest.pack_sequence_as(empty, parts))
         return {**model.results(outputs, None), **named(state)}

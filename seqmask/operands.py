@@ -38,6 +38,28 @@ def real_only(inputs: TensorLike, lengths: TensorLike, input_size: int | None = 
     return known.with_sizes_of(inputs, mask), lengths, mask
 
 
+def real_tokens(tokens: TensorLike,
+                lengths: TensorLike) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Checks tokens [B, T], integers or strings, and their lengths.
+
+    Returns:
+      (tokens, 0 or '' at padded steps; lengths int32 [B]; mask bool [B, T]).
+
+    Raises:
+      ValueError: If a rank or a static size does not fit.
+      TypeError: If tokens are neither integers nor strings, or lengths no integers.
+      tf.errors.InvalidArgumentError: If a length is negative or exceeds T (clipped under XLA).
+    """
+    tokens = checks.tensor('tokens', tokens, 'B, T')
+    if not (tokens.dtype.is_integer or tokens.dtype == tf.string):
+        raise TypeError(f'tokens must be integers or strings [B, T], got {tokens.dtype.name}.')
+    batch, maxlen = known.sizes(tokens)
+    lengths = checks.lengths(lengths, batch=batch, maxlen=maxlen)
+    mask = sequence_mask(lengths, maxlen)
+    tokens = tf.where(mask, tokens, tf.zeros([], tokens.dtype))
+    return known.with_sizes_of(tokens, mask), lengths, mask
+
+
 def steps_or_vectors(inputs: TensorLike, lengths: TensorLike | None, input_size: int | None = None,
                      dtype: tf.DType | None = None) -> tuple[tf.Tensor, tf.Tensor | None]:
     """Checks the operands of a layer that works step by step, and so takes vectors, too.

@@ -69,7 +69,7 @@ class StepRunner:
         """Takes a step of every sequence.
 
         Args:
-          x_t: float [B, D], NumPy, of the model's dtype.
+          x_t: float [B, D], NumPy, of the model's dtype; or tokens [B], int32.
 
         Returns:
           Outputs, NumPy float [B, K], or as the model's `step` gives them; the caller's to keep.
@@ -162,8 +162,13 @@ class StepRunner:
         return name, network
 
     def _checked(self, x_t):
-        value = checks.floating('x_t', x_t, 'B, D', dtype=tf.as_dtype(self._dtype))
-        checks.axis_size('x_t', value, -1, self._shape[1], 'input_size')
+        if self._dtype.kind == 'i':
+            value = checks.tensor('x_t', x_t, 'B')
+            if value.dtype != self._dtype:
+                raise TypeError(f'x_t must be tokens, int32 [B], got {value.dtype.name}.')
+        else:
+            value = checks.floating('x_t', x_t, 'B, D', dtype=tf.as_dtype(self._dtype))
+            checks.axis_size('x_t', value, -1, self._shape[1], 'input_size')
         if not hasattr(value, 'numpy'):
             raise TypeError('a StepRunner takes NumPy, outside of a tf.function: inside, call '
                             "the model's own step.")
@@ -177,15 +182,15 @@ class _Traced:
     """A model's step in TensorFlow, the weights copied into it; attributes as of `Network`."""
 
     def __init__(self, model, batch, dtype, initial):
-        size = getattr(model, 'input_size', None)
-        if size is None:
+        shape = [batch] if dtype.kind == 'i' else [batch, getattr(model, 'input_size', None)]
+        if None in shape:
             raise ValueError(f'StepRunner takes {type(model).__name__} only if it has input_size, '
                              'D, as an attribute.')
         parts = [tf.convert_to_tensor(part) for part in tf.nest.flatten(initial)]
-        self.inputs = np.zeros([batch, size], dtype)
+        self.inputs = np.zeros(shape, dtype)
         self.states = [part.numpy().copy() for part in parts]
 
-        @tf.function(input_signature=[tf.TensorSpec([batch, size], dtype, 'x_t'), *(
+        @tf.function(input_signature=[tf.TensorSpec(shape, tf.as_dtype(dtype), 'x_t'), *(
             tf.TensorSpec(part.shape, part.dtype, f'state_{k}') for k, part in enumerate(parts))])
         def step(x_t, *parts):
             outputs, state = model.step(x_t, tf.nest.pack_sequence_as(initial, parts))
@@ -245,10 +250,20 @@ def _on_kernel(model, batch, dtype, initial):
 
 
 def _dtype_of_inputs(model):
-    """float32, too, where a model rounds its inputs to half precision."""
+    """float32, too, where a model rounds its inputs to half precision; int32 for tokens."""
     dtype = tf.as_dtype(getattr(model, 'dtype', tf.float32))
-    rounds = isinstance(model, (models.SequenceModel, models.SequenceEncoder)) and dtype.size < 4
-    return np.dtype('float32' if rounds else dtype.as_numpy_dtype)
+    if not isinstance(model, (models.SequenceModel, models.SequenceEncoder)):
+        return np.dtype(dtype.as_numpy_dtype)
+    if len(model.fields) > 1:
+        raise ValueError(f'StepRunner takes one array per step; {type(model).__name__} reads '
+                         f'{", ".join(map(repr, model.fields))}. Call its own step.')
+    (of_inputs, _), = model.fields.values()
+    if of_inputs == tf.string:
+        raise ValueError(f'StepRunner takes numbers, and {type(model).__name__} reads strings: its '
+                         f'vocabulary is a table of TensorFlow. Call its own step.')
+    if not of_inputs.is_floating:
+        return np.dtype(of_inputs.as_numpy_dtype)
+    return np.dtype('float32' if dtype.size < 4 else dtype.as_numpy_dtype)
 
 
 MAKERS = {'kernel': _on_kernel, 'lite': _Lite, 'graph': _Graph}

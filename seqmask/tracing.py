@@ -8,8 +8,9 @@ the user's functions are still converted.
 
 from __future__ import annotations
 
-SKIPPED = ('alignment', 'checks', 'decode', 'kernels', 'layers', 'lengths', 'losses', 'masking',
-           'metrics', 'noise', 'operands', 'packing', 'tags', 'tally', 'windows')
+SKIPPED = ('alignment', 'checks', 'data.vocabulary', 'decode', 'kernels', 'layers', 'lengths',
+           'losses', 'masking', 'metrics', 'models.tokens', 'noise', 'operands', 'packing', 'tags',
+           'tally', 'windows')
 REWRITTEN = ('layers.activation', 'layers.sequential', 'layers.stacked', 'layers.unroll',
              'losses.keras_objectives', 'metrics.keras_metric')
 

@@ -551,6 +551,13 @@ VECTORS = [
                 lambda x, _: reference.softmax(x)),
     _on_vectors('Dropout', lambda dtype: seqmask.Dropout(0.5, seed=0), lambda x, _: x),
     _on_vectors('data.Standardizer', _standardizer, lambda x, _: (x - MEAN) / SCALE),
+    Contract('Embedding[single tokens]',
+             make=lambda dtype: seqmask.Embedding(4, 2, dtype=dtype, seed=0),
+             arrays=lambda rng, batch, maxlen, dtype: {
+                 'inputs': rng.integers(0, 4, size=[batch]).astype('int32')},
+             per_sequence=('inputs',), call=lambda layer, a, _: [layer(a['inputs'])],
+             reference=lambda weights, a: [weights['embeddings'][a['inputs']]],
+             kinds=('sequence',)),
 ]
 
 
@@ -1015,8 +1022,51 @@ STRUCTURED_MODELS = [
     _transcriber('loss'),
 ]
 
+
+def _tokens(rng, batch, maxlen, dtype, features=0):
+    drawn = {'inputs': rng.integers(0, 4, size=[batch, maxlen]).astype('int32')}
+    if features:
+        drawn['features'] = rng.normal(size=[batch, maxlen, features]).astype(dtype)
+    return drawn
+
+
+def _embedded(weights, arrays):
+    return np.concatenate([weights['embedding/embeddings'][arrays['inputs']],
+                           arrays['features']], axis=-1)
+
+
+def _token_embedding(dtype):
+    return models.TokenEmbedding(4, 2, features=1, dtype=dtype, seed=0)
+
+
+TOKENS = [
+    Contract('Embedding', make=lambda dtype: seqmask.Embedding(4, 2, dtype=dtype, seed=0),
+             arrays=_tokens, call=lambda layer, a, n: [layer(a['inputs'], n)],
+             reference=lambda weights, a: [weights['embeddings'][a['inputs']]], kinds=('steps',)),
+    Contract('Sequential[tokens]',
+             make=lambda dtype: seqmask.Sequential([
+                 seqmask.Embedding(4, 2, dtype=dtype, seed=0),
+                 seqmask.Dense(2, 3, dtype=dtype, seed=0)]),
+             arrays=_tokens, call=lambda layer, a, n: [layer(a['inputs'], n)[0]],
+             reference=lambda weights, a: [reference.dense(
+                 weights['layers/0/embeddings'][a['inputs']],
+                 reference.part(weights, 'layers/1'))], kinds=('steps',)),
+    Contract('models.TokenEmbedding', make=_token_embedding,
+             arrays=lambda *sizes: _tokens(*sizes, features=1),
+             call=lambda layer, a, n: [layer(a, n)],
+             reference=lambda weights, a: [_embedded(weights, a)], kinds=('steps',)),
+    Contract('models.Encoder[tokens]',
+             make=lambda dtype: _with_biases(models.Encoder(
+                 embedding=_token_embedding(dtype), hidden_size=2, dtype=dtype, seed=0)),
+             arrays=lambda *sizes: _tokens(*sizes, features=1),
+             call=lambda encoder, a, n: [encoder(a, n)],
+             reference=lambda weights, a: [reference.gru(
+                 _embedded(reference.part(weights, 'embedding'), a),
+                 reference.part(weights, 'recurrent/layers/0'))[0]], kinds=('steps',)),
+]
+
 CONTRACTS = [*MASKING, *LOSSES, *METRICS, *RECURRENT, *LAYERS, *VECTORS, *WINDOWED, *DATA,
-             *ENCODERS, *MODELS, *CHAINS, *TRANSCRIPTIONS,
+             *ENCODERS, *MODELS, *CHAINS, *TRANSCRIPTIONS, *TOKENS,
              *STRUCTURES, *STRUCTURED_MODELS]
 
 # Public names that take lengths or a mask but are not operations on [B, T, ...] values.

@@ -100,7 +100,7 @@ FRAMES = np.zeros([4, 2])
 
 
 @pytest.mark.parametrize('error, message, make', [
-    (ValueError, r'frames must have rank 2 \[N, D\], got shape \(4,\)',
+    (ValueError, r'frames must have rank 2 \[N, D\], .*tokens; got float64 of shape \(4,\)',
      lambda: Sequences(np.zeros(4), [4])),
     (TypeError, 'frames must be numbers', lambda: Sequences([['a'], ['b']], [2])),
     (TypeError, 'lengths must be int32 or int64.*float64', lambda: Sequences(FRAMES, [2., 2.])),
@@ -248,9 +248,9 @@ PADDED = np.array([[[0.], [np.nan]], [[1.], [np.inf]]])
 
 @pytest.mark.parametrize('message, records', [
     ("'lengths' is missing; there are 'frames'", dict(frames=FRAMES)),
-    ("'frames', 'frames_packed' or 'inputs' is needed, got none of them among 'lengths'",
+    ("'frames_packed', 'tokens' or 'inputs' is needed, got none of them among 'lengths'",
      dict(lengths=[4])),
-    ("'frames', 'frames_packed' or 'inputs' is needed, got none of them among 'frame'",
+    ("'frames_packed', 'tokens' or 'inputs' is needed, got none of them among 'frame'",
      dict(lengths=[4], frame=FRAMES)),
     ("got 'frames', 'inputs' among", dict(lengths=[4], frames=FRAMES, inputs=FRAMES[None])),
     ("'lengths' must be int32 or int64.*float64", dict(frames=FRAMES, lengths=[4.])),

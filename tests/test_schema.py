@@ -51,7 +51,7 @@ def test_other_json_is_refused(text):
 @pytest.mark.parametrize('error, message, fields', [
     (ValueError, "must have 'inputs', .* got no fields", {}),
     (ValueError, "must have 'inputs', .* got 'x'", {'x': ('int32', [], 'step')}),
-    (TypeError, "'inputs' must be floating-point, got int32",
+    (TypeError, "'inputs' must be floating-point, or tokens.*int32",
      {'inputs': ('int32', [1], 'step')}),
     (ValueError, r"'inputs' must have shape \[D\] per step, got \[\] per step",
      {'inputs': ('float32', [], 'step')}),

@@ -88,8 +88,8 @@ def readable(name: str, values: TensorLike, source: str) -> np.ndarray:
 
 def not_finite(frames: np.ndarray, lengths: np.ndarray) -> tuple[int, int, float] | None:
     """(sequence, step in it, value) of the first value that is not finite; None if all are."""
-    finite = np.isfinite(frames)
-    if finite.all():
+    finite = frames.dtype.kind != 'f' or np.isfinite(frames)
+    if np.all(finite):
         return None
     frame, feature = np.argwhere(~finite)[0]
     return *place_of(frame, lengths), frames[frame, feature]

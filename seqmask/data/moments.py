@@ -65,7 +65,15 @@ class Moments:
 
 def real_frames(
         source: Sequences | Stream | Iterable[Mapping[str, TensorLike]]) -> Iterator[np.ndarray]:
-    """The real frames of a source, [N, D] at a time."""
+    """The real frames of a source, [N, D] at a time; tokens are refused."""
+    for frames in _real_steps(source):
+        if frames.ndim != 2:
+            raise ValueError(f'a Standardizer scales features [N, D], got {frames.dtype} of shape '
+                             f'{frames.shape}: tokens have no scale.')
+        yield frames
+
+
+def _real_steps(source):
     if isinstance(source, Sequences):
         for start in range(0, len(source.frames), MOST_FRAMES):
             yield source.frames[start:start + MOST_FRAMES]

@@ -33,7 +33,8 @@ class Field(NamedTuple):
 class Schema:
     """What a source holds: for each name a dtype, a shape, and whether per step or per sequence.
 
-    There is always 'inputs': floating-point, per step, rank 1 [D]. 'lengths' is implied.
+    There is always 'inputs', per step: features, floating-point of rank 1 [D]; or tokens, integers
+    or strings of rank 0. 'lengths' is implied.
 
     Attributes:
       fields: Dict of name -> `Field`, 'inputs' first.
@@ -61,12 +62,14 @@ class Schema:
     def __init__(self, fields: Mapping[str, Field | tuple]):
         checked = {name: _field(name, *field) for name, field in dict(fields).items()}
         if 'inputs' not in checked:
-            raise ValueError(f"a schema must have 'inputs', the features of each step, got "
+            raise ValueError(f"a schema must have 'inputs', the features or token of a step, got "
                              f"{', '.join(map(repr, checked)) or 'no fields'}.")
         inputs = checked.pop('inputs')
-        if not inputs.dtype.is_floating:
-            raise TypeError(f"'inputs' must be floating-point, got {inputs.dtype.name}.")
-        if inputs.per != 'step' or len(inputs.shape) != 1:
+        is_token = not inputs.shape and (inputs.dtype.is_integer or inputs.dtype == tf.string)
+        if not (is_token or inputs.dtype.is_floating):
+            raise TypeError(f"'inputs' must be floating-point, or tokens, integers or strings of "
+                            f'shape [], got {inputs.dtype.name} of shape {list(inputs.shape)}.')
+        if inputs.per != 'step' or not is_token and len(inputs.shape) != 1:
             raise ValueError(f"'inputs' must have shape [D] per step, got {list(inputs.shape)} per "
                              f'{inputs.per}.')
         self.fields = {'inputs': inputs, **checked}
@@ -134,7 +137,8 @@ class Schema:
     def element_spec(self) -> dict[str, tf.TensorSpec]:
         """Dict of `tf.TensorSpec` of one unpadded sequence.
 
-        'inputs' [None, D], 'lengths' int32 scalar, [None, ...] per step, [...] per sequence.
+        'inputs' [None, D], of tokens [None], 'lengths' int32 scalar, [None, ...] per step, [...]
+        per sequence.
         """
         spec = {name: tf.TensorSpec([None] * (field.per == 'step') + list(field.shape), field.dtype)
                 for name, field in self.fields.items()}

@@ -8,7 +8,7 @@ import numpy as np
 
 from seqmask.checks import TensorLike
 
-RESERVED = ('frames', 'frames_packed', 'inputs', 'lengths', 'step_fields', 'label_names')
+RESERVED = ('frames', 'frames_packed', 'tokens', 'inputs', 'lengths', 'step_fields', 'label_names')
 
 
 class Sequences:
@@ -18,7 +18,8 @@ class Sequences:
     changed: a zero frame at the end of a sequence stays part of it. Length 0 is legal.
 
     Attributes:
-      frames: float [N, D]. N = sum of lengths. Whole numbers and bool become float32.
+      frames: float [N, D]. N = sum of lengths. Whole numbers and bool become float32. Or tokens
+        [N], one per step: int32, from whole numbers of any kind, or strings.
       lengths: int32 [B]. Time steps.
       steps: Dict of arrays [N, ...], one entry per frame, such as labels.
       sequences: Dict of arrays [B, ...], one entry per sequence. Both may hold strings.
@@ -31,14 +32,14 @@ class Sequences:
     ...     frames=[[1.], [2.], [3.]], lengths=[2, 1], steps={'labels': [0, 1, 1]})
     >>> len(collection), collection.select([1]).steps['labels']
     (2, array([1]))
+    >>> seqmask.data.Sequences(['the', 'end', 'so'], [2, 1]).sequence(0)['inputs']
+    array(['the', 'end'], dtype='<U3')
     """
 
     def __init__(self, frames: TensorLike, lengths: TensorLike,
                  steps: Mapping[str, TensorLike] | None = None,
                  sequences: Mapping[str, TensorLike] | None = None):
         self.frames = _frames('frames', frames)
-        if self.frames.ndim != 2:
-            raise ValueError(f'frames must have rank 2 [N, D], got shape {self.frames.shape}.')
         self.lengths = _lengths(lengths, len(self.frames))
         self._starts = np.cumsum(self.lengths, dtype=np.int64) - self.lengths
         self.steps = _fields('steps', steps, len(self.frames), 'frame [N, ...]')
@@ -54,7 +55,8 @@ class Sequences:
         """A collection from one array per sequence.
 
         Args:
-          frames: List of B arrays [length, D]. Their first axes are the lengths.
+          frames: List of B arrays [length, D], or of tokens [length]. Their first axes are the
+            lengths.
           steps: Dict of lists of B arrays [length, ...].
           sequences: Dict of arrays or lists [B, ...].
 
@@ -71,7 +73,9 @@ class Sequences:
         ((6, 3), array([2, 4], dtype=int32))
         """
         frames = [np.asarray(part) for part in frames]
-        for i, part in enumerate(frames):
+        are_tokens = any(part.size for part in frames) and all(
+            part.ndim == 1 and (not part.size or part.dtype.kind in 'iuUS') for part in frames)
+        for i, part in enumerate([] if are_tokens else frames):
             if part.ndim != 2 or part.shape[1] != frames[0].shape[1]:
                 size = frames[0].shape[1] if frames[0].ndim == 2 else 'D'
                 raise ValueError(f'frames of sequence {i} must have shape [length, {size}], '
@@ -84,6 +88,11 @@ class Sequences:
     def __len__(self) -> int:
         return len(self.lengths)
 
+    @property
+    def are_tokens(self) -> bool:
+        """Whether each step is a token, so that frames have rank 1 [N]."""
+        return self.frames.ndim == 1
+
     def sequence(self, i: int) -> dict[str, np.ndarray | np.generic]:
         """One sequence, unpadded.
 
@@ -91,8 +100,8 @@ class Sequences:
           i: int, 0 <= i < B.
 
         Returns:
-          Dict: 'inputs' float [length, D], 'lengths' its length, and every field: [length, ...]
-          per step, [...] per sequence.
+          Dict: 'inputs' float [length, D], or tokens [length]; 'lengths' its length; and every
+          field: [length, ...] per step, [...] per sequence.
 
         Raises:
           ValueError: If there is no such sequence.
@@ -144,7 +153,7 @@ class Sequences:
                          {name: values[chosen] for name, values in self.sequences.items()})
 
     def cast(self, dtype: str | np.dtype) -> Sequences:
-        """The collection with its frames in another dtype.
+        """The collection with its frames in another dtype; tokens stay as they are.
 
         Args:
           dtype: 'float16', 'float32' or 'float64'.
@@ -159,6 +168,8 @@ class Sequences:
         >>> seqmask.data.Sequences(np.ones([3, 1]), [2, 1]).cast('float32').frames.dtype
         dtype('float32')
         """
+        if self.are_tokens:
+            return self
         return Sequences(cast_frames('frames', self.frames, self.lengths, dtype), self.lengths,
                          self.steps, self.sequences)
 
@@ -192,12 +203,29 @@ def place_of(frame: int, lengths: np.ndarray) -> tuple[int, int]:
 
 def _frames(name, value):
     value = np.asarray(value)
+    if value.ndim == 1 and value.dtype.kind in 'iuUS':
+        return as_tokens(name, value)
+    if value.ndim != 2:
+        raise ValueError(f'{name} must have rank 2 [N, D], or be whole numbers or strings of rank '
+                         f'1 [N], which are tokens; got {value.dtype} of shape {value.shape}.')
     if value.dtype.kind in 'biu':
         return value.astype(np.float32)
     if value.dtype not in (np.float16, np.float32, np.float64):
         raise TypeError(f'{name} must be numbers, float16, float32 or float64, '
                         f'got {value.dtype}.')
     return value
+
+
+def as_tokens(name: str, values: np.ndarray) -> np.ndarray:
+    """Tokens [N] as int32 or str."""
+    if values.dtype.kind == 'S':
+        return np.char.decode(values, 'utf-8')
+    if values.dtype.kind == 'U':
+        return values
+    for token in (values.min(initial=0), values.max(initial=0)):
+        if not -2**31 <= token < 2**31:
+            raise ValueError(f'{name} must be in the range of int32, got the token {token}.')
+    return values.astype(np.int32)
 
 
 def _lengths(value, num_frames):

@@ -24,7 +24,8 @@ def from_lists(frames: Iterable[TensorLike],
     """A stream of Python lists or arrays, one for each sequence.
 
     Args:
-      frames: List of B arrays or nested lists [length, D].
+      frames: List of B arrays or nested lists [length, D]; or of tokens, whole numbers or strings
+        [length].
       steps: Dict of lists of B arrays [length, ...].
       sequences: Dict of arrays or lists [B, ...].
 
@@ -48,7 +49,8 @@ def from_ragged(ragged: tf.RaggedTensor, steps: Mapping[str, tf.RaggedTensor] | 
     """A stream of ragged tensors.
 
     Args:
-      ragged: Numbers, `tf.RaggedTensor` [B, (T), D]. Whole numbers become float32.
+      ragged: Numbers, `tf.RaggedTensor` [B, (T), D], of which whole numbers become float32; or
+        tokens [B, (T)], whole numbers or strings.
       steps: Dict of `tf.RaggedTensor` [B, (T), ...] with the same row lengths.
       sequences: Dict of tensors or arrays [B, ...].
 
@@ -64,8 +66,9 @@ def from_ragged(ragged: tf.RaggedTensor, steps: Mapping[str, tf.RaggedTensor] | 
     array([1, 0, 2], dtype=int32)
     """
     frames, lengths = _flat('ragged', ragged)
-    if frames.ndim != 2:
-        raise ValueError(f'ragged must have shape [B, (T), D], got {ragged.shape}.')
+    if frames.ndim != 2 and not (frames.ndim == 1 and frames.dtype.kind in 'iuU'):
+        raise ValueError(f'ragged must have shape [B, (T), D], or [B, (T)] of whole numbers or '
+                         f'strings, got {ragged.dtype.name} of shape {ragged.shape}.')
     joined = {}
     for name, values in (steps or {}).items():
         joined[name], found = _flat(f'steps[{name!r}]', values)
@@ -80,9 +83,9 @@ def from_dataset(dataset: tf.data.Dataset, steps: list[str] | None = None) -> St
     """A stream of any `tf.data.Dataset` of dicts, one sequence each.
 
     Args:
-      dataset: `tf.data.Dataset` of dicts of tensors: 'inputs' [T, D]; optionally 'lengths', an
-        int scalar, 0 <= lengths <= T, without which every frame is real; and fields. 'inputs' and
-        fields per step are cropped to the length.
+      dataset: `tf.data.Dataset` of dicts of tensors: 'inputs' [T, D], or tokens [T], integers or
+        strings; optionally 'lengths', an int scalar, 0 <= lengths <= T, without which every frame
+        is real; and fields. 'inputs' and fields per step are cropped to the length.
       steps: Names of the fields per step. If None, those whose first size is that of 'inputs', or
         unknown; every other field is per sequence.
 
@@ -181,7 +184,9 @@ def _schema_of(dataset, steps):
         if not isinstance(part, tf.TensorSpec) or part.shape.rank is None:
             raise TypeError(f'{name!r} must be a tensor of known rank, got {part}.')
     inputs = spec['inputs']
-    if inputs.shape.rank != 2 or inputs.shape[1] is None:
+    is_text = inputs.dtype == tf.string
+    are_tokens = inputs.shape.rank == 1 and (is_text or inputs.dtype.is_integer)
+    if not are_tokens and (inputs.shape.rank != 2 or inputs.shape[1] is None):
         raise ValueError(f"'inputs' must have shape [T, D], D known, one sequence an element, got "
                          f'{inputs.shape}. Split batches with unbatch().')
     if 'lengths' in spec and (spec['lengths'].shape.rank or not spec['lengths'].dtype.is_integer):
@@ -190,7 +195,8 @@ def _schema_of(dataset, steps):
     for name in steps or []:
         if name not in spec or not spec[name].shape.rank:
             raise ValueError(f'steps names {name!r}, which has no axis of steps.')
-    fields = {'inputs': Field(inputs.dtype if inputs.dtype.is_floating else tf.float32,
+    others = tf.string if is_text else tf.int32 if are_tokens else tf.float32
+    fields = {'inputs': Field(inputs.dtype if inputs.dtype.is_floating else others,
                               tuple(inputs.shape[1:]), 'step')}
     for name, part in spec.items():
         if name in ('inputs', 'lengths'):

@@ -13,11 +13,11 @@ def from_keras(layer: tf.keras.layers.Layer) -> tf.Module:
 
     Args:
       layer: Built Keras layer: LSTM, GRU, Bidirectional of these (merge_mode 'concat'), Conv1D,
-        BatchNormalization or Dense, or one of `seqmask.keras`. LSTM and GRU must have their default
-        activations, the others none: an activation is a separate layer in seqmask.
+        BatchNormalization, Dense or Embedding, or one of `seqmask.keras`. LSTM and GRU must have
+        their default activations, the others none: an activation is a separate layer in seqmask.
 
     Returns:
-      `LSTM`, `GRU`, `Bidirectional`, `Conv1D`, `BatchNorm` or `Dense`.
+      `LSTM`, `GRU`, `Bidirectional`, `Conv1D`, `BatchNorm`, `Dense` or `Embedding`.
 
     Raises:
       TypeError: If seqmask has no such layer.
@@ -43,7 +43,7 @@ def to_keras(layer: tf.Module) -> tf.keras.layers.Layer:
     recurrent layers repeat the last real output in the padding.
 
     Args:
-      layer: `LSTM`, `GRU`, `Bidirectional` of these, `Conv1D`, `BatchNorm` or `Dense`.
+      layer: `LSTM`, `GRU`, `Bidirectional` of these, `Conv1D`, `BatchNorm`, `Dense` or `Embedding`.
 
     Returns:
       Keras layer.
@@ -131,6 +131,12 @@ def _dense(layer):
                           bias=bias[0] if bias else np.zeros(kernel.shape[1]))
 
 
+def _embedding(layer):
+    embeddings, = layer.get_weights()
+    ours = layers.Embedding(*embeddings.shape, dtype=layer.variable_dtype)
+    return assign_weights(ours, embeddings=embeddings)
+
+
 def _keras_recurrent(layer, backwards=False):
     is_lstm = isinstance(layer, layers.LSTM)
     options = {} if is_lstm else {'reset_after': layer.reset_after}
@@ -167,6 +173,13 @@ def _keras_dense(layer):
     return _build(theirs, layer.input_size, layer.kernel, layer.bias)
 
 
+def _keras_embedding(layer):
+    theirs = tf.keras.layers.Embedding(layer.num_tokens, layer.output_size, dtype=layer.dtype.name)
+    theirs.build()
+    theirs.set_weights([layer.embeddings.numpy()])
+    return theirs
+
+
 def _build(theirs, input_size, *weights):
     theirs.build([None, None, input_size])
     theirs.set_weights([np.asarray(weight) for weight in weights])
@@ -175,7 +188,9 @@ def _build(theirs, input_size, *weights):
 
 _FROM_KERAS = {tf.keras.layers.LSTM: _recurrent, tf.keras.layers.GRU: _recurrent,
                tf.keras.layers.Bidirectional: _bidirectional, tf.keras.layers.Conv1D: _convolution,
-               tf.keras.layers.BatchNormalization: _batch_norm, tf.keras.layers.Dense: _dense}
+               tf.keras.layers.BatchNormalization: _batch_norm, tf.keras.layers.Dense: _dense,
+               tf.keras.layers.Embedding: _embedding}
 _TO_KERAS = {layers.LSTM: _keras_recurrent, layers.GRU: _keras_recurrent,
              layers.Bidirectional: _keras_bidirectional, layers.Conv1D: _keras_convolution,
-             layers.BatchNorm: _keras_batch_norm, layers.Dense: _keras_dense}
+             layers.BatchNorm: _keras_batch_norm, layers.Dense: _keras_dense,
+             layers.Embedding: _keras_embedding}

@@ -6,6 +6,7 @@ from seqmask.layers.convolution import Conv1D
 from seqmask.layers.crf import CRF, Constraints, bio_constraints
 from seqmask.layers.dense import Dense
 from seqmask.layers.dropout import Dropout
+from seqmask.layers.embedding import Embedding
 from seqmask.layers.excitation import SqueezeExcite
 from seqmask.layers.gru import GRU
 from seqmask.layers.lstm import LSTM
@@ -19,7 +20,7 @@ from seqmask.layers.unroll import reset_rows, unroll
 
 __all__ = [
     'Activation', 'AttentionPool', 'BatchNorm', 'Bidirectional', 'CRF', 'Constraints', 'Conv1D',
-    'Dense', 'Dropout', 'GRU', 'LSTM', 'LSTMState', 'LayerNorm', 'MGU', 'Residual', 'SelfAttention',
-    'Sequential', 'SqueezeExcite', 'Stacked', 'average_pool1d', 'bio_constraints', 'masked_softmax',
-    'max_pool', 'max_pool1d', 'mean_pool', 'reset_rows', 'unroll',
+    'Dense', 'Dropout', 'Embedding', 'GRU', 'LSTM', 'LSTMState', 'LayerNorm', 'MGU', 'Residual',
+    'SelfAttention', 'Sequential', 'SqueezeExcite', 'Stacked', 'average_pool1d', 'bio_constraints',
+    'masked_softmax', 'max_pool', 'max_pool1d', 'mean_pool', 'reset_rows', 'unroll',
 ]

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from seqmask import checks
 from seqmask.checks import TensorLike
-from seqmask.operands import outputs_and_lengths, real_only
+from seqmask.operands import outputs_and_lengths, real_only, real_tokens
 
 
 class Sequential(tf.Module):
@@ -47,14 +47,17 @@ class Sequential(tf.Module):
         """Runs all layers.
 
         Args:
-          inputs: float [B, T, D]. Values at padded steps are ignored, NaN included.
+          inputs: float [B, T, D]; or tokens [B, T], integers or strings, if the first layer takes
+            them. Values at padded steps are ignored, NaN included.
           lengths: int32 [B]. Time steps, 0 <= lengths <= T.
           training: Passed to the layers that accept it.
 
         Returns:
           (outputs float [B, T', ...], 0 at padded steps; lengths int32 [B]).
         """
-        outputs, lengths, _ = real_only(inputs, lengths)
+        outputs = checks.dense('inputs', inputs)
+        are_tokens = outputs.shape.rank == 2 and not outputs.dtype.is_floating
+        outputs, lengths, _ = (real_tokens if are_tokens else real_only)(outputs, lengths)
         for layer in self.layers:
             outputs, lengths = _call(layer, outputs, lengths, training)
         return outputs, lengths

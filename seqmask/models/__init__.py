@@ -1,6 +1,7 @@
 """Models: an encoder and a head, for labelling, classification, transcription, and so on.
 
 Encoders   Encoder (recurrent), ConvEncoder, DilatedEncoder; OwnEncoder wraps any callable
+Tokens     TokenEmbedding, which an encoder of tokens reads first; CharacterEmbedding of words
 Models     SequenceLabeller, SequenceClassifier, SequenceTranscriber, SequenceAutoencoder,
            EventDetector; SequenceModel
 Ratings    RatingAutoencoder on a RatingEncoder; rating_biases, factorize_ratings
@@ -12,14 +13,16 @@ from seqmask.models.convolutions import ConvEncoder, DilatedEncoder
 from seqmask.models.encoder import Encoder
 from seqmask.models.events import EventDetector
 from seqmask.models.labeller import SequenceLabeller
-from seqmask.models.protocol import (OwnEncoder, SequenceEncoder, SequenceModel,
-                                     StreamingModel)
+from seqmask.models.protocol import SequenceModel, StreamingModel
 from seqmask.models.rating_baselines import factorize_ratings, rating_biases
 from seqmask.models.rating_encoder import RatingEncoder
 from seqmask.models.ratings import RatingAutoencoder
+from seqmask.models.sequence_encoder import OwnEncoder, SequenceEncoder
+from seqmask.models.tokens import CharacterEmbedding, TokenEmbedding
 from seqmask.models.transcriber import SequenceTranscriber
 
-__all__ = ['ConvEncoder', 'DilatedEncoder', 'Encoder', 'EventDetector', 'OwnEncoder',
-           'RatingAutoencoder', 'RatingEncoder', 'SequenceAutoencoder',
+__all__ = ['CharacterEmbedding', 'ConvEncoder', 'DilatedEncoder', 'Encoder', 'EventDetector',
+           'OwnEncoder', 'RatingAutoencoder', 'RatingEncoder', 'SequenceAutoencoder',
            'SequenceClassifier', 'SequenceEncoder', 'SequenceLabeller', 'SequenceModel',
-           'SequenceTranscriber', 'StreamingModel', 'factorize_ratings', 'rating_biases']
+           'SequenceTranscriber', 'StreamingModel', 'TokenEmbedding', 'factorize_ratings',
+           'rating_biases']

@@ -11,7 +11,8 @@ from seqmask import checks, losses, noise
 from seqmask.checks import TensorLike
 from seqmask.layers import AttentionPool, Dense, Dropout, max_pool, mean_pool
 from seqmask.metrics import Accuracy
-from seqmask.models.protocol import SequenceEncoder, SequenceModel
+from seqmask.models.protocol import SequenceModel
+from seqmask.models.sequence_encoder import SequenceEncoder
 from seqmask.tally import Tally
 
 POOLS = ('last', 'mean', 'max', 'attention')
@@ -92,7 +93,7 @@ class SequenceClassifier(SequenceModel):
           `seqmask.Tally`, in nats. Sequences without steps do not count.
         """
         return losses.sparse_softmax_cross_entropy(**_scored(
-            self(batch['inputs'], batch['lengths'], training=training), batch))
+            self(self.inputs_of(batch), batch['lengths'], training=training), batch))
 
     def measure(self, batch: dict[str, tf.Tensor]) -> dict[str, Tally]:
         """Metrics of a batch as of `loss`, for `Trainer(measure=SequenceClassifier.measure)`.
@@ -100,7 +101,7 @@ class SequenceClassifier(SequenceModel):
         Returns:
           dict of `seqmask.Tally`: 'loss' and 'accuracy', of sequences.
         """
-        scored = _scored(self(batch['inputs'], batch['lengths']), batch)
+        scored = _scored(self(self.inputs_of(batch), batch['lengths']), batch)
         return {'loss': losses.sparse_softmax_cross_entropy(**scored),
                 'accuracy': Accuracy.tally(**scored)}
 

@@ -10,7 +10,8 @@ import tensorflow as tf
 from seqmask import checks, data, kernels, noise
 from seqmask.checks import TensorLike
 from seqmask.layers import Activation, BatchNorm, Conv1D, Dropout, Sequential, SqueezeExcite
-from seqmask.models.protocol import SequenceEncoder
+from seqmask.models.sequence_encoder import SequenceEncoder
+from seqmask.models.tokens import TokenEmbedding, width_of
 
 
 class ConvEncoder(SequenceEncoder):
@@ -26,7 +27,7 @@ class ConvEncoder(SequenceEncoder):
       filters: Width of each convolution; the last one is also `output_size`.
       kernel_sizes: Window of each convolution, in steps.
       step_dropout: Share of the steps whose whole input is dropped in training.
-      standardizer, dtype, seed: As of `Encoder`.
+      standardizer, embedding, dtype, seed: As of `Encoder`.
 
     Raises:
       ValueError: If filters and kernel_sizes differ in number or are empty.
@@ -39,17 +40,19 @@ class ConvEncoder(SequenceEncoder):
     TensorShape([2, 6, 8])
     """
 
-    def __init__(self, input_size: int, *, filters: Sequence[int] = (128, 256, 128),
+    def __init__(self, input_size: int | None = None, *, filters: Sequence[int] = (128, 256, 128),
                  kernel_sizes: Sequence[int] = (8, 5, 3), step_dropout: float = 0.0,
                  standardizer: Callable[..., tf.Tensor] | None = None,
-                 dtype: str | tf.DType = 'float32', seed: int | None = None,
-                 name: str | None = None):
+                 embedding: TokenEmbedding | None = None, dtype: str | tf.DType = 'float32',
+                 seed: int | None = None, name: str | None = None):
         if not filters or len(filters) != len(kernel_sizes):
             raise ValueError(f'filters and kernel_sizes must have the same number of entries, at '
                              f'least one, got {len(filters)} and {len(kernel_sizes)}.')
         checks.fraction('step_dropout', step_dropout)
         seeds = iter(noise.seeds(seed, 2 * len(filters) + 1))
-        super().__init__(input_size, filters[-1], dtype=dtype, standardizer=standardizer, name=name,
+        input_size = width_of(embedding, input_size)
+        super().__init__(input_size, filters[-1], dtype=dtype, standardizer=standardizer,
+                         embedding=embedding, name=name,
                          step_dropout=Dropout(step_dropout, per='step', seed=next(seeds)))
         self.normalize = BatchNorm(input_size, dtype=dtype)
         layers, below = [], input_size
@@ -65,7 +68,7 @@ class ConvEncoder(SequenceEncoder):
             training: bool = False, standardized: bool = False) -> tuple[tf.Tensor, None]:
         """As of `Encoder`; there is no state."""
         if not standardized:
-            inputs = self.standardize(inputs, lengths)
+            inputs = self.standardize(inputs, lengths, training=training)
         inputs = self.normalize(inputs, lengths, training=training)
         inputs = self.step_dropout(inputs, lengths, training=training)
         return self.convolutions(inputs, lengths, training=training)[0], None
@@ -84,7 +87,7 @@ class DilatedEncoder(SequenceEncoder):
       kernel_size: k.
       causal: Whether windows end at the current step, as streaming requires; else they are
         centered on it.
-      standardizer, dtype, seed: As of `Encoder`.
+      standardizer, embedding, dtype, seed: As of `Encoder`.
 
     Source: A. van den Oord et al. WaveNet. 2016.
 
@@ -93,13 +96,14 @@ class DilatedEncoder(SequenceEncoder):
     (TensorShape([2, 6, 5]), True)
     """
 
-    def __init__(self, input_size: int, *, hidden_size: int = 64, num_layers: int = 5,
+    def __init__(self, input_size: int | None = None, *, hidden_size: int = 64, num_layers: int = 5,
                  kernel_size: int = 3, causal: bool = True,
                  standardizer: Callable[..., tf.Tensor] | None = None,
-                 dtype: str | tf.DType = 'float32', seed: int | None = None,
-                 name: str | None = None):
+                 embedding: TokenEmbedding | None = None, dtype: str | tf.DType = 'float32',
+                 seed: int | None = None, name: str | None = None):
+        input_size = width_of(embedding, input_size)
         super().__init__(input_size, hidden_size, dtype=dtype, standardizer=standardizer,
-                         name=name)
+                         embedding=embedding, name=name)
         checks.size('num_layers', num_layers, maximum=27)       # the last window spans 2^26 steps
         self._streams = causal and standardizer is not data.standardize_sequences
         self.convolutions = [
@@ -118,7 +122,7 @@ class DilatedEncoder(SequenceEncoder):
         if state is not None:
             raise ValueError('state must be None: only recurrent layers carry a state from chunk '
                              'to chunk. Use an Encoder.')
-        outputs = inputs if standardized else self.standardize(inputs, lengths)
+        outputs = inputs if standardized else self.standardize(inputs, lengths, training=training)
         for index, convolution in enumerate(self.convolutions):
             added, _ = convolution(outputs, lengths)
             outputs = tf.nn.relu(added) + (outputs if index else 0)
@@ -140,7 +144,7 @@ class DilatedEncoder(SequenceEncoder):
 
     def step(self, x_t: TensorLike, state: typing.Any) -> tuple[tf.Tensor, tuple]:
         """One step of a stream: float [B, D] and a state -> (output [B, output_size], state)."""
-        output, new = self.standardize(checks.floating('x_t', x_t, 'B, D'), None), []
+        output, new = self.standardize_step(x_t), []
         for index, (convolution, window) in enumerate(zip(self.convolutions, state)):
             added, window = convolution.step(output, window)
             output = tf.nn.relu(added) + (output if index else 0)
@@ -149,7 +153,7 @@ class DilatedEncoder(SequenceEncoder):
 
     def stages(self) -> list[kernels.Stage] | None:
         """What a step consists of, as `StepRunner` runs it in C++; None if it cannot."""
-        below = [] if self.standardizer is None else [self.standardizer]
+        below = [part for part in (self.embedding, self.standardizer) if part is not None]
         found = kernels.stages_of(*below, *self.convolutions) if self._streams else None
         return found and found[:len(below)] + [
             stage._replace(relu=True, residual=index > 0)

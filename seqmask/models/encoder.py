@@ -10,7 +10,8 @@ from seqmask import checks, data, kernels, noise
 from seqmask.checks import TensorLike
 from seqmask.layers import (GRU, LSTM, MGU, Activation, BatchNorm, Bidirectional, Conv1D, Dropout,
                             LSTMState, Sequential, Stacked)
-from seqmask.models.protocol import SequenceEncoder
+from seqmask.models.sequence_encoder import SequenceEncoder
+from seqmask.models.tokens import TokenEmbedding, width_of
 
 CELLS = {'gru': GRU, 'lstm': LSTM, 'mgu': MGU}
 
@@ -18,11 +19,11 @@ CELLS = {'gru': GRU, 'lstm': LSTM, 'mgu': MGU}
 class Encoder(SequenceEncoder):
     """A stack of recurrent layers, in one or both directions.
 
-    standardizer -> batch norm, if `normalize` -> dropout of steps -> convolution with batch norm
-    and relu, if `filters` -> recurrent layers
+    standardizer or embedding -> batch norm, if `normalize` -> dropout of steps -> convolution with
+    batch norm and relu, if `filters` -> recurrent layers
 
     Args:
-      input_size: D.
+      input_size: D; with an embedding that is its width, and may be left out.
       cell: 'gru', 'lstm' or 'mgu'.
       hidden_size: H of each layer and direction.
       num_layers: Number of recurrent layers.
@@ -40,6 +41,7 @@ class Encoder(SequenceEncoder):
       standardizer: Function of (inputs, lengths), applied first, such as a `data.Standardizer` or
         `data.standardize_sequences`; `step` calls it with ([B, D], None). None for none. Its
         variables are saved with the model.
+      embedding: `TokenEmbedding`, applied first, so that inputs are tokens [B, T]; None for none.
       dtype: Of weights, inputs and outputs; float32 inputs are rounded to bfloat16, or to float16,
         whose largest number is 65,504.
       seed: int; the same seed gives the same weights and the same dropout.
@@ -53,22 +55,24 @@ class Encoder(SequenceEncoder):
     (TensorShape([2, 6, 10]), True, False)
     """
 
-    def __init__(self, input_size: int, *, cell: str = 'gru', hidden_size: int = 128,
+    def __init__(self, input_size: int | None = None, *, cell: str = 'gru', hidden_size: int = 128,
                  num_layers: int = 1, bidirectional: bool = False, normalize: bool = False,
                  filters: int = 0, kernel_size: int = 3, dropout: float = 0.0,
                  input_dropout: float = 0.0, step_dropout: float = 0.0,
                  recurrent_dropout: float = 0.0, implementation: str = 'auto',
                  standardizer: Callable[..., tf.Tensor] | None = None,
-                 dtype: str | tf.DType = 'float32', seed: int | None = None,
-                 name: str | None = None):
+                 embedding: TokenEmbedding | None = None, dtype: str | tf.DType = 'float32',
+                 seed: int | None = None, name: str | None = None):
         width = checks.width('hidden_size', hidden_size) * (2 if bidirectional else 1)
         layer = CELLS[checks.choice('cell', cell, tuple(CELLS))]
         checks.size('num_layers', num_layers)
         checks.fraction('input_dropout', input_dropout)
         checks.fraction('step_dropout', step_dropout)
+        input_size = width_of(embedding, input_size)
         below = checks.width('filters', filters, minimum=0) or input_size
         seeds = iter(noise.seeds(seed, 2 * num_layers + 2))
-        super().__init__(input_size, width, dtype=dtype, standardizer=standardizer, name=name,
+        super().__init__(input_size, width, dtype=dtype, standardizer=standardizer,
+                         embedding=embedding, name=name,
                          step_dropout=Dropout(step_dropout, per='step', seed=next(seeds)))
 
         def one_direction(index):
@@ -102,7 +106,7 @@ class Encoder(SequenceEncoder):
           (outputs, state after each sequence's own last step).
         """
         if not standardized:
-            inputs = self.standardize(inputs, lengths)
+            inputs = self.standardize(inputs, lengths, training=training)
         if self.normalize is not None:
             inputs = self.normalize(inputs, lengths, training=training)
         inputs = self.step_dropout(inputs, lengths, training=training)
@@ -133,11 +137,11 @@ class Encoder(SequenceEncoder):
         return layers.initial_state(batch)
 
     def step(self, x_t: TensorLike, state: tuple) -> tuple[tf.Tensor, tuple]:
-        """One step of a stream: float [B, D] and a state -> (output [B, output_size], state)."""
-        return self.recurrent.step(
-            self.standardize(checks.floating('x_t', x_t, 'B, D'), None), state)
+        """One step of a stream: float [B, D] or tokens [B], and a state -> (output [B,
+        output_size], state)."""
+        return self.recurrent.step(self.standardize_step(x_t), state)
 
     def stages(self) -> list[kernels.Stage] | None:
         """What a step consists of, as `StepRunner` runs it in C++; None if it cannot."""
-        below = [] if self.standardizer is None else [self.standardizer]
+        below = [part for part in (self.embedding, self.standardizer) if part is not None]
         return kernels.stages_of(*below, self.recurrent) if self._streams else None

@@ -13,7 +13,8 @@ from seqmask.layers import Dense, Dropout
 from seqmask.lengths import sequence_mask
 from seqmask.masking import apply_mask
 from seqmask.metrics import F1, Mean, Precision, Recall
-from seqmask.models.protocol import SequenceEncoder, StreamingModel, scored_steps
+from seqmask.models.protocol import StreamingModel, scored_steps
+from seqmask.models.sequence_encoder import SequenceEncoder
 from seqmask.tally import Tally
 
 
@@ -135,7 +136,7 @@ class EventDetector(StreamingModel):
           dict of `seqmask.Tally`: 'loss'; 'accuracy', 'precision', 'recall' and 'f1' of steps, at
           the threshold.
         """
-        logits = self(batch['inputs'], batch['lengths'])
+        logits = self(self.inputs_of(batch), batch['lengths'])
         scored = scored_steps(tf.cast(logits, tf.float32), batch)
         events = tf.cast(scored['labels'], tf.float32) > 0.5
         right = tf.cast((scored['logits'] >= self.threshold) == events, tf.float32)

@@ -11,7 +11,8 @@ from seqmask import checks, kernels, noise
 from seqmask.checks import TensorLike
 from seqmask.layers import CRF, Constraints, Dense, Dropout
 from seqmask.lengths import sequence_mask
-from seqmask.models.protocol import SequenceEncoder, StreamingModel
+from seqmask.models.protocol import StreamingModel
+from seqmask.models.sequence_encoder import SequenceEncoder
 from seqmask.models.targets import Binary, Chain, Classes, Numbers
 from seqmask.tally import Tally
 
@@ -155,4 +156,4 @@ class SequenceLabeller(StreamingModel):
           binary     'accuracy', 'precision', 'recall', 'f1', of single logits at threshold 0
           numbers    'squared_error', 'absolute_error', means over steps and targets
         """
-        return self._kind.measure(self(batch['inputs'], batch['lengths']), batch)
+        return self._kind.measure(self(self.inputs_of(batch), batch['lengths']), batch)

@@ -11,7 +11,8 @@ from seqmask import checks, decode, kernels, losses, noise
 from seqmask.checks import TensorLike
 from seqmask.layers import Dense, Dropout
 from seqmask.metrics import EditDistance, Mean
-from seqmask.models.protocol import SequenceEncoder, StreamingModel
+from seqmask.models.protocol import StreamingModel
+from seqmask.models.sequence_encoder import SequenceEncoder
 from seqmask.tally import Tally
 
 
@@ -136,7 +137,7 @@ class SequenceTranscriber(StreamingModel):
           'sequence_accuracy', the share of sequences without an error; 'impossible', the share of
           sequences with too few steps for their labels, which count in the other two as well.
         """
-        logits = self(batch['inputs'], batch['lengths'])
+        logits = self(self.inputs_of(batch), batch['lengths'])
         predictions, prediction_lengths, _ = decode.ctc_best_path(logits, batch['lengths'],
                                                                   self.blank)
         of = {name: batch[name] for name in ('labels', 'label_lengths')}

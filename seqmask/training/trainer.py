@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from seqmask import checks
 from seqmask.masking import crop
+from seqmask.models import SequenceModel
 from seqmask.operands import outputs_and_lengths
 from seqmask.tally import Tally, precise, widen
 from seqmask.training.averages import RunningStatistics
@@ -277,6 +278,8 @@ class Trainer:
         return first_result(self.strategy.run(on_replica))
 
     def _forward(self, batch):
+        inputs = (self.model.inputs_of(batch) if isinstance(self.model, SequenceModel)
+                  else batch['inputs'])
         outputs, lengths = run_on_rows(lambda rows: outputs_and_lengths(self.model(*rows), rows[1]),
-                                       (batch['inputs'], batch['lengths']))
+                                       (inputs, batch['lengths']))
         return widen(outputs), lengths          # NumPy has no bfloat16

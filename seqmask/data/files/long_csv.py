@@ -14,13 +14,15 @@ from seqmask.data import chunk as chunking
 from seqmask.data.files.csv_rows import (Column, columns_of, decoded, fields_of, is_number,
                                          lines_of, not_a_number)
 from seqmask.data.schema import Field, Schema
+from seqmask.data.sequences import as_tokens
 from seqmask.data.stream import Stream
 
 SAMPLE = 1000       # rows that decide which columns are numbers
 
 
 def open_csv(path: PathLike, *, sequence: str = 'sequence', time: str | None = None,
-             labels: str | None = None, features: list[str] | None = None) -> Stream:
+             labels: str | None = None, features: list[str] | None = None,
+             tokens: str | None = None) -> Stream:
     """Opens a table with one row per step for reading chunk by chunk.
 
     UTF-8 with commas. The first line names the columns; blank lines are skipped; a quoted field may
@@ -28,9 +30,10 @@ def open_csv(path: PathLike, *, sequence: str = 'sequence', time: str | None = N
     short. The rows of a sequence are contiguous and in order. The format cannot express a sequence
     without steps, and does not show that whole lines are missing.
 
-    The stream has 'inputs', float32; 'sequence', the name of each sequence, a string; 'time' per
-    step, float64, if asked for; 'labels' per step, int64 if they are whole numbers in the first
-    1,000 rows, else strings. While it is read, the names of all sequences so far are in memory.
+    The stream has 'inputs', float32 features or tokens; 'sequence', the name of each sequence, a
+    string; 'time' per step, float64, if asked for; 'labels' per step, int64 if they are whole
+    numbers in the first 1,000 rows, else strings; the same goes for tokens, as int32. While it is
+    read, the names of all sequences so far are in memory.
 
     Args:
       path: Of the file.
@@ -40,9 +43,11 @@ def open_csv(path: PathLike, *, sequence: str = 'sequence', time: str | None = N
       features: Names of the columns of 'inputs', in this order. If None, all other columns of
         numbers, in the order of the header: those in which most of the non-empty fields in the
         first 1,000 rows are numbers. Anything else in such a column is an error.
+      tokens: Name of the column of tokens, which are 'inputs' then; features, if they are named,
+        become a field 'features' per step.
 
     Returns:
-      `Stream`; its `features` lists the columns of 'inputs', and `unused` those left out.
+      `Stream`; its `features` lists the feature columns, and `unused` the columns left out.
 
     Raises:
       FileNotFoundError: If there is no such file.
@@ -60,15 +65,15 @@ def open_csv(path: PathLike, *, sequence: str = 'sequence', time: str | None = N
     path = os.fsdecode(path)
     rows = itertools.chain.from_iterable(lines_of(path))
     header = columns_of(path, rows)
-    roles = {'sequence': sequence, 'time': time, 'labels': labels}
+    roles = {'sequence': sequence, 'time': time, 'labels': labels, 'tokens': tokens}
     for name in [name for name in roles.values() if name is not None] + list(features or []):
         if name not in header:
             raise ValueError(f'{path}: there is no column {name!r}; there are '
                              f'{", ".join(map(repr, header))}.')
     taken = [name for name in roles.values() if name is not None]
     if len(set(taken)) != len(taken):
-        raise ValueError(f'sequence, time and labels must be different columns, got '
-                         f'{", ".join(map(repr, taken))}.')
+        raise ValueError(f'{", ".join(name for name, of in roles.items() if of)} must be different '
+                         f'columns, got {", ".join(map(repr, taken))}.')
     numbers, sample = [], []
     for number, line in itertools.islice(rows, SAMPLE):
         numbers.append(number)
@@ -76,19 +81,20 @@ def open_csv(path: PathLike, *, sequence: str = 'sequence', time: str | None = N
     if not sample:
         raise ValueError(f'{path}: the file has no rows, so its schema is unknown.')
     sample = dict(zip(header, zip(*sample)))
-    if features is None:
+    if features is None and tokens is None:
         features = [name for name in header if name not in taken
                     and _is_numeric(path, name, numbers, sample[name])]
-    if not features:
+    if not features and tokens is None:
         raise ValueError(f'{path}: no column of numbers is left for features; there are '
                          f'{", ".join(map(repr, header))}.')
     kinds = {sequence: tf.string, **({time: tf.float64} if time is not None else {})}
-    if labels is not None:
-        whole = all(re.fullmatch(r'\s*[+-]?\d+\s*', value) for value in sample[labels])
-        kinds[labels] = tf.int64 if whole else tf.string
-    kinds.update((name, tf.float32) for name in features)
+    for name in (labels, tokens):
+        if name is not None:
+            whole = all(re.fullmatch(r'\s*[+-]?\d+\s*', value) for value in sample[name])
+            kinds[name] = tf.int64 if whole else tf.string
+    kinds.update((name, tf.float32) for name in features or [])
     return _Table(path, [Column(name, kinds.get(name)) for name in header], roles,
-                  list(features)).stream()
+                  list(features or [])).stream()
 
 
 def _is_numeric(path, name, lines, fields):
@@ -108,7 +114,13 @@ class _Table:
     def __init__(self, path, columns, roles, features):
         self._path, self._columns, self._roles, self._features = path, columns, roles, features
         kinds = {column.name: column.dtype for column in columns}
-        fields = {'inputs': Field(tf.float32, (len(features),), 'step')}
+        fields = {}
+        if features:
+            fields['inputs'] = Field(tf.float32, (len(features),), 'step')
+        if roles['tokens'] is not None:
+            kind = kinds[roles['tokens']]
+            beside = {'features': fields['inputs']} if features else {}
+            fields = {'inputs': Field(tf.int32 if kind == tf.int64 else kind, (), 'step'), **beside}
         for field in ('time', 'labels'):
             if roles[field] is not None:
                 fields[field] = Field(kinds[roles[field]], (), 'step')
@@ -173,7 +185,11 @@ class _Table:
             header_passed = True
             if rows:
                 columns = decoded(self._path, rows, self._columns)
-                yield {'lines': np.array([number for number, _ in rows]),
-                       'inputs': np.stack([columns[name] for name in self._features], axis=1),
-                       **{field: columns[name] for field, name in self._roles.items()
-                          if name is not None}}
+                part = {field: columns[name] for field, name in self._roles.items()
+                        if name is not None}
+                if self._features:
+                    part['features'] = np.stack([columns[name] for name in self._features], axis=1)
+                part['inputs'] = part.pop('tokens' if 'tokens' in part else 'features')
+                if self._schema.fields['inputs'].dtype == tf.int32:
+                    part['inputs'] = as_tokens('tokens', part['inputs'])
+                yield {'lines': np.array([number for number, _ in rows]), **part}

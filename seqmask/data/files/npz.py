@@ -11,10 +11,11 @@ from seqmask.checks import PathLike
 from seqmask.data import chunk as chunking
 from seqmask.data.files.npz_archive import BUFFER, Archive
 from seqmask.data.schema import Field, Schema, tensor_dtype
-from seqmask.data.sequences import Sequences
+from seqmask.data.sequences import Sequences, as_tokens
 from seqmask.data.stream import Stream
 
-LAYOUTS = {'frames': ('[N, D]', 2), 'frames_packed': ('[N, D/8]', 2), 'inputs': ('[B, T, D]', 3)}
+LAYOUTS = {'frames': ('[N, D]', 2), 'frames_packed': ('[N, D/8]', 2), 'tokens': ('[N]', 1),
+           'inputs': ('[B, T, D]', 3)}
 
 
 def read_npz(path: PathLike) -> Sequences:
@@ -24,9 +25,11 @@ def read_npz(path: PathLike) -> Sequences:
 
       'frames' [N, D]            one sequence after the other; or instead of it
       'frames_packed' [N, D/8]   uint8, frames of bits as `np.packbits(frames, axis=1)` packs them
+      'tokens' [N]               whole numbers or strings, one per step
       'lengths' [B]              int32 or int64, frames of each sequence, N in all
 
-      'inputs' [B, T, D]         padded on the right; values in the padding are ignored
+      'inputs' [B, T, D]         padded on the right; values in the padding are ignored; or tokens
+                                 [B, T]
       'lengths' [B]              int32 or int64, 0 <= lengths <= T
 
     Lengths are not changed: a zero frame at the end of a sequence stays part of it. Any other
@@ -101,33 +104,44 @@ class _File:
         lengths = fields.pop('lengths')
         layouts = [name for name in LAYOUTS if name in fields]
         if len(layouts) != 1:
-            raise ValueError(f"one record 'frames', 'frames_packed' or 'inputs' is needed, got "
-                             f"{', '.join(map(repr, layouts)) or 'none of them'} among {shown}.")
+            raise ValueError(f"one record 'frames', 'frames_packed', 'tokens' or 'inputs' is "
+                             f"needed, got {', '.join(map(repr, layouts)) or 'none of them'} among "
+                             f'{shown}.')
         self._layout, = layouts
         frames = fields.pop(self._layout)
-        legend, rank = LAYOUTS[self._layout]
-        if len(frames.shape) != rank:
-            raise ValueError(f'record {self._layout!r} must have shape {legend}, got shape '
-                             f'{frames.shape}.')
-        if self._layout == 'frames_packed' and frames.dtype != np.uint8:
-            raise ValueError(f"record 'frames_packed' must be uint8, got {frames.dtype}.")
-        if frames.dtype.kind not in 'biu' and frames.dtype.newbyteorder('=') not in (
-                np.float16, np.float32, np.float64):
-            raise ValueError(f'record {self._layout!r} must be numbers, float16, float32 or '
-                             f'float64, got {frames.dtype}.')
+        of_inputs = self._inputs_field(frames)
+        leading = frames.shape[:len(frames.shape) - len(of_inputs.shape)]
         self._padded = self._layout == 'inputs'
         self._maxlen = frames.shape[1] if self._padded else None
         self._check_lengths(lengths, frames.shape[0])
         self._number, = lengths.shape
-        size = frames.shape[-1] * (8 if self._layout == 'frames_packed' else 1)
-        dtype = frames.dtype if frames.dtype.kind == 'f' else np.dtype(np.float32)
-        schema = {'inputs': Field(tensor_dtype('inputs', dtype), (size,), 'step')}
-        leading = frames.shape[:rank - 1]
+        schema = {'inputs': of_inputs}
         per_step = self._step_fields(fields)
         for name, record in fields.items():
             schema[name] = _field(name, record, leading, lengths.shape, per_step)
         self._schema = Schema({name: schema[name] for name in
                                sorted(schema, key=lambda name: schema[name].per != 'step')})
+
+    def _inputs_field(self, record):
+        """The field 'inputs', from its record: tokens, or features."""
+        legend, rank = LAYOUTS[self._layout]
+        kind, dtype = record.dtype.kind, record.dtype
+        if len(record.shape) == rank - (self._layout == 'inputs') and (
+                self._layout == 'tokens' or self._layout == 'inputs' and kind in 'iuUS'):
+            if kind not in 'iuUS':
+                raise ValueError(f"record 'tokens' must be whole numbers or strings, got {dtype}.")
+            return Field(tf.int32 if kind in 'iu' else tf.string, (), 'step')
+        if len(record.shape) != rank:
+            raise ValueError(f'record {self._layout!r} must have shape {legend}, got shape '
+                             f'{record.shape}.')
+        if self._layout == 'frames_packed' and dtype != np.uint8:
+            raise ValueError(f"record 'frames_packed' must be uint8, got {dtype}.")
+        if kind not in 'biu' and dtype.newbyteorder('=') not in (np.float16, np.float32,
+                                                                 np.float64):
+            raise ValueError(f'record {self._layout!r} must be numbers, float16, float32 or '
+                             f'float64, got {dtype}.')
+        size = record.shape[-1] * (8 if self._layout == 'frames_packed' else 1)
+        return Field(tensor_dtype('inputs', dtype) if kind == 'f' else tf.float32, (size,), 'step')
 
     def _step_fields(self, fields):
         if 'step_fields' not in fields:
@@ -205,6 +219,8 @@ class _File:
                 values = readers[name](int(lengths.sum()))
             if name == 'inputs' and self._layout == 'frames_packed':
                 values = np.unpackbits(values, axis=1)
+            if name == 'inputs' and not field.shape:
+                values = as_tokens(f'record {self._layout!r}', values)
             if field.dtype != tf.string:
                 values = values.astype(field.dtype.as_numpy_dtype, copy=False)
             chunk[name] = values

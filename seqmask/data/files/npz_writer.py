@@ -40,7 +40,8 @@ def write_npz(path: PathLike, sequences: Sequences | Stream) -> None:
         unfinished = stack.enter_context(whole_file(path))
         if in_memory:
             steps = list(sequences.steps)
-            arrays = {'frames': sequences.frames, 'lengths': sequences.lengths,
+            layout = 'tokens' if sequences.are_tokens else 'frames'
+            arrays = {layout: sequences.frames, 'lengths': sequences.lengths,
                       **sequences.steps, **sequences.sequences}
             records = {name: _writer(array) for name, array in arrays.items()}
         else:
@@ -68,7 +69,8 @@ def _spooled(stream: Stream, folder: str) -> Iterator[dict[str, Callable[[Binary
     each field first goes to a temporary file of its own, which has no name and so leaves nothing.
     """
     with contextlib.ExitStack() as stack:
-        fields = {'frames': 'inputs', 'lengths': 'lengths',
+        layout = 'frames' if stream.schema.fields['inputs'].shape else 'tokens'
+        fields = {layout: 'inputs', 'lengths': 'lengths',
                   **{name: name for name in stream.schema.fields if name != 'inputs'}}
         empty = chunking.empty(stream.schema)
         spools = {record: _Spool(stack.enter_context(tempfile.TemporaryFile(dir=folder)),

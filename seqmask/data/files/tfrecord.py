@@ -24,11 +24,11 @@ def open_tfrecord(path: PathLike | list[PathLike]) -> Stream:
     """Opens files of `tf.train.SequenceExample` for reading chunk by chunk.
 
     A record is a sequence. Its context holds the fields per sequence and, optionally, 'lengths',
-    one int64, which must be the number of frames. Its feature lists hold 'inputs', D floats at each
-    step, and the fields per step. A file of `write_tfrecord` gives back exactly what was written.
-    In other files the first record that has a frame defines the schema: float_list is float32,
-    int64_list int64, bytes_list strings, one value a scalar, several a vector. Features that it
-    does not have are ignored in later records.
+    one int64, which must be the number of frames. Its feature lists hold 'inputs', D floats or
+    one token (int64 or bytes) at each step, and the fields per step. A file of `write_tfrecord`
+    gives back exactly what was written. In other files the first record that has a frame defines
+    the schema: float_list is float32, int64_list int64, bytes_list strings, one value a scalar,
+    several a vector. Features that it does not have are ignored in later records.
 
     Damaged records, and those that do not fit the schema, are found when they are reached. A file
     of `write_tfrecord` states the number of records in the last one; in others it goes unnoticed if
@@ -229,7 +229,8 @@ def _field(name, feature, per):
     if kind is None:
         raise ValueError(f'{name!r} has no values, so its dtype is unknown')
     count = len(getattr(feature, kind).value)
-    return Field(LISTS[kind], (count,) if name == 'inputs' or count != 1 else (), per)
+    is_features = name == 'inputs' and kind == 'float_list'
+    return Field(LISTS[kind], (count,) if is_features or count != 1 else (), per)
 
 
 def _unreadable(path, number, what):
