@@ -415,3 +415,32 @@ def test_a_workdir_comes_with_the_first_epoch(train, tmp_path):
     with pytest.raises(ValueError, match='workdir must be given from the first epoch on'):
         trainer.fit(train, epochs=2, workdir=tmp_path / 'new')
     trainer.restore_best()
+
+
+def share_of_ones(outputs, batches):
+    """A metric in plain Python, of all sequences at once."""
+    labels = [label for batch in batches
+              for label in seqmask.crop(batch['labels'], batch['lengths'])]
+    assert [len(part) for part in outputs] == [len(part) for part in labels]
+    ones = sum(int((part.argmax(axis=-1) == 1).sum()) for part in outputs)
+    return {'ones': ones / sum(map(len, labels))}
+
+
+def test_a_metric_of_all_outputs_may_choose_the_best_epoch(train, valid, tmp_path):
+    trainer = a_trainer(measure_all=share_of_ones, monitor='ones', mode='max')
+    history = trainer.fit(train, valid, epochs=4, workdir=str(tmp_path))
+    shares = [row['valid_ones'] for row in history]
+    assert len(set(shares)) > 1 and trainer.best_epoch == 1 + int(np.argmax(shares))
+    trainer.restore_best()
+    assert trainer.evaluate(valid)['ones'] == max(shares)
+
+
+@pytest.mark.parametrize('result, error, message', [
+    ({'loss': 1.0}, ValueError, "differently than the loss and measure do, got 'loss'"),
+    ([1.0], TypeError, r'dict of name to number, got \[1.0\]'),
+    ({'f1': 'high'}, TypeError, 'dict of name to number')])
+def test_what_such_a_metric_must_not_return(result, error, message, train, valid):
+    with pytest.raises(error, match=message):
+        a_trainer(measure_all=lambda *_: result).fit(train, valid, epochs=1)
+    with pytest.raises(ValueError, match="monitor must be one of 'accuracy', 'loss', 'ones'"):
+        a_trainer(measure_all=share_of_ones, monitor='f1').fit(train, valid, epochs=1)

@@ -47,6 +47,8 @@ class SequenceClassifier(SequenceModel):
     TensorShape([2, 3])
     """
 
+    per = 'sequence'
+
     def __init__(self, encoder: SequenceEncoder | Callable[..., typing.Any], num_classes: int, *,
                  pool: str = 'mean', branch: SequenceEncoder | None = None, dropout: float = 0.0,
                  encoder_size: int | None = None, seed: int | None = None,

@@ -27,7 +27,12 @@ class SequenceModel(tf.Module):
       encoder: `Encoder`, another `SequenceEncoder`, or any callable (inputs, lengths, *, training)
         -> outputs float32 [B, T, encoder_size], 0 at padded steps.
       encoder_size: Width of the outputs of a callable that is not a `SequenceEncoder`.
+
+    Attributes:
+      per: 'step' or 'sequence': what its outputs are for, [B, T, ...] or [B, ...].
     """
+
+    per = 'step'
 
     def __init__(self, encoder: SequenceEncoder | Callable[..., typing.Any],
                  encoder_size: int | None, name: str | None):

@@ -16,6 +16,7 @@ from seqmask.variables import model_variables, trainable_variables
 
 Loss = Callable[..., Tally]                     # (model, batch, training)
 Measure = Callable[..., dict[str, Tally]]       # (model, batch)
+MeasureAll = Callable[..., dict[str, float]]    # (outputs, batches)
 Optimizer = typing.Union[tf.keras.optimizers.Optimizer, MixedPrecision]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from seqmask.tally import Tally, precise
 
 
@@ -34,3 +36,23 @@ class Totals:
             raise ValueError('there must be at least one real step to evaluate, got none: all '
                              'sequences are empty, or all weights are 0.')
         return {name: mean_of(total) for name, total in self._totals.items()}
+
+
+def as_metrics(found: object, others: Collection[str]) -> dict[str, float]:
+    """What a user's `measure_all` returned, checked: a dict of name to float.
+
+    Raises:
+      TypeError: If it is anything else.
+      ValueError: If a name is one of `others`.
+    """
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+        raise TypeError(f'measure_all must return a dict of name to number, got {found!r}.')
+    for name in found:
+        if name in others:
+            raise ValueError(f'measure_all must name its metrics differently than the loss and '
+                             f'measure do, got {name!r}.')
+    try:
+        return {name: float(value) for name, value in found.items()}
+    except (TypeError, ValueError) as error:
+        raise TypeError(f'measure_all must return a dict of name to number, got '
+                        f'{found!r}.') from error

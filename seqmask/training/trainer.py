@@ -19,8 +19,8 @@ from seqmask.training.replicas import (all_agree, check_scope, first_result, is_
                                        run_on_rows, sum_over_replicas, wait_for_all)
 from seqmask.training.progress import EpochProgress
 from seqmask.training.skipped import Skipped, require_applied
-from seqmask.training.step import Loss, Measure, Optimizer, tally_of, train_step
-from seqmask.training.totals import Totals, mean_of
+from seqmask.training.step import Loss, Measure, MeasureAll, Optimizer, tally_of, train_step
+from seqmask.training.totals import Totals, as_metrics, mean_of
 from seqmask.training.traced import BatchIterable, EpochBatches, Traced, groups, number_of
 from seqmask.training.workdir import InMemory, Workdir
 from seqmask.variables import model_variables, trainable_variables
@@ -35,6 +35,9 @@ class Trainer:
       optimizer: Keras optimizer, with a fixed learning rate or a schedule; wrapped in
         `MixedPrecision` for a model in half precision.
       measure: (model, batch) -> dict of name to `Tally`: the metrics of validation data.
+      measure_all: (outputs, batches) -> dict of name to float: metrics that need all data at once,
+        or plain Python. outputs are a list of arrays, as from `predict`, cropped to each sequence;
+        batches are those evaluated, which can be iterated for their labels.
       clip_norm: Largest global norm of the gradient; None for no clipping.
       monitor: Metric that chooses the best epoch: 'loss' or a name from measure, of the validation
         data; the training loss if there is none. NaN is never better.
@@ -79,13 +82,14 @@ class Trainer:
     """
 
     def __init__(self, model: tf.Module, loss: Loss, optimizer: Optimizer, *,
-                 measure: Measure | None = None, clip_norm: float | None = None,
-                 monitor: str = 'loss', mode: str = 'min', patience: int | None = None,
-                 max_skipped: int = 10, accumulate: int = 1, progress: bool = True,
-                 on_epoch: Sequence[Callable[[dict[str, float]], object]] = (), keep: int = 2,
+                 measure: Measure | None = None, measure_all: MeasureAll | None = None,
+                 clip_norm: float | None = None, monitor: str = 'loss', mode: str = 'min',
+                 patience: int | None = None, max_skipped: int = 10, accumulate: int = 1,
+                 progress: bool = True, keep: int = 2,
+                 on_epoch: Sequence[Callable[[dict[str, float]], object]] = (),
                  strategy: tf.distribute.Strategy | None = None):
         self.model, self.optimizer = model, optimizer
-        self._loss, self._measure = loss, measure
+        self._loss, self._measure, self._measure_all = loss, measure, measure_all
         self._clip_norm = None if clip_norm is None else checks.positive('clip_norm', clip_norm)
         self._best = Best(monitor, mode)
         self._patience = None if patience is None else checks.size('patience', patience)
@@ -138,7 +142,10 @@ class Trainer:
             raise ValueError(f"monitor must be 'loss' where there is no validation data, got "
                              f'{self._best.monitor!r}. Pass valid.')
         if valid is not None:
-            self._best.require_monitored(self._traced.result_names(self._tallies, valid))
+            names = self._traced.result_names(self._tallies, valid)
+            if names and self._measure_all is not None and self._best.monitor not in names:
+                names += self._whole_metrics(valid, names)      # before hours of training
+            self._best.require_monitored(names)
         if workdir is not None:
             self._open(workdir)
         while int(self._finished.numpy()) < epochs and not self._stops_early():
@@ -152,6 +159,7 @@ class Trainer:
         Returns:
           dict of name to float: 'loss' and the names from measure, each the mean of the summed
           tallies. So every step weighs the same, whatever batch it is in. NaN if its count is 0.
+          And the names from measure_all.
 
         Raises:
           ValueError: If there is no batch, or no real step.
@@ -160,7 +168,10 @@ class Trainer:
         for batch in batches:
             with self.strategy.scope():
                 totals.add(measure(batch))
-        return totals.means()
+        means = totals.means()
+        if self._measure_all is not None:
+            means.update(self._whole_metrics(batches, means))
+        return means
 
     def predict(self, batches: BatchIterable, *, per: str = 'step') -> Iterator[np.ndarray]:
         """Yields the model's outputs, one array per sequence.
@@ -176,6 +187,10 @@ class Trainer:
             with self.strategy.scope():
                 outputs, lengths = forward(batch)
             yield from crop(outputs, lengths) if per == 'step' else outputs.numpy()
+
+    def _whole_metrics(self, batches, others):
+        outputs = list(self.predict(batches, per=getattr(self.model, 'per', 'step')))
+        return as_metrics(self._measure_all(outputs, batches), others)
 
     def restore_best(self) -> None:
         """Restores the model's variables from the best epoch.
@@ -278,8 +293,8 @@ class Trainer:
         return first_result(self.strategy.run(on_replica))
 
     def _forward(self, batch):
-        inputs = (self.model.inputs_of(batch) if isinstance(self.model, SequenceModel)
-                  else batch['inputs'])
+        own = isinstance(self.model, SequenceModel)
+        inputs = self.model.inputs_of(batch) if own else batch['inputs']
         outputs, lengths = run_on_rows(lambda rows: outputs_and_lengths(self.model(*rows), rows[1]),
                                        (inputs, batch['lengths']))
         return widen(outputs), lengths          # NumPy has no bfloat16
