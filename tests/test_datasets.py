@@ -69,3 +69,16 @@ def test_each_call_gives_arrays_of_its_own(name):
     kept = changed['frames'][0].copy()
     changed['frames'][:] = -1
     np.testing.assert_array_equal(load()['frames'][0], kept)
+
+
+def test_pronunciations():
+    words = datasets.pronunciations()
+    assert {name: (array.dtype.kind, array.shape) for name, array in words.items()} == {
+        'tokens': ('i', (932816,)), 'lengths': ('i', (124926,)), 'labels': ('i', (791347,)),
+        'label_lengths': ('i', (124926,)), 'split': ('i', (124926,)), 'token_names': ('U', (27,)),
+        'label_names': ('U', (69,))}
+    assert words['lengths'].sum() == 932816 and words['label_lengths'].sum() == 791347
+    assert set(words['tokens']) == set(range(27)) and set(words['labels']) == set(range(69))
+    assert np.bincount(words['split']).tolist() == [106_188, 6_246, 12_492]
+    assert (words['label_lengths'] > words['lengths']).sum() == 2_218
+    assert words['label_lengths'].min() > 0
