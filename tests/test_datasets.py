@@ -53,7 +53,7 @@ def test_japanese_vowels(vowels):
     assert (np.sum(vowels['split'] == 0), np.sum(vowels['split'] == 2)) == (270, 640 - 270)
 
 
-@pytest.mark.parametrize('name', datasets.__all__)
+@pytest.mark.parametrize('name', sorted(set(datasets.__all__) - {'pronunciations'}))
 def test_lengths_can_be_found_in_the_features(name):
     data = getattr(datasets, name)()
     assert data['frames'].any(axis=1).all()      # no all-zero frame, so both counts are right
@@ -66,9 +66,10 @@ def test_lengths_can_be_found_in_the_features(name):
 def test_each_call_gives_arrays_of_its_own(name):
     load = getattr(datasets, name)
     changed = load()
-    kept = changed['frames'][0].copy()
-    changed['frames'][:] = -1
-    np.testing.assert_array_equal(load()['frames'][0], kept)
+    values = 'tokens' if name == 'pronunciations' else 'frames'
+    kept = changed[values][0].copy()
+    changed[values][:] = -1
+    np.testing.assert_array_equal(load()[values][0], kept)
 
 
 def test_pronunciations():
