@@ -1,11 +1,14 @@
 """Steps that are tokens: in memory, in files, in batches; their vocabulary; as inputs of models."""
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import seqmask
-from seqmask import data, export, models, training
+from seqmask import data, export, models, runs, training
 
 WORDS = ['the', 'end', 'of', 'the', 'day', 'ñandú']
 LENGTHS = [3, 0, 2, 1]
@@ -324,3 +327,19 @@ def test_conll_refuses_what_a_column_cannot_hold(tmp_path, word):
     assert not (tmp_path / 'a.conll').exists()
     with pytest.raises(ValueError, match="columns must name fields.*got 'pos'"):
         data.write_conll(tmp_path / 'a.conll', words(), ['inputs', 'pos'])
+
+
+def test_a_blueprint_of_tokens_builds_the_same_model_again():
+    described = dict(tokens=['the', 'end'], size=3, token_dropout=0.1,
+                     characters=dict(tokens=list('hend'), size=2, output_size=4))
+    blueprint = runs.Blueprint('SequenceLabeller', dict(num_classes=3), {
+        'encoder': ('Encoder', dict(hidden_size=4))}, 7, described)
+    again = runs.Blueprint(**json.loads(json.dumps(dataclasses.asdict(blueprint))))
+    batch, = data.Batches(words(), 4)
+    outputs = [model(batch['inputs'], batch['lengths'])
+               for model in (blueprint.build(), again.build())]
+    np.testing.assert_array_equal(*outputs)
+    assert blueprint.input_size is None
+    numbered = runs.Blueprint('SequenceLabeller', dict(num_classes=3), {
+        'encoder': ('ConvEncoder', dict(filters=[4], kernel_sizes=[3]))}, 7, dict(tokens=5, size=3))
+    assert numbered.build()(tf.constant([[4, 0]]), tf.constant([2])).shape == (1, 2, 3)

@@ -156,4 +156,8 @@ class SequenceLabeller(StreamingModel):
           binary     'accuracy', 'precision', 'recall', 'f1', of single logits at threshold 0
           numbers    'squared_error', 'absolute_error', means over steps and targets
         """
-        return self._kind.measure(self(self.inputs_of(batch), batch['lengths']), batch)
+        return self.measure_of(self(self.inputs_of(batch), batch['lengths']), batch)
+
+    def measure_of(self, logits: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, Tally]:
+        """`measure`, from the logits of a call."""
+        return self._kind.measure(logits, batch)
