@@ -102,6 +102,15 @@ class Batches(EpochDatasets):
         return self._num_batches
 
     def at_epoch(self, epoch: int) -> tf.data.Dataset:
+        checks.size('epoch', epoch, minimum=0)
+        # Making it takes as long as some training steps.
+        return self._dataset_of(epoch) if self.shuffle else self._unshuffled
+
+    @functools.cached_property
+    def _unshuffled(self):
+        return self._dataset_of(0)
+
+    def _dataset_of(self, epoch):
         plan = self.plan(epoch)
         with tf.device('CPU'):
             indices = tf.RaggedTensor.from_row_lengths(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -35,7 +36,7 @@ class EpochDatasets(abc.ABC):
         """Epoch 0 as a `tf.data.Dataset`."""
         return self.at_epoch(0)
 
-    @property
+    @functools.cached_property
     def element_spec(self) -> dict[str, tf.TensorSpec]:
         """`tf.TypeSpec` of a batch of unknown size: `tf.function(input_signature=[...])`."""
         return self.dataset.element_spec

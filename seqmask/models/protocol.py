@@ -158,6 +158,11 @@ class StreamingModel(SequenceModel):
         return self.loss_of(logits, batch), state
 
 
+def inputs_of(model: tf.Module, batch: Mapping[str, tf.Tensor]) -> typing.Any:
+    """The first argument of a model's call, from a batch; 'inputs' for a model of one's own."""
+    return model.inputs_of(batch) if isinstance(model, SequenceModel) else batch['inputs']
+
+
 def scored_steps(logits: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """Arguments of a loss or a metric per step: 'logits', 'labels' and the 'mask' of real steps."""
     mask = sequence_mask(batch['lengths'], known.sizes(logits)[1])

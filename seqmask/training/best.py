@@ -32,6 +32,11 @@ class Best:
         if metrics:
             checks.choice('monitor', self.monitor, metrics)
 
+    def require_finished(self) -> None:
+        """Raises a ValueError if no epoch was finished yet."""
+        if not int(self.epoch.numpy()):
+            raise ValueError('there is no best epoch yet: call fit first.')
+
     def update(self, row: dict[str, float]) -> bool:
         """Adds a row of the history; returns whether it is the best so far.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -212,3 +212,13 @@ def _unscale(gradient, scale):
 def _divide(gradient, count):
     wide = widen(gradient)      # the largest float16 is 65504
     return tf.cast(tf.math.divide_no_nan(wide, tf.cast(count, wide.dtype)), gradient.dtype)
+
+
+def in_one_tensor(step: Step, batches: Sequence[dict[str, tf.Tensor]]) -> tf.Tensor:
+    """What a loop reads of a step, at once: each tensor that is read back costs a wait.
+
+    Returns:
+      float64 [4]: total and count of its tally; 1 if it was applied; the real steps of its batches.
+    """
+    num_steps = tf.add_n([tf.reduce_sum(tf.cast(b['lengths'], tf.int64)) for b in batches])
+    return tf.stack([tf.cast(part, tf.float64) for part in (*step.tally, step.applied, num_steps)])

@@ -10,16 +10,17 @@ import tensorflow as tf
 
 from seqmask import checks
 from seqmask.masking import crop
-from seqmask.models import SequenceModel
+from seqmask.models.protocol import inputs_of
 from seqmask.operands import outputs_and_lengths
-from seqmask.tally import Tally, precise, widen
+from seqmask.tally import Tally, widen
 from seqmask.training.averages import RunningStatistics
 from seqmask.training.best import Best
 from seqmask.training.replicas import (all_agree, check_scope, first_result, is_chief, own_rows,
                                        run_on_rows, sum_over_replicas, wait_for_all)
 from seqmask.training.progress import EpochProgress
 from seqmask.training.skipped import Skipped, require_applied
-from seqmask.training.step import Loss, Measure, MeasureAll, Optimizer, tally_of, train_step
+from seqmask.training.step import (Loss, Measure, MeasureAll, Optimizer, in_one_tensor, tally_of,
+                                   train_step)
 from seqmask.training.totals import Totals, as_metrics, mean_of
 from seqmask.training.traced import BatchIterable, EpochBatches, Traced, groups, number_of
 from seqmask.training.workdir import InMemory, Workdir
@@ -58,9 +59,9 @@ class Trainer:
       ValueError: If an argument is out of range, or model or optimizer was made in another scope.
 
     A batch is a dict; `train` and `valid` are iterables of batches. If `train` has
-    `at_epoch(epoch)`, as `data.Batches` does, each epoch iterates over that, counting from 0, so
-    that a resumed run sees the data in the order of an uninterrupted one. After each epoch the
-    running statistics of `BatchNorm` layers are recomputed from its first 32 batches.
+    `at_epoch(epoch)`, as `data.Batches` does, each epoch from 0 iterates over that, so a resumed run
+    sees the data in the order of an uninterrupted one. After each epoch the running statistics of
+    `BatchNorm` layers are recomputed from its first 32 batches.
 
     >>> sequences = seqmask.data.Sequences.from_list(
     ...     [np.ones([2, 3], 'f'), np.zeros([1, 3], 'f')], steps={'labels': [[1, 1], [0]]})
@@ -198,7 +199,7 @@ class Trainer:
         Raises:
           ValueError: If no epoch was finished yet.
         """
-        self._require_best()
+        self._best.require_finished()
         wait_for_all(self.strategy)         # the chief may still be writing it
         self._files.restore_best()
 
@@ -207,7 +208,7 @@ class Trainer:
 
         Raises: As `restore_best`.
         """
-        self._require_best()
+        self._best.require_finished()
         self._files.replace_best()
 
     def _open(self, workdir):
@@ -232,17 +233,19 @@ class Trainer:
         batches = train.at_epoch(epoch) if isinstance(train, EpochBatches) else train
         progress = EpochProgress(epoch + 1, epochs, number_of(train, self._accumulate), self._shown)
         start, total, steps, skipped, count = time.monotonic(), Tally(0.0, 0.0), 0, 0, 0
+        traced = {}         # number of micro-batches -> step
         for count, micro_batches in enumerate(groups(batches, self._accumulate), 1):
-            step = self._traced(self._step, batches, len(micro_batches))
+            number = len(micro_batches)
+            traced[number] = traced.get(number) or self._traced(self._step, batches, number)
             with self.strategy.scope():
-                done, num_steps = step(*micro_batches)
-            if done.applied:
-                total += precise(done.tally)
+                loss, weight, applied, num_steps = traced[number](*micro_batches).numpy()
+            if applied:
+                total += Tally(loss, weight)
             else:
                 skipped += 1
             steps += int(num_steps)
             # A float16 overflow may be finite at the next, smaller scale.
-            self._skipped.count(bool(done.applied) or getattr(self.optimizer, 'may_recover', False))
+            self._skipped.count(applied or getattr(self.optimizer, 'may_recover', False))
             progress.update(count, total)
         if not count:
             raise ValueError('train must hold at least one batch, got none. A generator is empty '
@@ -259,33 +262,29 @@ class Trainer:
         return row
 
     def _finish_epoch(self, row):
-        epoch, is_best = row['epoch'], self._best.update(row)
+        is_best = self._best.update(row)
         self._history.append(row)
-        self._finished.assign(epoch)
-        self._files.save(epoch, is_best, self._history)
+        self._finished.assign(row['epoch'])
+        self._files.save(row['epoch'], is_best, self._history)
         for call in self._on_epoch:
             call(row)
 
-    def _require_best(self):
-        if not self.best_epoch:
-            raise ValueError('there is no best epoch yet: call fit first.')
-
     def _stops_early(self):
         since = int(self._finished.numpy()) - self.best_epoch
-        stops = self._patience is not None and since >= self._patience
-        if stops and self._shown:
+        if self._patience is None or since < self._patience:
+            return False
+        if self._shown:
             print(f'no better {self._best.monitor} for {since} epochs: stopping', flush=True)
-        return stops
+        return True
 
     def _step(self, *batches):
-        num_steps = tf.add_n([tf.reduce_sum(tf.cast(b['lengths'], tf.int64)) for b in batches])
-        return train_step(self.model, self._loss, self.optimizer, *batches,
-                          clip_norm=self._clip_norm), num_steps
+        return in_one_tensor(train_step(self.model, self._loss, self.optimizer, *batches,
+                                        clip_norm=self._clip_norm), batches)
 
     def _tallies(self, batch):
         def on_replica():
             rows = own_rows(batch)
-            tallies = dict(self._measure(self.model, rows)) if self._measure is not None else {}
+            tallies = {} if self._measure is None else dict(self._measure(self.model, rows))
             if 'loss' not in tallies:
                 tallies['loss'] = self._loss(self.model, rows, training=False)
             return sum_over_replicas({name: tally_of(tally) for name, tally in tallies.items()})
@@ -293,8 +292,7 @@ class Trainer:
         return first_result(self.strategy.run(on_replica))
 
     def _forward(self, batch):
-        own = isinstance(self.model, SequenceModel)
-        inputs = self.model.inputs_of(batch) if own else batch['inputs']
+        inputs = inputs_of(self.model, batch)
         outputs, lengths = run_on_rows(lambda rows: outputs_and_lengths(self.model(*rows), rows[1]),
                                        (inputs, batch['lengths']))
         return widen(outputs), lengths          # NumPy has no bfloat16
