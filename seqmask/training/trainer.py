@@ -59,9 +59,9 @@ class Trainer:
       ValueError: If an argument is out of range, or model or optimizer was made in another scope.
 
     A batch is a dict; `train` and `valid` are iterables of batches. If `train` has
-    `at_epoch(epoch)`, as `data.Batches` does, each epoch from 0 iterates over that, so a resumed run
-    sees the data in the order of an uninterrupted one. After each epoch the running statistics of
-    `BatchNorm` layers are recomputed from its first 32 batches.
+    `at_epoch(epoch)`, as `data.Batches` does, each epoch from 0 iterates over that, so a resumed
+    run sees the data in the order of an uninterrupted one. After each epoch the running statistics
+    of `BatchNorm` layers are recomputed from its first 32 batches.
 
     >>> sequences = seqmask.data.Sequences.from_list(
     ...     [np.ones([2, 3], 'f'), np.zeros([1, 3], 'f')], steps={'labels': [[1, 1], [0]]})
