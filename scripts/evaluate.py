@@ -44,11 +44,10 @@ def main():
     path = FLAGS.data or run.held_out
     part, sequences = runs.read_part(path, FLAGS.part, run, workdir=FLAGS.workdir,
                                      features=FLAGS.features)
-    if run.labels_per:
-        runs.labels_of(sequences, labels_per=run.labels_per, num_classes=len(run.names),
-                       path=path)
+    run.output.check(sequences, path)
     with runs.user_errors():
-        measured = run.trainer.evaluate(data.Batches(sequences, FLAGS.batch_size))
+        measured = run.trainer.evaluate(
+            data.Batches(run.output.labelled(sequences), FLAGS.batch_size))
     columns = run.columns if 'loss' in run.columns else {**run.columns, 'loss': 'loss/in nats'}
     print(runs.table({part: measured}, columns))
     runs.write_rows(output, [{'data': path, 'part': part, 'sequences': len(sequences),

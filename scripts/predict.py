@@ -50,16 +50,11 @@ def main():
     inputs = data.Sequences(sequences.frames, sequences.lengths)
     batches = data.Batches(inputs, FLAGS.batch_size)
     with runs.user_errors():
-        if run.labels_per:
-            predictions = runs.predict_sequences(run.trainer, batches, labels_per=run.labels_per)
-            rows = runs.prediction_rows(predictions, run.names, labels_per=run.labels_per)
-        else:
-            predictions = runs.reconstruct_sequences(run.trainer.model, batches)
-            rows = runs.code_rows(predictions)
+        predictions = run.output.predict(run.trainer, batches)
     if ending == '.npz':
         data.write_npz(FLAGS.output, predictions)
     else:
-        runs.write_rows(FLAGS.output, list(rows))
+        runs.write_rows(FLAGS.output, list(run.output.rows(predictions)))
     print(f'{len(sequences)} sequences, {sequences.lengths.sum()} steps; '
           f'written: {FLAGS.output}')
 

@@ -56,16 +56,15 @@ def main():
     runner = seqmask.StepRunner(model, implementation=FLAGS.implementation)
     seconds = []
     try:
-        print('sequence,step,predicted,probability', flush=True)
+        print(','.join(['sequence', 'step', *run.output.step_header()]), flush=True)
         for sequence, step, x_t in steps:
             if step == 0:
                 runner.reset()
             start = time.perf_counter()
-            logits = runner.step(x_t)
+            outputs = runner.step(x_t)
             seconds.append(time.perf_counter() - start)
-            (predicted,), (probability,) = runs.decide(model, logits.reshape([1, -1]))
-            print(f'{sequence},{step},{run.names[predicted]},{probability:.4f}',
-                  flush=FLAGS.data is None)
+            values = run.output.step_values(model, outputs.ravel())
+            print(','.join([str(sequence), str(step), *values]), flush=FLAGS.data is None)
         sys.stdout.flush()
     except BrokenPipeError:         # the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -77,7 +77,7 @@ def main():
     fitted = runs.fit(runs.Task(
         sys.modules[__name__], blueprint, parts, standardize=FLAGS.standardize, features=features,
         prepare=lambda model: model.start_at(mean_step(model, train)),
-        described=f'{size} features',
+        described=f'{size} features', output=runs.Codes(),
         columns={'loss': 'squared/error', 'explained': 'share/explained'}, strategy=strategy))
     if runs.is_chief(strategy):
         report(fitted, parts, labels)

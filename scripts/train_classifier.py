@@ -78,8 +78,9 @@ def main():
         dict(zip(['encoder', 'branch'], branches)), FLAGS.seed)
     runs.train_and_report(runs.Task(
         sys.modules[__name__], blueprint, parts, standardize=FLAGS.standardize,
-        described=f'{len(names)} classes', labels_per='sequence', names=names,
-        columns={'accuracy': 'sequences/right'}, features=features, strategy=strategy))
+        described=f'{len(names)} classes', output=runs.Classes(names, 'sequence'),
+        columns={'accuracy': 'sequences/right'}, features=features, strategy=strategy),
+        runs.draw_classes)
 
 
 def widths(texts):

@@ -163,8 +163,8 @@ def blueprint_of(train, **other):
 def fit(blueprint, parts, features, strategy, folder=''):
     return runs.fit(runs.Task(
         sys.modules[__name__], blueprint, parts, standardize=FLAGS.standardize, features=features,
-        described=f'{rate_of(parts[0]):.2%} of the steps are events', labels_per='step',
-        names=['nothing', 'event'], columns=MEASURED, strategy=strategy, folder=folder))
+        described=f'{rate_of(parts[0]):.2%} of the steps are events', columns=MEASURED,
+        output=runs.Events(['nothing', 'event']), strategy=strategy, folder=folder))
 
 
 def predicted(fitted, batches):

@@ -73,8 +73,8 @@ def main():
         {'encoder': ('Encoder', encoder)}, FLAGS.seed)
     runs.train_and_report(runs.Task(
         sys.modules[__name__], blueprint, parts, standardize=FLAGS.standardize,
-        described=f'{len(names)} classes', labels_per='step', names=names, columns=COLUMNS,
-        features=features, monitor='accuracy', mode='max', strategy=strategy))
+        described=f'{len(names)} classes', output=runs.Classes(names, 'step'), columns=COLUMNS,
+        features=features, monitor='accuracy', mode='max', strategy=strategy), runs.draw_classes)
 
 
 def load():

@@ -117,7 +117,7 @@ def workdir(folder, tmp_path):
 def test_a_loaded_run_knows_its_model_and_its_scale(workdir):
     run = runs.load_run(str(workdir))
     assert isinstance(run.trainer.model, models.SequenceLabeller)
-    assert (run.labels_per, run.names, run.input_size) == ('step', ['0', '1', '2'], 3)
+    assert (run.output, run.input_size) == (runs.Classes(['0', '1', '2'], 'step'), 3)
     train = some_sequences('step').select(np.arange(16) < 8)
     standardizer = run.trainer.model.encoder.standardizer
     np.testing.assert_allclose(standardizer.mean, train.frames.mean(axis=0), rtol=1e-5)

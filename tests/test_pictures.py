@@ -6,7 +6,7 @@ import struct
 import numpy as np
 import pytest
 
-from seqmask import data
+from seqmask import data, runs
 from seqmask.runs.pictures import classes, figures as pictures
 from test_predict import predictions_of
 from test_scripts import SMALL, own_lines, start
@@ -139,7 +139,7 @@ def test_long_sequences_are_bands_of_colour():
 
 def test_examples_are_some_as_they_come_and_then_the_worst():
     sequences = data.Sequences(np.zeros([3, 1]), [2, 0, 1], {'labels': [0, 1, 1]})
-    usual, mistaken = classes.select(predictions_of([1, 2, 1]), sequences, NAMES, labels_per='step',
+    usual, mistaken = classes.select(predictions_of([1, 2, 1]), sequences, runs.Classes(NAMES),
                                      number=1)
     assert [one['title'] for one in usual] == ['sequence 0: 2 of 2 steps wrong']
     assert mistaken == [] and usual[0]['labels'].tolist() == [0, 1]
@@ -149,7 +149,7 @@ def test_the_second_column_has_those_with_the_most_mistakes():
     sequences = data.Sequences(np.zeros([8, 1]), [2, 1, 3, 0, 2], {'labels': [0] * 8})
     predictions = data.Sequences(np.zeros([8, 3]), [2, 1, 3, 0, 2], {
         'predicted': np.array([0, 0, 1, 1, 2, 0, 1, 0])})       # mistakes: 0, 1, 2, 0, 1
-    usual, mistaken = classes.select(predictions, sequences, NAMES, labels_per='step', number=2)
+    usual, mistaken = classes.select(predictions, sequences, runs.Classes(NAMES), number=2)
     assert [one['title'] for one in usual] == ['sequence 0: 0 of 2 steps wrong',
                                                'sequence 4: 1 of 2 steps wrong']
     assert [one['right'] for one in usual] == [True, False]

@@ -108,6 +108,8 @@ def test_bad_input_is_told_in_one_line(flags, finished, folder):
 
 # Its parts
 
+NAMES = ['left', 'right', 'nothing at all']
+
 
 def predictions_of(classes):
     logits = 3 * np.eye(3, dtype=np.float32)[classes]
@@ -117,12 +119,12 @@ def predictions_of(classes):
 
 def test_confusion_counts_labels_in_rows():
     sequences = data.Sequences(np.zeros([3, 1]), [2, 0, 1], {'labels': [0, 1, 1]})
-    counts = runs.confusion_counts(predictions_of([0, 2, 1]), sequences, 3, labels_per='step')
+    counts = runs.Classes(NAMES).confusion_counts(predictions_of([0, 2, 1]), sequences)
     assert counts.tolist() == [[1, 0, 0], [0, 1, 1], [0, 0, 0]]
 
 
 def test_a_sequence_without_steps_is_not_confused():
     sequences = data.Sequences(np.zeros([3, 1]), [2, 0, 1], {}, {'labels': [0, 1, 1]})
     predictions = data.Sequences(np.eye(3), [1, 1, 1], {'predicted': [2, 0, 1]})
-    counts = runs.confusion_counts(predictions, sequences, 3, labels_per='sequence')
+    counts = runs.Classes(NAMES, 'sequence').confusion_counts(predictions, sequences)
     assert counts.tolist() == [[0, 0, 1], [0, 1, 0], [0, 0, 0]]

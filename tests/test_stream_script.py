@@ -56,8 +56,7 @@ def wanted(folder):
     """The rows of the whole model's predictions."""
     run, whole = runs.load_run(str(folder / 'labels')), data.read_npz(folder / 'labels.npz')
     inputs = data.Sequences(whole.frames.astype(np.float32), whole.lengths)
-    predictions = runs.predict_sequences(run.trainer, data.Batches(inputs, 4), labels_per='step')
-    return list(runs.prediction_rows(predictions, run.names, labels_per='step'))
+    return list(run.output.rows(run.output.predict(run.trainer, data.Batches(inputs, 4))))
 
 
 @pytest.fixture(scope='module')

@@ -129,7 +129,7 @@ def test_predictions_are_the_best_labelling_with_marginals(rng):
     frames = [rng.normal(size=[n, 3]).astype('f') for n in LENGTHS]
     trainer = training.Trainer(model, type(model).loss, tf.keras.optimizers.Adam(), progress=False)
     batches = data.Batches(data.Sequences.from_list(frames), 3)
-    found = runs.predict_sequences(trainer, batches, labels_per='step')
+    found = runs.Classes(['x', 'y', 'z']).predict(trainer, batches)
     weights = {name: getattr(model.crf, name).numpy() for name in ('transitions', 'start', 'end')}
     start = 0
     for x in trainer.predict(batches):

@@ -160,9 +160,9 @@ def test_ones_own_data_going_on_and_bad_input(tmp_path):
     for number, code in zip(codes['number'], codes['codes']):
         np.testing.assert_allclose([float(rows[number][f'code_{c}']) for c in range(2)], code,
                                    rtol=1e-4, atol=1e-5)
-    model = runs.load_run(str(tmp_path / 'own')).trainer.model
+    run = runs.load_run(str(tmp_path / 'own'))
     whole = data.Sequences(np.float32(whole.frames), whole.lengths)
-    made = runs.reconstruct_sequences(model, data.Batches(whole, 4))
+    made = run.output.predict(run.trainer, data.Batches(whole, 4))
     np.testing.assert_allclose(
         [float(row['error']) for row in rows.values()],
         [np.mean((frames - true) ** 2) if len(true) else 0 for frames, true in zip(*(

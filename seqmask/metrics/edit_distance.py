@@ -46,6 +46,18 @@ class EditDistance(Average):
         self._wrong.add(self.wrong_tally(**of))
 
     @staticmethod
+    def distances(*, labels: TensorLike, label_lengths: TensorLike, predictions: TensorLike,
+                  prediction_lengths: TensorLike) -> tf.Tensor:
+        """Errors of each sequence: float32 [B].
+
+        >>> seqmask.metrics.EditDistance.distances(
+        ...     labels=[[3, 1], [4, 0]], label_lengths=[2, 1],
+        ...     predictions=[[3, 5], [4, 2]], prediction_lengths=[2, 2]).numpy()
+        array([1., 1.], dtype=float32)
+        """
+        return _distances(labels, label_lengths, predictions, prediction_lengths)[0]
+
+    @staticmethod
     def tally(*, labels: TensorLike, label_lengths: TensorLike, predictions: TensorLike,
               prediction_lengths: TensorLike) -> Tally:
         """`Tally` of errors per label."""

@@ -8,15 +8,16 @@ prints a report of its own, all inside `run(main)`.
 from seqmask.data.files.whole import whole_file
 from seqmask.runs.app import UserError, run, user_errors
 from seqmask.runs.blueprint import Blueprint
-from seqmask.runs.files import (divided, labels_of, limited, read_part, read_parts,
-                                read_sequences, refuse_existing)
+from seqmask.runs.files import (divided, limited, read_part, read_parts, read_sequences,
+                                refuse_existing)
 from seqmask.runs.fitting import Fitted, finish, fit
 from seqmask.runs.flags import (claim_workdir, define_flags, define_run_flags,
                                 define_sequence_flags, make_optimizer)
 from seqmask.runs.labelled import train_and_report
-from seqmask.runs.pictures import draw_codes, draw_events
-from seqmask.runs.predictions import (code_rows, confusion_counts, decide, predict_sequences,
-                                      prediction_rows, reconstruct_sequences)
+from seqmask.runs.labels import labels_of, transcripts_of
+from seqmask.runs.outputs import Classes, Codes, Events, Frames, Output, Transcriptions
+from seqmask.runs.pictures import (draw_classes, draw_codes, draw_events, draw_frames,
+                                   draw_transcriptions)
 from seqmask.runs.record import Run, load_run, write_arrays
 from seqmask.runs.report import table
 from seqmask.runs.task import Features, Task, make_standardizer
@@ -24,10 +25,11 @@ from seqmask.runs.workers import make_strategy
 from seqmask.training import is_chief
 from seqmask.training.workdir import write_rows
 
-__all__ = ['Blueprint', 'Features', 'Fitted', 'Run', 'Task', 'UserError', 'claim_workdir',
-           'code_rows', 'confusion_counts', 'decide', 'define_flags', 'define_run_flags',
-           'define_sequence_flags', 'divided', 'draw_codes', 'draw_events', 'finish', 'fit',
-           'is_chief', 'labels_of', 'limited', 'load_run', 'make_optimizer', 'make_standardizer',
-           'make_strategy', 'predict_sequences', 'prediction_rows', 'read_part', 'read_parts',
-           'read_sequences', 'reconstruct_sequences', 'refuse_existing', 'run', 'table',
-           'train_and_report', 'user_errors', 'whole_file', 'write_arrays', 'write_rows']
+__all__ = ['Blueprint', 'Classes', 'Codes', 'Events', 'Features', 'Fitted', 'Frames', 'Output',
+           'Run', 'Task', 'Transcriptions', 'UserError', 'claim_workdir', 'define_flags',
+           'define_run_flags', 'define_sequence_flags', 'divided', 'draw_classes', 'draw_codes',
+           'draw_events', 'draw_frames', 'draw_transcriptions', 'finish', 'fit', 'is_chief',
+           'labels_of', 'limited', 'load_run', 'make_optimizer', 'make_standardizer',
+           'make_strategy', 'read_part', 'read_parts', 'read_sequences', 'refuse_existing', 'run',
+           'table', 'train_and_report', 'transcripts_of', 'user_errors', 'whole_file',
+           'write_arrays', 'write_rows']

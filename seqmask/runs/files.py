@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 
 import numpy as np
 
 from seqmask import data
-from seqmask.data.sequences import place_of
 from seqmask.runs.app import UserError, user_errors
+from seqmask.runs.labels import labels_of
 from seqmask.runs.record import Run
 from seqmask.runs.task import Features
 
 PARTS = ('train', 'validation', 'test')
-
-# Without --num_classes, labels must be below this, or below their number where that is larger.
-MIN_LABEL_BOUND = 1000
 
 
 def read_sequences(path: str,
@@ -63,60 +59,6 @@ def _read_table(path, features):
 READERS = {'.npz': lambda path, _: (data.read_npz(path), Features()),
            '.tfrecord': lambda path, _: (data.open_tfrecord(path).to_sequences(), Features()),
            '.csv': _read_table}
-
-
-def labels_of(sequences: data.Sequences, *, labels_per: str, num_classes: int,
-              path: str) -> tuple[np.ndarray, int]:
-    """Checks and returns the labels of sequences read from a file.
-
-    Args:
-      sequences: `data.Sequences`.
-      labels_per: 'step' or 'sequence': what a label belongs to.
-      num_classes: K, or 0 for the highest label + 1. That label must then be below the number of
-        labels, or below 1,000 if there are fewer.
-      path: Named in errors.
-
-    Returns:
-      (int [N] or [B], K).
-
-    Raises:
-      UserError: If there are no labels, or one is out of range; the message names the sequence.
-    """
-    fields, unit = {'step': (sequences.steps, 'frame'),
-                    'sequence': (sequences.sequences, 'sequence')}[labels_per]
-    labels = fields.get('labels')
-    if labels is None or labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise UserError(f'{path!r} must hold `labels`, a whole number for each {unit}'
-                        f'{_first_non_integer(labels, sequences, labels_per)}.')
-    bound, highest = max(MIN_LABEL_BOUND, len(labels)), int(labels.max(initial=0))
-    if not num_classes and highest >= bound:
-        raise UserError(f'{len(labels)} labels are expected to be below {bound}; '
-                        f'{_sequence_of(labels.argmax(), sequences, labels_per)} of {path!r} has '
-                        f'{highest}. Fix it, or, if it is correct, pass the number of classes: '
-                        f'--num_classes.')
-    num_classes = num_classes or highest + 1
-    for wrong in np.flatnonzero((labels < 0) | (labels >= num_classes))[:1]:
-        raise UserError(f'labels must be in [0, {num_classes}); '
-                        f'{_sequence_of(wrong, sequences, labels_per)} of {path!r} has '
-                        f'{labels[wrong]}.')
-    return labels, num_classes
-
-
-def _sequence_of(label, sequences, labels_per):
-    """The sequence that a label belongs to: its number, and its name if it has one."""
-    number = place_of(label, sequences.lengths)[0] if labels_per == 'step' else label
-    names = sequences.sequences.get('sequence')         # only tables have names
-    return f'sequence {number}' + ('' if names is None else f' ({str(names[number])!r})')
-
-
-def _first_non_integer(labels, sequences, labels_per):
-    """Names the first label of a table that is not an integer; all are strings then."""
-    if labels is None or labels.ndim != 1 or labels.dtype.kind != 'U':
-        return ''
-    for k, label in enumerate(labels):
-        if not re.fullmatch(r'\s*[+-]?\d+\s*', label):
-            return f'; {_sequence_of(k, sequences, labels_per)} has {str(label)!r}'
-    return ''
 
 
 def read_parts(path: str, *, labels_per: str, num_classes: int, seed: int,

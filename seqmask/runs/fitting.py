@@ -45,8 +45,9 @@ def fit(task: Task) -> Fitted:
         os.makedirs(workdir, exist_ok=True)
     workers.require_same_flags(task.strategy, task.script)
     with user_errors():
-        batches = _batches(task.parts[0], values)
-    held_out = {name: data.Batches(part, 256) for name, part in zip(PARTS[1:], task.parts[1:])}
+        train, *others = task.labelled()
+        batches = _batches(train, values)
+    held_out = {name: data.Batches(part, 256) for name, part in zip(PARTS[1:], others)}
     with user_errors(), task.strategy.scope():
         model = task.make_model()
         optimizer = task.make_optimizer(-(-len(batches) // values.accumulate))

@@ -1,6 +1,6 @@
 """Records a run's model and held-out data, and loads them again.
 
-  workdir/model.json      `Blueprint` of the model, whether labels are per step, names of classes
+  workdir/model.json      `Blueprint` of the model, what its outputs mean, headings of the table
   workdir/held_out.npz    the validation and test parts for `data.read_npz`; 'split' is 1 and 2
 """
 
@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from seqmask import data, models
 from seqmask.data.files.whole import whole_file, write_whole
+from seqmask.runs import outputs
 from seqmask.runs.app import UserError, user_errors
 from seqmask.runs.blueprint import Blueprint
 from seqmask.runs.flags import FLAGS_FILE
@@ -36,8 +37,7 @@ class Run(NamedTuple):
 
     Attributes:
       trainer: `Trainer` whose model is that of the best epoch; measures what the run measured.
-      labels_per: 'step' or 'sequence': what a label belongs to.
-      names: Names of the K classes.
+      output: What its outputs mean, one of `outputs`.
       columns: dict of metric name -> heading, as in `table`.
       input_size: D.
       masked: False if the run treated padding as data (--nomasked).
@@ -46,8 +46,7 @@ class Run(NamedTuple):
     """
 
     trainer: Trainer
-    labels_per: str
-    names: list[str]
+    output: outputs.Output
     columns: dict[str, str]
     input_size: int
     masked: bool
@@ -86,8 +85,9 @@ def record_run(workdir: str, task: Task, *, masked: bool = True) -> None:
       masked: As in `Run`.
     """
     values = {**dataclasses.asdict(task.blueprint), 'standardize': task.standardize,
-              'labels_per': task.labels_per, 'names': list(task.names), 'columns': task.columns,
-              'masked': masked, 'features': task.features.names}
+              'columns': task.columns, 'masked': masked, 'features': task.features.names}
+    if task.output is not None:
+        values['output'] = outputs.to_record(task.output)
     write_whole(os.path.join(workdir, MODEL), lambda file: json.dump(values, file, indent=2))
     held_out = task.parts[1:]
     data.write_npz(os.path.join(workdir, HELD_OUT), data.Sequences(
@@ -126,7 +126,8 @@ def load_run(workdir: str) -> Run:
         elif values['standardize'] not in (None, 'none'):
             standardizer = data.Standardizer(np.zeros(size), np.ones(size))     # loaded below
         model = blueprint.build(standardizer)
-        described = {name: values[name] for name in ('labels_per', 'names', 'columns', 'masked')}
+        described = {name: values[name] for name in ('columns', 'masked')}
+        described['output'] = outputs.from_record(values)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f'{path!r} does not describe the model in {workdir!r}, or was written by '
                         f'another version of seqmask ({error}).') from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 from collections.abc import Sequence
@@ -10,6 +11,8 @@ import tensorflow as tf
 
 from seqmask.runs.task import Task
 from seqmask.variables import trainable_variables
+
+NUMBERS = ('loss', 'baseline', 'squared_error', 'absolute_error')        # others are shares
 
 
 def summary(task: Task, model: tf.Module, history: Sequence[dict[str, float]], best_epoch: int,
@@ -52,8 +55,8 @@ def table(measured: dict[str, dict[str, float]], columns: dict[str, str]) -> str
 
     Args:
       measured: dict of part name -> result of `Trainer.evaluate`.
-      columns: dict of metric name -> heading, its two lines separated by '/'. All but 'loss' and
-        'baseline' are shown in percent.
+      columns: dict of metric name -> heading, its two lines separated by '/'. All but losses and
+        errors are shown in percent; NaN, or a metric that a part lacks, as '-'.
 
     >>> print(seqmask.runs.table({'test': {'accuracy': 0.5, 'loss': 0.25}},
     ...                              {'accuracy': 'steps/right', 'loss': 'loss/in nats'}))
@@ -61,13 +64,17 @@ def table(measured: dict[str, dict[str, float]], columns: dict[str, str]) -> str
                            right         in nats
     test                  50.00%          0.2500
     """
-    lines = [f'{"":12}' + ''.join(f'{heading.split("/")[line]:>16}'
-                                  for heading in columns.values()) for line in range(2)]
+    width = max([12] + [len(part) + 2 for part in measured])
+    lines = [f'{"":{width}}' + ''.join(f'{heading.split("/")[line]:>16}'
+                                       for heading in columns.values()) for line in range(2)]
     for part, values in measured.items():
-        shown = (format(values[name], '16.4f' if name in ('loss', 'baseline') else '16.2%')
-                 for name in columns)
-        lines.append(f'{part:12}' + ''.join(shown))
+        shown = (format(_shown(name, values.get(name, math.nan)), '>16') for name in columns)
+        lines.append(f'{part:{width}}' + ''.join(shown))
     return '\n'.join(lines)
+
+
+def _shown(name, value):
+    return '-' if math.isnan(value) else f'{value:.4f}' if name in NUMBERS else f'{value:.2%}'
 
 
 def list_files(workdir: str) -> str:

@@ -12,6 +12,7 @@ import tensorflow as tf
 from seqmask import data
 from seqmask.runs.blueprint import Blueprint
 from seqmask.runs.flags import make_optimizer
+from seqmask.runs.outputs import Output
 from seqmask.training import Trainer
 from seqmask.training.step import Optimizer
 
@@ -49,8 +50,7 @@ class Task:
       prepare: Called with the new model, to set what depends on the data.
       described: Appended to the description of the data, such as '9 classes'.
       units: Words for sequences and steps in that description, such as ('users', 'ratings').
-      labels_per: 'step' or 'sequence': what a label belongs to; None if there are no classes.
-      names: Names of the K classes.
+      output: What the model's outputs mean, one of `outputs`; None if nothing reads the run.
       columns: dict of metric name -> heading, as in `table`.
       monitor, mode: As in `training.Trainer`.
       make_optimizer: (steps per epoch) -> Keras optimizer; by default, Adam as the flags say.
@@ -66,8 +66,7 @@ class Task:
     prepare: Callable[[tf.Module], object] = lambda model: None
     described: str = ''
     units: tuple[str, str] = ('sequences', 'steps')
-    labels_per: str | None = None
-    names: Sequence[str] = ()
+    output: Output | None = None
     columns: dict[str, str] = dataclasses.field(default_factory=dict)
     monitor: str = 'loss'
     mode: str = 'min'
@@ -75,6 +74,11 @@ class Task:
     strategy: tf.distribute.Strategy = dataclasses.field(
         default_factory=tf.distribute.get_strategy)
     folder: str = ''
+
+    def labelled(self) -> Sequence[data.Sequences]:
+        """The parts, with the fields that loss and metrics take."""
+        return (self.parts if self.output is None else
+                [self.output.labelled(part) for part in self.parts])
 
     def make_model(self) -> tf.Module:
         """Builds the untrained model."""

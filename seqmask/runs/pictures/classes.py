@@ -8,7 +8,7 @@ import numpy as np
 
 from seqmask import data
 from seqmask.runs.pictures import figures
-from seqmask.runs.predictions import confusion_counts, labels_in
+from seqmask.runs.outputs import Classes
 from seqmask.runs.task import Fitted
 
 
@@ -18,34 +18,34 @@ def draw_classes(workdir: str, fitted: Fitted, predicted: data.Sequences, *,
 
     Args:
       workdir: Folder.
-      fitted: `Fitted`, of a task with classes.
-      predicted: The test part's predictions, as returned by `predict_sequences`.
+      fitted: `Fitted`, of a task whose output is `Classes`.
+      predicted: The test part's predictions, as returned by `Classes.predict`.
       batch_size: int; named in a title.
     """
-    names, labels_per, test = fitted.task.names, fitted.task.labels_per, fitted.task.parts[2]
-    counts = confusion_counts(predicted, test, len(names), labels_per=labels_per)
-    examples = select(predicted, test, names, labels_per=labels_per)
+    output, test = fitted.task.output, fitted.task.parts[2]
+    counts = output.confusion_counts(predicted, test)
+    examples = select(predicted, test, output)
     figures.save_run(workdir, fitted, batch_size, {
-        'confusion': confusion(counts, names), 'predictions': predictions(*examples, names)})
+        'confusion': confusion(counts, output.names),
+        'predictions': predictions(*examples, output.names)})
 
 
-def select(predicted: data.Sequences, sequences: data.Sequences, names: Sequence[str], *,
-           labels_per: str, number: int = 3) -> tuple[list[dict], list[dict]]:
+def select(predicted: data.Sequences, sequences: data.Sequences, output: Classes, *,
+           number: int = 3) -> tuple[list[dict], list[dict]]:
     """Selects sequences to draw, as `figures.select_examples` does.
 
     Args:
       predicted: As returned by `predict_sequences`.
       sequences: `data.Sequences` with 'labels'.
-      names: Names of the K classes.
-      labels_per: 'step' or 'sequence'.
+      output: `Classes`.
       number: int. How many of each kind at most.
 
     Returns:
       (typical, worst), as `predictions` takes them.
     """
-    labels, classes = labels_in(sequences, labels_per), predicted.steps['predicted']
+    labels, classes, names = output.labels_in(sequences), predicted.steps['predicted'], output.names
     wrong = labels != classes
-    if labels_per == 'step':
+    if output.per == 'step':
         ends = np.cumsum(sequences.lengths)
         mistakes = np.array([wrong[end - n:end].sum() for end, n in zip(ends, sequences.lengths)])
     else:
@@ -54,7 +54,7 @@ def select(predicted: data.Sequences, sequences: data.Sequences, names: Sequence
     def describe(i):
         example = {'inputs': sequences.sequence(i)['inputs'], 'right': not mistakes[i]}
         length = sequences.lengths[i]
-        if labels_per == 'step':
+        if output.per == 'step':
             example.update(labels=labels[ends[i] - length:ends[i]],
                            predicted=classes[ends[i] - length:ends[i]],
                            title=f'sequence {i}: {mistakes[i]} of {length} steps wrong')

@@ -144,3 +144,24 @@ def grid(rows: int, columns: int, *, width: float,
     from matplotlib.figure import Figure
     figure = Figure(figsize=(columns * width, rows * height), layout='constrained')
     return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def draw_features(axis: typing.Any, inputs: np.ndarray) -> None:
+    """A sequence over time: lines of at most 4 features, else an image; tokens as text.
+
+    Args:
+      axis: matplotlib's.
+      inputs: [length, D], or tokens [length].
+    """
+    if inputs.ndim == 1:
+        for step, token in enumerate(inputs):
+            axis.text(step, 0, str(token), ha='center', va='center', fontsize=8)
+        axis.set_ylim(-1, 1)
+        axis.set_yticks([])
+    elif inputs.shape[1] <= 4:
+        axis.set_prop_cycle(color=['black', 'dimgrey', 'darkgrey', 'silver'])
+        axis.plot(inputs, marker='.' if len(inputs) < 40 else None)
+        axis.set_ylabel('features')
+    else:
+        axis.imshow(inputs.T, aspect='auto', cmap='Greys', interpolation='nearest')
+        axis.set_ylabel('feature number')

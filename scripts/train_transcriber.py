@@ -1,0 +1,143 @@
+"""Trains a transcriber: labels that are not aligned to steps, for sequences of unequal length.
+
+Without flags it learns to read whole handwritten words, from the data that comes with seqmask: a
+step is a column of 16 pixels, a letter 8 of them, and nothing marks where one ends. It prints the
+share of letters that are wrong (to replace, insert or delete) and of words that are right.
+
+Your own data: --data=FILE.npz with `frames` [N, D] (all sequences concatenated), `lengths` [B],
+`labels` [B, L], whole numbers from 0, padded with anything to the longest, and `label_lengths` [B],
+how many of them count; optionally `split` [B]: 0 train, 1 validation, 2 test (by default, a tenth
+each is drawn for validation and test). A .tfrecord has the same fields, `labels` and
+`label_lengths` per sequence; scripts/convert.py makes one of an .npz. In a .csv, a row per step,
+the labels of a sequence stand in order in the column `labels` of any of its rows; it is empty in
+the others. A sequence needs a step for each label, and one more between equal labels.
+
+It is trained by CTC (connectionist temporal classification); its blank is a class of the model's
+own, after yours.
+
+The workdir will hold history.csv, predictions.csv, checkpoints/ and best/, and what evaluate.py and
+predict.py need to load the model: model.json and held_out.npz. Run again with the same flags to
+resume a run that was killed.
+"""
+
+import os
+import signal
+import sys
+
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')      # before TensorFlow is imported
+# The import takes seconds; Ctrl-C ends it without a traceback, unless SIGINT is ignored.
+if __name__ == '__main__' and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
+import numpy as np
+from absl import flags
+
+from seqmask import data, datasets, runs
+
+runs.define_sequence_flags('embedded handwriting')
+flags.DEFINE_enum('split', 'folds', ['folds', 'unseen_words'],
+                  'Of the embedded handwriting. folds: 0-7 train, 8 validation, 9 test. '
+                  'unseen_words: the first 4,538 words train, the others, almost all of them '
+                  'different words, test.')
+flags.DEFINE_integer('num_classes', 0, 'Number of different labels; 0 for the highest + 1.', 0,
+                     1_000_000)
+flags.DEFINE_enum('impossible', 'error', ['error', 'skip'],
+                  'Whether a sequence with too few steps for its labels is an error, or left out '
+                  'of the loss; its labels count as wrong.')
+flags.DEFINE_enum('cell', 'gru', ['gru', 'lstm'], 'Recurrent cell.')
+flags.DEFINE_integer('hidden_size', 128, 'Units of each layer and direction.', 1)
+flags.DEFINE_integer('num_layers', 1, 'Recurrent layers.', 1)
+flags.DEFINE_bool('bidirectional', True, 'Whether the layers read in both directions.')
+flags.DEFINE_integer('filters', 128, 'Filters of a convolution before the layers; 0 for none.', 0)
+flags.DEFINE_integer('kernel_size', 7, 'Steps in its window.', 1)
+flags.DEFINE_float('dropout', 0.3, 'Dropout rate of the features between layers.', 0.0, 0.99)
+flags.DEFINE_float('input_dropout', 0.2, 'Dropout rate of the features before the first layer.',
+                   0.0, 0.99)
+flags.DEFINE_float('step_dropout', 0.0, 'Share of the steps whose inputs are dropped.', 0.0, 0.99)
+runs.define_flags(workdir='workdir/transcriber', epochs=15, batch_size=32, learning_rate=4e-3)
+
+FLAGS = flags.FLAGS
+EMBEDDED_TRAIN_WORDS = 4538
+
+
+def main():
+    strategy = runs.make_strategy()     # before anything else of TensorFlow
+    with runs.user_errors():
+        parts, output, features = load()
+        parts = runs.limited(parts, FLAGS.limit)
+    if runs.is_chief(strategy):
+        features.print_left_out()
+
+    encoder = dict(
+        input_size=parts[0].frames.shape[1], cell=FLAGS.cell, hidden_size=FLAGS.hidden_size,
+        num_layers=FLAGS.num_layers, bidirectional=FLAGS.bidirectional, filters=FLAGS.filters,
+        kernel_size=FLAGS.kernel_size, dropout=FLAGS.dropout, input_dropout=FLAGS.input_dropout,
+        step_dropout=FLAGS.step_dropout, implementation=FLAGS.implementation,
+        dtype=FLAGS.precision)
+    blank = len(output.names)           # after the labels, which so keep their numbers
+    blueprint = runs.Blueprint(
+        'SequenceTranscriber', dict(num_classes=blank + 1, blank=blank, dropout=FLAGS.dropout,
+                                    impossible=FLAGS.impossible),
+        {'encoder': ('Encoder', encoder)}, FLAGS.seed)
+    labels, sequences = ('labels', 'sequences') if FLAGS.data else ('letters', 'words')
+    columns = {'label_error': f'{labels}/wrong', 'sequence_accuracy': f'{sequences}/right'}
+    if output.skip:
+        columns['impossible'] = f'{sequences} with/too few steps'
+    runs.train_and_report(runs.Task(
+        sys.modules[__name__], blueprint, parts, standardize=FLAGS.standardize,
+        described=f'{len(output.names)} different labels', output=output, features=features,
+        columns=columns, monitor='label_error', strategy=strategy), runs.draw_transcriptions)
+
+
+def load():
+    """([train, valid, test], `runs.Transcriptions`, `runs.Features`)."""
+    if FLAGS.data:
+        if FLAGS['split'].present:
+            raise runs.UserError(
+                '--split is for the embedded handwriting; a file has a field `split`.')
+        return read(FLAGS.data)
+    letters = datasets.ocr_letters()
+    sequences = data.Sequences(*columns_of(letters), sequences=unaligned(letters))
+    parts = (by_folds if FLAGS.split == 'folds' else by_words)(letters)
+    return ([sequences.select(part) for part in parts],
+            runs.Transcriptions([str(n) for n in letters['label_names']], separator=''),
+            runs.Features())
+
+
+def read(path):
+    whole, features = runs.read_sequences(path, FLAGS.features)
+    skip = FLAGS.impossible == 'skip'
+    *_, num_classes = runs.transcripts_of(whole, num_classes=FLAGS.num_classes, skip=skip,
+                                          path=path)
+    output = runs.Transcriptions([str(k) for k in range(num_classes)], skip=skip)
+    return runs.divided(output.labelled(whole), seed=FLAGS.seed), output, features
+
+
+def columns_of(letters):
+    """The columns of pixels of all words [N, 16], and how many each word has [B]."""
+    images = letters['frames'].reshape([-1, 16, 8])             # a letter is 16 rows of 8 pixels
+    return images.transpose([0, 2, 1]).reshape([-1, 16]), 8 * letters['lengths']
+
+
+def unaligned(letters):
+    """The letters as labels [B, L], and how many each word has."""
+    lengths = letters['lengths']
+    labels = np.zeros([len(lengths), lengths.max()], np.int32)
+    labels[np.arange(labels.shape[1]) < lengths[:, None]] = letters['labels']
+    return {'labels': labels, 'label_lengths': lengths}
+
+
+def by_folds(letters):
+    return letters['fold'] < 8, letters['fold'] == 8, letters['fold'] == 9
+
+
+def by_words(letters):
+    """The first words train, except a tenth of the distinct ones, which validate; others test."""
+    first = np.arange(len(letters['word'])) < EMBEDDED_TRAIN_WORDS
+    different = np.unique(letters['word'][first])
+    held_out = np.isin(letters['word'], different[FLAGS.seed % 10::10])
+    return first & ~held_out, first & held_out, ~first
+
+
+if __name__ == '__main__':
+    runs.run(main)

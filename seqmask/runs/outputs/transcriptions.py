@@ -1,0 +1,108 @@
+"""Labels that are not aligned to steps: the letters of a word, the phonemes of speech."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from seqmask import data, decode, models
+from seqmask.metrics import EditDistance
+from seqmask.runs.labels import transcripts_of, unaligned
+from seqmask.runs.outputs.output import Output
+from seqmask.training.trainer import Trainer
+
+
+@dataclasses.dataclass(frozen=True)
+class Transcriptions(Output):
+    """Labels that a `models.SequenceTranscriber` reads from each sequence, along its best path.
+
+    Attributes:
+      names: Names of the K labels; the blank is none of them.
+      separator: Between the labels of a transcription, as text.
+      skip: Whether a sequence may have too few steps for its labels.
+    """
+
+    names: Sequence[str]
+    separator: str = ' '
+    skip: bool = False
+
+    def check(self, sequences: data.Sequences, path: str) -> None:
+        transcripts_of(sequences, num_classes=len(self.names), skip=self.skip, path=path)
+
+    def labelled(self, sequences: data.Sequences) -> data.Sequences:
+        """With 'labels' int32 [B, L] and 'label_lengths' int32 [B], also if they were a column."""
+        labels, lengths = unaligned(sequences, '')
+        others = {name: values for name, values in sequences.sequences.items()
+                  if name not in ('labels', 'label_lengths')}
+        return data.Sequences(
+            sequences.frames, sequences.lengths,
+            {name: values for name, values in sequences.steps.items() if name != 'labels'},
+            {**others, 'labels': labels, 'label_lengths': lengths})
+
+    def predict(self, trainer: Trainer, batches: data.Batches) -> data.Sequences:
+        """Transcriptions as one collection.
+
+        Returns:
+          `data.Sequences`. Its frames are the logits, float32 [N, K + 1], the last one of the
+          blank. Per sequence it holds 'predicted', int32 [B, L], 0 in the padding;
+          'predicted_lengths', int32 [B]; and 'log_probability', float32 [B], of the best path, in
+          nats.
+        """
+        logits = data.Sequences.from_list(trainer.predict(batches))
+        blank, found = trainer.model.blank, []
+        for batch in data.Batches(logits, 256):
+            found += zip(*(values.numpy() for values in decode.ctc_best_path(
+                batch['inputs'], batch['lengths'], blank)))
+        longest = max((count for _, count, _ in found), default=0)
+        predicted = np.zeros([len(found), longest], np.int32)
+        for row, (labels, count, _) in zip(predicted, found):
+            row[:count] = labels[:count]
+        return data.Sequences(logits.frames.astype(np.float32), logits.lengths, sequences={
+            'predicted': predicted,
+            'predicted_lengths': np.array([count for _, count, _ in found], np.int32),
+            'log_probability': np.array([nats for *_, nats in found], np.float32)})
+
+    def rows(self, predictions: data.Sequences, sequences: data.Sequences | None = None,
+             **first: typing.Any) -> Iterator[dict[str, typing.Any]]:
+        """A row per sequence: 'sequence'; 'label', if there are labels, and 'predicted', texts;
+        'log_probability' of the best path; 'edits', if there are labels, between the texts."""
+        of = predictions.sequences
+        wrong = None if sequences is None else edits(predictions, sequences)
+        for k, log_probability in enumerate(of['log_probability']):
+            row = {**first, 'sequence': k}
+            if sequences is not None:
+                row['label'] = self.text(sequences.sequences['labels'][k],
+                                         sequences.sequences['label_lengths'][k])
+            row['predicted'] = self.text(of['predicted'][k], of['predicted_lengths'][k])
+            row['log_probability'] = f'{log_probability:.4f}'
+            yield row if wrong is None else {**row, 'edits': wrong[k]}
+
+    def text(self, labels: np.ndarray, length: int) -> str:
+        """The names of the first `length` labels, joined."""
+        return self.separator.join(self.names[label] for label in labels[:length])
+
+    def step_header(self) -> list[str]:
+        return ['predicted', 'probability']
+
+    def step_values(self, model: models.StreamingModel, outputs: np.ndarray) -> list[str]:
+        """The label of the largest logit, empty for the blank, and its probability; a label that
+        goes on over several steps counts once."""
+        odds = np.exp(outputs.astype(np.float64) - outputs.max())
+        best = int(odds.argmax())
+        return ['' if best == model.blank else self.names[best], f'{odds[best] / odds.sum():.4f}']
+
+
+def edits(predictions: data.Sequences, sequences: data.Sequences) -> np.ndarray:
+    """Labels to replace, insert or delete in each sequence: int [B].
+
+    Args:
+      predictions: As returned by `Transcriptions.predict`.
+      sequences: As returned by `Transcriptions.labelled`.
+    """
+    return EditDistance.distances(
+        labels=sequences.sequences['labels'], predictions=predictions.sequences['predicted'],
+        label_lengths=sequences.sequences['label_lengths'],
+        prediction_lengths=predictions.sequences['predicted_lengths']).numpy().astype(int)
