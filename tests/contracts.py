@@ -691,6 +691,34 @@ def _labeller(variant, cell, loss=False, **options):
                     kinds=('sum', 'sum') if loss else ('steps',))
 
 
+def _frame_predictor(variant, loss=None, **options):
+    """A contract of `models.FramePredictor`: its outputs or its loss; the scale is 1, 2, 4."""
+    scale = np.array([1.0, 2.0, 4.0])
+    binary = options.get('targets') == 'binary'
+
+    def make(dtype):
+        standardizer = seqmask.data.Standardizer(np.zeros(3), scale, dtype=dtype)
+        model = _with_biases(models.FramePredictor(
+            models.Encoder(3, hidden_size=2, standardizer=standardizer, dtype=dtype, seed=0),
+            dropout=0.5, seed=0, **options))
+        drawn = np.random.default_rng(2).normal(size=model.to_logits.kernel.shape)
+        model.to_logits.kernel.assign(tf.constant(drawn, dtype))
+        return model
+
+    def alone(weights, a):
+        changes = reference.labeller(a['inputs'] / scale, weights, reference.gru)
+        outputs = changes if binary else a['inputs'] + scale * changes
+        if loss is None:
+            return [outputs]
+        of = 1.0 if binary else scale
+        return reference.tally(loss(outputs / of, a['labels'] / of))
+
+    return Contract(f'models.FramePredictor[{variant}]', make=make, reference=alone,
+                    call=_call_model(loss is not None),
+                    arrays=features if loss is None else _binary_elements if binary else _targets,
+                    kinds=('steps',) if loss is None else ('sum', 'sum'))
+
+
 def _classifier(variant, pool_recurrent, **options):
     """A contract of `models.SequenceClassifier`: its logits, one row per sequence."""
     def make(dtype):
@@ -830,6 +858,12 @@ MODELS = [
     _labeller('lstm, one direction', 'lstm', num_layers=1, bidirectional=False),
     _labeller('convolution', 'gru', num_layers=1, bidirectional=False, filters=2),
     _labeller('loss', 'gru', loss=True, bidirectional=False),
+    _frame_predictor('numbers'),
+    _frame_predictor('binary', targets='binary'),
+    _frame_predictor('loss', loss=lambda outputs, labels: np.mean(
+        np.square(outputs - labels), axis=-1)),
+    _frame_predictor('binary loss', targets='binary', loss=lambda logits, labels: np.sum(
+        reference.sigmoid_cross_entropy(logits, labels), axis=-1)),
     _event_detector('gru', 'gru'),
     _event_detector('lstm, both directions', 'lstm', causal=False),
     _event_detector('conv', 'conv'),

@@ -3,7 +3,7 @@
 Encoders   Encoder (recurrent), ConvEncoder, DilatedEncoder; OwnEncoder wraps any callable
 Tokens     TokenEmbedding, which an encoder of tokens reads first; CharacterEmbedding of words
 Models     SequenceLabeller, SequenceClassifier, SequenceTranscriber, SequenceAutoencoder,
-           EventDetector; SequenceModel
+           FramePredictor, EventDetector; SequenceModel
 Ratings    RatingAutoencoder on a RatingEncoder; rating_biases, factorize_ratings
 """
 
@@ -12,6 +12,7 @@ from seqmask.models.classifier import SequenceClassifier
 from seqmask.models.convolutions import ConvEncoder, DilatedEncoder
 from seqmask.models.encoder import Encoder
 from seqmask.models.events import EventDetector
+from seqmask.models.frames import FramePredictor
 from seqmask.models.labeller import SequenceLabeller
 from seqmask.models.protocol import SequenceModel, StreamingModel
 from seqmask.models.rating_baselines import factorize_ratings, rating_biases
@@ -22,7 +23,7 @@ from seqmask.models.tokens import CharacterEmbedding, TokenEmbedding
 from seqmask.models.transcriber import SequenceTranscriber
 
 __all__ = ['CharacterEmbedding', 'ConvEncoder', 'DilatedEncoder', 'Encoder', 'EventDetector',
-           'OwnEncoder', 'RatingAutoencoder', 'RatingEncoder', 'SequenceAutoencoder',
-           'SequenceClassifier', 'SequenceEncoder', 'SequenceLabeller', 'SequenceModel',
-           'SequenceTranscriber', 'StreamingModel', 'TokenEmbedding', 'factorize_ratings',
-           'rating_biases']
+           'FramePredictor', 'OwnEncoder', 'RatingAutoencoder', 'RatingEncoder',
+           'SequenceAutoencoder', 'SequenceClassifier', 'SequenceEncoder', 'SequenceLabeller',
+           'SequenceModel', 'SequenceTranscriber', 'StreamingModel', 'TokenEmbedding',
+           'factorize_ratings', 'rating_biases']
