@@ -37,7 +37,8 @@ def main():
     if not output.endswith('.csv'):
         raise runs.UserError(f'--output must end in .csv, got {output!r}.')
     run = runs.load_run(FLAGS.workdir)
-    runs.refuse_existing(output, overwrite=FLAGS.overwrite)
+    # The workdir's own evaluation.csv may be written again and again.
+    runs.refuse_existing(output, overwrite=FLAGS.overwrite or not FLAGS.output)
     if FLAGS.part == 'train' and not FLAGS.data:
         raise runs.UserError('a run keeps only what it held out: for --part=train, pass its '
                              'file as --data.')

@@ -15,7 +15,7 @@ from seqmask.runs.flags import (claim_workdir, define_flags, define_run_flags,
                                 define_sequence_flags, make_optimizer)
 from seqmask.runs.labelled import train_and_report
 from seqmask.runs.labels import labels_of, transcripts_of
-from seqmask.runs.outputs import Classes, Codes, Events, Frames, Output, Transcriptions
+from seqmask.runs.outputs import Classes, Codes, Events, Frames, Output, Tags, Transcriptions
 from seqmask.runs.pictures import (draw_classes, draw_codes, draw_events, draw_frames,
                                    draw_transcriptions)
 from seqmask.runs.record import Run, load_run, write_arrays
@@ -26,7 +26,7 @@ from seqmask.training import is_chief
 from seqmask.training.workdir import write_rows
 
 __all__ = ['Blueprint', 'Classes', 'Codes', 'Events', 'Features', 'Fitted', 'Frames', 'Output',
-           'Run', 'Task', 'Transcriptions', 'UserError', 'claim_workdir', 'define_flags',
+           'Run', 'Tags', 'Task', 'Transcriptions', 'UserError', 'claim_workdir', 'define_flags',
            'define_run_flags', 'define_sequence_flags', 'divided', 'draw_classes', 'draw_codes',
            'draw_events', 'draw_frames', 'draw_transcriptions', 'finish', 'fit', 'is_chief',
            'labels_of', 'limited', 'load_run', 'make_optimizer', 'make_standardizer',

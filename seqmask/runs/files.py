@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import typing
 from collections.abc import Sequence
 
 import numpy as np
+import tensorflow as tf
 
 from seqmask import data
 from seqmask.runs.app import UserError, user_errors
@@ -16,17 +18,20 @@ from seqmask.runs.task import Features
 PARTS = ('train', 'validation', 'test')
 
 
-def read_sequences(path: str,
-                   features: list[str] | None = None) -> tuple[data.Sequences, Features]:
+def read_sequences(path: str, features: list[str] | None = None,
+                   conll: dict[str, typing.Any] | None = None) -> tuple[data.Sequences, Features]:
     """Reads sequences from a file in any format that `seqmask.data` reads.
 
     Args:
-      path: A .npz, .tfrecord or .csv file. A table has the columns of `data.open_csv`: 'sequence',
-        optionally 'time' and 'labels'; all other numeric columns are features.
+      path: A .npz, .tfrecord, .csv or .conll file. A table has the columns of `data.open_csv`:
+        'sequence', optionally 'time', 'labels' and 'tokens'; without tokens, all other numeric
+        columns are features.
       features: Feature columns of a .csv; None for all numeric ones.
+      conll: Arguments of `data.open_conll`; if given, a file with any other extension is read as
+        columns of tokens and labels, too.
 
     Returns:
-      (`data.Sequences` with float32 frames, `Features`).
+      (`data.Sequences` with float32 frames, or tokens; `Features`).
 
     Raises:
       UserError: If the file extension is unknown, or features are given for a file that is not a
@@ -36,11 +41,14 @@ def read_sequences(path: str,
         range.
     """
     ending = os.path.splitext(path)[1]
-    if ending not in READERS:
-        raise UserError(f'{path!r} must end in {" or ".join(READERS)}, which says how to read it; '
-                        f'got {ending!r}.')
     if features and ending != '.csv':
         raise UserError(f'--features selects columns of a .csv, got {path!r}.')
+    if ending == '.conll' or conll is not None and ending not in READERS:
+        return data.open_conll(path, **(conll or {})).to_sequences(), Features(conll=conll or {})
+    if ending not in READERS:
+        endings = ' or '.join([*READERS, '.conll'])
+        raise UserError(f'{path!r} must end in {endings}, which says how to read it; got '
+                        f'{ending!r}.')
     sequences, found = READERS[ending](path, features)
     try:
         return sequences.cast(np.float32), found
@@ -50,7 +58,7 @@ def read_sequences(path: str,
 
 def _read_table(path, features):
     columns = data.csv_columns(path)
-    roles = {name: name for name in ('time', 'labels') if name in columns}
+    roles = {name: name for name in ('time', 'labels', 'tokens') if name in columns}
     stream = data.open_csv(path, **roles, features=features)
     left_out = [name for name in columns if name == roles.get('time') or name in stream.unused]
     return stream.to_sequences(), Features(stream.features, path, left_out)
@@ -143,11 +151,11 @@ def read_part(path: str, part: str | None, run: Run, *, workdir: str,
     if features is None and path.endswith('.csv'):
         features = run.features
     with user_errors():
-        sequences, found = read_sequences(path, features)
+        sequences, found = read_sequences(path, features, run.conll)
     found.print_left_out()
-    if sequences.frames.shape[1] != run.input_size:
-        raise UserError(f'{path!r} has {sequences.frames.shape[1]} features per step; the model '
-                        f'in {workdir!r} was trained on {run.input_size}.')
+    if _kind(sequences) != _kind_of_model(run):
+        raise UserError(f'{path!r} has {_kind(sequences)} per step; the model in {workdir!r} was '
+                        f'trained on {_kind_of_model(run)}.')
     if part is None:
         part = 'test' if 'split' in sequences.sequences else 'all'
     if part != 'all':
@@ -158,6 +166,19 @@ def read_part(path: str, part: str | None, run: Run, *, workdir: str,
     if not len(sequences):
         raise UserError(f'{path!r} has no sequences in part {part!r}.')
     return part, sequences
+
+
+def _kind(sequences):
+    if not sequences.are_tokens:
+        return f'{sequences.frames.shape[1]} features'
+    return 'a word' if sequences.frames.dtype.kind == 'U' else "a token's number"
+
+
+def _kind_of_model(run):
+    dtype, _ = run.trainer.model.fields['inputs']
+    if dtype.is_floating:
+        return f'{run.input_size} features'
+    return 'a word' if dtype == tf.string else "a token's number"
 
 
 def refuse_existing(path: str, *, overwrite: bool) -> None:

@@ -55,7 +55,7 @@ def fit(task: Task) -> Fitted:
                 else type(model).loss)
     with board_callbacks(workdir, values.tensorboard and chief) as on_epoch:
         trainer = Trainer(
-            model, loss, optimizer, measure=type(model).measure, accumulate=values.accumulate,
+            model, loss, optimizer, measure=task.measure, accumulate=values.accumulate,
             clip_norm=values.clip_norm or None, monitor=task.monitor, mode=task.mode,
             patience=values.patience or None, keep=values.keep_checkpoints, on_epoch=on_epoch,
             strategy=task.strategy)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import typing
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -32,26 +32,28 @@ OF_RATINGS = ('which takes lists of ratings, not sequences of features: its pred
 MODEL, HELD_OUT = 'model.json', 'held_out.npz'
 
 
-class Run(NamedTuple):
+class Run(typing.NamedTuple):
     """A finished or stopped run, ready to predict.
 
     Attributes:
       trainer: `Trainer` whose model is that of the best epoch; measures what the run measured.
       output: What its outputs mean, one of `outputs`.
       columns: dict of metric name -> heading, as in `table`.
-      input_size: D.
+      input_size: D; None for tokens.
       masked: False if the run treated padding as data (--nomasked).
       held_out: Path of its held-out data.
       features: Feature columns of the table, in order; None if the data was not a table.
+      conll: Arguments of `data.open_conll`; None if the data was no file of columns.
     """
 
     trainer: Trainer
     output: outputs.Output
     columns: dict[str, str]
-    input_size: int
+    input_size: int | None
     masked: bool
     held_out: str
     features: list[str] | None = None
+    conll: dict[str, typing.Any] | None = None
 
 
 def write_arrays(path: str, arrays: Mapping[str, np.ndarray]) -> None:
@@ -85,7 +87,8 @@ def record_run(workdir: str, task: Task, *, masked: bool = True) -> None:
       masked: As in `Run`.
     """
     values = {**dataclasses.asdict(task.blueprint), 'standardize': task.standardize,
-              'columns': task.columns, 'masked': masked, 'features': task.features.names}
+              'columns': task.columns, 'masked': masked, 'features': task.features.names,
+              'conll': task.features.conll}
     if task.output is not None:
         values['output'] = outputs.to_record(task.output)
     write_whole(os.path.join(workdir, MODEL), lambda file: json.dump(values, file, indent=2))
@@ -119,7 +122,9 @@ def load_run(workdir: str) -> Run:
     if values.get('model') == models.RatingAutoencoder.__name__:
         raise UserError(f'{workdir!r} holds a {values["model"]}, {OF_RATINGS}.')
     try:
-        blueprint = Blueprint(*(values[field.name] for field in dataclasses.fields(Blueprint)))
+        blueprint = Blueprint(**{field.name: values[field.name]
+                                 for field in dataclasses.fields(Blueprint)
+                                 if field.name in values})      # older runs lack 'embedding'
         size, standardizer = blueprint.input_size, None
         if values['standardize'] == 'sequence':
             standardizer = data.standardize_sequences
@@ -134,9 +139,9 @@ def load_run(workdir: str) -> Run:
     with user_errors():
         restore_best(model, workdir)
     trainer = Trainer(model, type(model).loss, tf.keras.optimizers.SGD(),
-                      measure=type(model).measure, progress=False)
+                      measure=described['output'].measure, progress=False)
     return Run(trainer, input_size=size, held_out=os.path.join(workdir, HELD_OUT),
-               features=values.get('features'), **described)     # older runs lack 'features'
+               features=values.get('features'), conll=values.get('conll'), **described)
 
 
 def _read(path):

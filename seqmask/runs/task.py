@@ -13,6 +13,7 @@ from seqmask import data
 from seqmask.runs.blueprint import Blueprint
 from seqmask.runs.flags import make_optimizer
 from seqmask.runs.outputs import Output
+from seqmask.tally import Tally
 from seqmask.training import Trainer
 from seqmask.training.step import Optimizer
 
@@ -24,11 +25,13 @@ class Features(typing.NamedTuple):
       names: Feature columns, in order; None for a file that is not a table.
       path: The file.
       left_out: All other columns but 'sequence' and 'labels'.
+      conll: Arguments of `data.open_conll`, if the file has columns of tokens and labels.
     """
 
     names: list[str] | None = None
     path: str = ''
     left_out: Sequence[str] = ()
+    conll: dict[str, typing.Any] | None = None
 
     def print_left_out(self) -> None:
         """Prints the columns left out, if any. With several workers, only the chief calls it."""
@@ -74,6 +77,11 @@ class Task:
     strategy: tf.distribute.Strategy = dataclasses.field(
         default_factory=tf.distribute.get_strategy)
     folder: str = ''
+
+    def measure(self, model: tf.Module, batch: dict[str, tf.Tensor]) -> dict[str, Tally]:
+        """What is measured of a batch, for `Trainer(measure=)`."""
+        measure = type(model).measure if self.output is None else self.output.measure
+        return measure(model, batch)
 
     def labelled(self) -> Sequence[data.Sequences]:
         """The parts, with the fields that loss and metrics take."""

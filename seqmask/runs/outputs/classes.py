@@ -133,13 +133,16 @@ class Events(Classes):
 
 def _best_labelling(crf, collection):
     """(Labels [N], their marginals [N]) of a collection of logits."""
-    @tf.function(reduce_retracing=True)
+    batches = data.Batches(collection, 256)
+    spec = batches.element_spec
+
+    @tf.function(input_signature=[spec['inputs'], spec['lengths']])
     def decoded(logits, lengths):
         labels, _ = crf.decode(logits, lengths)
         return labels, tf.gather(crf.marginals(logits, lengths), labels, batch_dims=2)
 
     predicted, probability = [np.zeros(0, np.int32)], [np.zeros(0, np.float32)]
-    for batch in data.Batches(collection, 256):
+    for batch in batches:
         labels, marginals = decoded(batch['inputs'], batch['lengths'])
         predicted += crop(labels, batch['lengths'])
         probability += crop(marginals, batch['lengths'])

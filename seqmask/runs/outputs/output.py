@@ -6,8 +6,10 @@ import typing
 from collections.abc import Iterator
 
 import numpy as np
+import tensorflow as tf
 
 from seqmask import data, models
+from seqmask.tally import Tally
 from seqmask.training.trainer import Trainer
 
 
@@ -24,6 +26,11 @@ class Output:
     def labelled(self, sequences: data.Sequences) -> data.Sequences:
         """The sequences with the fields that loss and metrics take; `check` found them right."""
         return sequences
+
+    def measure(self, model: models.SequenceModel,
+                batch: dict[str, tf.Tensor]) -> dict[str, Tally]:
+        """What is measured of a batch with the fields of `labelled`, for `Trainer(measure=)`."""
+        return type(model).measure(model, batch)
 
     def predict(self, trainer: Trainer, batches: data.Batches) -> data.Sequences:
         """The model's predictions as one collection, in the order of the batches.
