@@ -5,8 +5,9 @@ Prints the same table as training, and writes it to evaluation.csv in the workdi
   python scripts/evaluate.py --workdir=workdir/labels
   python scripts/evaluate.py --workdir=workdir/labels --data=FILE.npz
 
-Your file must hold what the training script takes: frames, lengths and labels. If it has `split`,
---part selects by it; otherwise all sequences are used.
+Your file must hold what the training script takes: frames, lengths and, unless the frames are
+compared with themselves, labels. If it has `split`, --part selects by it; otherwise all sequences
+are used.
 """
 
 import os
@@ -49,8 +50,8 @@ def main():
     with runs.user_errors():
         measured = run.trainer.evaluate(
             data.Batches(run.output.labelled(sequences), FLAGS.batch_size))
-    columns = run.columns if 'loss' in run.columns else {**run.columns, 'loss': 'loss/in nats'}
-    print(runs.table({part: measured}, columns))
+    of_loss = {'loss': f'loss/in {run.output.loss_unit}'} if run.output.loss_unit else {}
+    print(runs.table({part: measured}, {**run.columns, **of_loss, **run.columns}))
     runs.write_rows(output, [{'data': path, 'part': part, 'sequences': len(sequences),
                               'steps': int(sequences.lengths.sum()), **measured}])
     print(f'written: {output}')

@@ -8,11 +8,13 @@ ends a sequence, and the state is reset. With --data, the sequences of a file ar
 one after the other.
 
 It prints one CSV row per step: sequence and step (from 0), predicted, probability. An event
-detector decides by its own threshold; `probability` is that of an event. At the end it prints the
-latency of a step to standard error, without reading and printing: median and 99th percentile.
+detector decides by its own threshold; `probability` is that of an event. A transcriber predicts the
+label of the most likely class, empty for the blank: of equal ones in a row the first counts. A
+predictor of frames prints the numbers of the frame ahead instead. At the end it prints the latency
+of a step to standard error, without reading and printing: median and 99th percentile.
 
-The model must be causal, such as those of train_events.py, and of train_labels.py with
---nobidirectional.
+The model must be causal, such as those of train_events.py and train_frames.py, and of
+train_labels.py and train_transcriber.py with --nobidirectional and, for the latter, --filters=0.
 """
 
 import os
@@ -26,6 +28,7 @@ if __name__ == '__main__' and signal.getsignal(signal.SIGINT) is signal.default_
 import re
 import sys
 import time
+import warnings
 
 import numpy as np
 from absl import flags
@@ -53,7 +56,10 @@ def main():
             'streams need a causal model, such as that of train_events.py, or of train_labels.py '
             'with --nobidirectional.')
     steps = steps_of_lines(run) if FLAGS.data is None else steps_of_file(run)
-    runner = seqmask.StepRunner(model, implementation=FLAGS.implementation)
+    with warnings.catch_warnings(record=True) as told:
+        runner = seqmask.StepRunner(model, implementation=FLAGS.implementation)
+    for warning in told:
+        print(f'note: {warning.message}', file=sys.stderr)
     seconds = []
     try:
         print(','.join(['sequence', 'step', *run.output.step_header()]), flush=True)

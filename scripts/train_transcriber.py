@@ -10,7 +10,14 @@ how many of them count; optionally `split` [B]: 0 train, 1 validation, 2 test (b
 each is drawn for validation and test). A .tfrecord has the same fields, `labels` and
 `label_lengths` per sequence; scripts/convert.py makes one of an .npz. In a .csv, a row per step,
 the labels of a sequence stand in order in the column `labels` of any of its rows; it is empty in
-the others. A sequence needs a step for each label, and one more between equal labels.
+the others. Instead of `frames` an .npz may have `tokens` [N], whole numbers or strings.
+
+A sequence needs a place for each label, and one more between equal labels. A step is a place, or
+with --slots=2, say, two: for sequences that have fewer steps than labels.
+
+--data=pronunciations is embedded, too: 124,926 English words, letters to phonemes. It has defaults
+of its own: two slots, since words may have more phonemes than letters; --impossible=skip, for 25
+words, such as AAA, that have more than two for each letter; and a deeper network.
 
 It is trained by CTC (connectionist temporal classification); its blank is a class of the model's
 own, after yours.
@@ -41,6 +48,7 @@ flags.DEFINE_enum('split', 'folds', ['folds', 'unseen_words'],
                   'different words, test.')
 flags.DEFINE_integer('num_classes', 0, 'Number of different labels; 0 for the highest + 1.', 0,
                      1_000_000)
+flags.DEFINE_integer('slots', 1, 'Places for a label at each step.', 1)
 flags.DEFINE_enum('impossible', 'error', ['error', 'skip'],
                   'Whether a sequence with too few steps for its labels is an error, or left out '
                   'of the loss; its labels count as wrong.')
@@ -58,9 +66,17 @@ runs.define_flags(workdir='workdir/transcriber', epochs=15, batch_size=32, learn
 
 FLAGS = flags.FLAGS
 EMBEDDED_TRAIN_WORDS = 4538
+PRONUNCIATIONS = 'pronunciations'
+WORDS = {'': ('letters', 'words'), PRONUNCIATIONS: ('phonemes', 'words')}   # for the table
+# Defaults for --data=pronunciations.
+OF_PRONUNCIATIONS = dict(slots=2, impossible='skip', hidden_size=128, num_layers=3, filters=0,
+                         dropout=0.2, input_dropout=0.0, epochs=12, batch_size=128)
 
 
 def main():
+    if FLAGS.data == PRONUNCIATIONS:
+        for name, value in OF_PRONUNCIATIONS.items():
+            FLAGS.set_default(name, value)
     strategy = runs.make_strategy()     # before anything else of TensorFlow
     with runs.user_errors():
         parts, output, features = load()
@@ -68,18 +84,19 @@ def main():
     if runs.is_chief(strategy):
         features.print_left_out()
 
+    size, embedding = runs.inputs_of(parts)
     encoder = dict(
-        input_size=parts[0].frames.shape[1], cell=FLAGS.cell, hidden_size=FLAGS.hidden_size,
+        input_size=size, cell=FLAGS.cell, hidden_size=FLAGS.hidden_size,
         num_layers=FLAGS.num_layers, bidirectional=FLAGS.bidirectional, filters=FLAGS.filters,
         kernel_size=FLAGS.kernel_size, dropout=FLAGS.dropout, input_dropout=FLAGS.input_dropout,
         step_dropout=FLAGS.step_dropout, implementation=FLAGS.implementation,
         dtype=FLAGS.precision)
     blank = len(output.names)           # after the labels, which so keep their numbers
     blueprint = runs.Blueprint(
-        'SequenceTranscriber', dict(num_classes=blank + 1, blank=blank, dropout=FLAGS.dropout,
-                                    impossible=FLAGS.impossible),
-        {'encoder': ('Encoder', encoder)}, FLAGS.seed)
-    labels, sequences = ('labels', 'sequences') if FLAGS.data else ('letters', 'words')
+        'SequenceTranscriber', dict(num_classes=blank + 1, blank=blank, slots=output.slots,
+                                    dropout=FLAGS.dropout, impossible=FLAGS.impossible),
+        {'encoder': ('Encoder', encoder)}, FLAGS.seed, embedding)
+    labels, sequences = WORDS.get(FLAGS.data, ('labels', 'sequences'))
     columns = {'label_error': f'{labels}/wrong', 'sequence_accuracy': f'{sequences}/right'}
     if output.skip:
         columns['impossible'] = f'{sequences} with/too few steps'
@@ -91,26 +108,41 @@ def main():
 
 def load():
     """([train, valid, test], `runs.Transcriptions`, `runs.Features`)."""
+    if FLAGS.data and FLAGS['split'].present:
+        raise runs.UserError('--split is for the embedded handwriting; a file has a field `split`.')
+    if FLAGS.data == PRONUNCIATIONS:
+        return pronunciations()
     if FLAGS.data:
-        if FLAGS['split'].present:
-            raise runs.UserError(
-                '--split is for the embedded handwriting; a file has a field `split`.')
         return read(FLAGS.data)
     letters = datasets.ocr_letters()
-    sequences = data.Sequences(*columns_of(letters), sequences=unaligned(letters))
+    frames, lengths = columns_of(letters)
+    sequences = data.Sequences(frames, lengths, sequences=padded(letters['labels'],
+                                                                 letters['lengths']))
     parts = (by_folds if FLAGS.split == 'folds' else by_words)(letters)
-    return ([sequences.select(part) for part in parts],
-            runs.Transcriptions([str(n) for n in letters['label_names']], separator=''),
-            runs.Features())
+    return [sequences.select(part) for part in parts], output_of(letters, ''), runs.Features()
 
 
 def read(path):
     whole, features = runs.read_sequences(path, FLAGS.features)
-    skip = FLAGS.impossible == 'skip'
-    *_, num_classes = runs.transcripts_of(whole, num_classes=FLAGS.num_classes, skip=skip,
-                                          path=path)
-    output = runs.Transcriptions([str(k) for k in range(num_classes)], skip=skip)
+    options = dict(skip=FLAGS.impossible == 'skip', slots=FLAGS.slots)
+    *_, num_classes = runs.transcripts_of(whole, num_classes=FLAGS.num_classes, path=path,
+                                          **options)
+    output = runs.Transcriptions([str(k) for k in range(num_classes)], **options)
     return runs.divided(output.labelled(whole), seed=FLAGS.seed), output, features
+
+
+def pronunciations():
+    words = datasets.pronunciations()
+    sequences = data.Sequences(words['token_names'][words['tokens']], words['lengths'], sequences={
+        **padded(words['labels'], words['label_lengths']), 'split': words['split']})
+    output = output_of(words, ' ')
+    output.check(sequences, PRONUNCIATIONS)
+    return runs.divided(sequences, seed=FLAGS.seed), output, runs.Features()
+
+
+def output_of(records, separator):
+    return runs.Transcriptions([str(name) for name in records['label_names']], separator,
+                               skip=FLAGS.impossible == 'skip', slots=FLAGS.slots)
 
 
 def columns_of(letters):
@@ -119,12 +151,11 @@ def columns_of(letters):
     return images.transpose([0, 2, 1]).reshape([-1, 16]), 8 * letters['lengths']
 
 
-def unaligned(letters):
-    """The letters as labels [B, L], and how many each word has."""
-    lengths = letters['lengths']
-    labels = np.zeros([len(lengths), lengths.max()], np.int32)
-    labels[np.arange(labels.shape[1]) < lengths[:, None]] = letters['labels']
-    return {'labels': labels, 'label_lengths': lengths}
+def padded(labels, lengths):
+    """Labels of all sequences, concatenated, as [B, L], and how many each has."""
+    rows = np.zeros([len(lengths), lengths.max()], np.int32)
+    rows[np.arange(rows.shape[1]) < lengths[:, None]] = labels
+    return {'labels': rows, 'label_lengths': lengths}
 
 
 def by_folds(letters):

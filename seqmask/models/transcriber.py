@@ -19,12 +19,15 @@ from seqmask.tally import Tally
 class SequenceTranscriber(StreamingModel):
     """An encoder, and a linear head with one logit per class, including the blank, at every step.
 
-    Trained with `losses.ctc` on labels that are not aligned to steps.
+    Trained with `losses.ctc` on labels that are not aligned to steps. With slots > 1 each step has
+    so many places for a label, one after the other, each with logits of its own: then a sequence,
+    such as the letters of a word, may have fewer steps than labels, its phonemes.
 
     Args:
       encoder: `Encoder`, or as of `SequenceModel`.
       num_classes: K, including the blank: with blank=0 labels are 1 to K - 1.
       blank: int. The class that means no label.
+      slots: int. Places for a label at each step; outputs are [B, T, slots K].
       impossible: 'error' or 'skip', for sequences with too few steps, as of `losses.ctc`.
       dropout: Share of the encoder's outputs dropped in training, with one mask per sequence.
       encoder_size: As of `SequenceModel`.
@@ -49,10 +52,11 @@ class SequenceTranscriber(StreamingModel):
     """
 
     def __init__(self, encoder: SequenceEncoder | Callable[..., typing.Any], num_classes: int, *,
-                 blank: int = 0, impossible: str = 'error', dropout: float = 0.0,
+                 blank: int = 0, slots: int = 1, impossible: str = 'error', dropout: float = 0.0,
                  encoder_size: int | None = None, seed: int | None = None,
                  name: str | None = None):
         super().__init__(encoder, encoder_size, name)
+        self.slots = checks.size('slots', slots)
         self.num_classes = checks.size('num_classes', num_classes, minimum=2)
         self.blank = checks.size('blank', blank, minimum=0)
         if self.blank >= self.num_classes:
@@ -60,17 +64,28 @@ class SequenceTranscriber(StreamingModel):
         self.impossible = checks.choice('impossible', impossible, ['error', 'skip'])
         dropout_seed, dense_seed = noise.seeds(seed, 2)
         self.dropout = Dropout(dropout, per='sequence', seed=dropout_seed)
-        self.to_logits = Dense(self.encoder.output_size, num_classes, dtype=self.dtype,
+        self.to_logits = Dense(self.encoder.output_size, slots * num_classes, dtype=self.dtype,
                                seed=dense_seed)
 
     def head(self, outputs: tf.Tensor, lengths: TensorLike | None, *,
              training: bool = False) -> tf.Tensor:
-        """Logits [B, T, K] from the encoder's outputs; [B, K] from those of one step."""
+        """Logits [B, T, slots K] from the encoder's outputs; [B, slots K] from those of one step.
+        """
         return self.to_logits(self.dropout(outputs, lengths, training=training), lengths)
 
     def stages(self) -> list[kernels.Stage] | None:
         """What a step consists of, as `StepRunner` runs it in C++; None if it cannot."""
         return kernels.stages_of(self.encoder, self.to_logits)
+
+    def in_slots(self, logits: tf.Tensor,
+                 lengths: TensorLike) -> tuple[tf.Tensor, tf.Tensor]:
+        """The logits of a call, slot by slot: ([B, T slots, K], lengths slots)."""
+        lengths = tf.convert_to_tensor(lengths)
+        if self.slots == 1:
+            return logits, lengths
+        batch, steps = tf.shape(logits)[0], tf.shape(logits)[1]
+        return (tf.reshape(logits, [batch, steps * self.slots, self.num_classes]),
+                lengths * self.slots)
 
     def transcribe(self, inputs: TensorLike, lengths: TensorLike, *,
                    width: int = 1) -> tuple[tf.Tensor, tf.Tensor]:
@@ -81,13 +96,13 @@ class SequenceTranscriber(StreamingModel):
           width: int. 1 for the best path; more for a beam search of that width.
 
         Returns:
-          (labels int32 [B, T], 0 in the padding; label_lengths int32 [B]).
+          (labels int32 [B, T slots], 0 in the padding; label_lengths int32 [B]).
 
         Raises:
           As a call; ValueError if width does not fit.
         """
         checks.size('width', width)
-        logits = self(inputs, lengths)
+        logits, lengths = self.in_slots(self(inputs, lengths), lengths)
         if width == 1:
             return decode.ctc_best_path(logits, lengths, self.blank)[:2]
         return decode.ctc_beam_search(logits, lengths, width=width, blank=self.blank)[:2]
@@ -97,12 +112,14 @@ class SequenceTranscriber(StreamingModel):
         'label_lengths'."""
         if lengths is None:
             return {'outputs': outputs}
-        labels, label_lengths, _ = decode.ctc_best_path(outputs, lengths, self.blank)
+        labels, label_lengths, _ = decode.ctc_best_path(*self.in_slots(outputs, lengths),
+                                                        self.blank)
         return {'outputs': outputs, 'labels': labels, 'label_lengths': label_lengths}
 
     def loss_of(self, logits: tf.Tensor, batch: dict[str, tf.Tensor]) -> Tally:
         """`losses.ctc` of logits, in nats per sequence."""
-        return losses.ctc(logits=logits, lengths=batch['lengths'], labels=batch['labels'],
+        logits, lengths = self.in_slots(logits, batch['lengths'])
+        return losses.ctc(logits=logits, lengths=lengths, labels=batch['labels'],
                           label_lengths=batch['label_lengths'], blank=self.blank,
                           impossible=self.impossible)
 
@@ -138,12 +155,12 @@ class SequenceTranscriber(StreamingModel):
           sequences with too few steps for their labels, which count in the other two as well.
         """
         logits = self(self.inputs_of(batch), batch['lengths'])
-        predictions, prediction_lengths, _ = decode.ctc_best_path(logits, batch['lengths'],
-                                                                  self.blank)
+        in_slots, lengths = self.in_slots(logits, batch['lengths'])
+        predictions, prediction_lengths, _ = decode.ctc_best_path(in_slots, lengths, self.blank)
         of = {name: batch[name] for name in ('labels', 'label_lengths')}
         compared = dict(**of, predictions=predictions, prediction_lengths=prediction_lengths)
         wrong = EditDistance.wrong_tally(**compared)
-        impossible = ~losses.ctc_possible(lengths=batch['lengths'], **of)
+        impossible = ~losses.ctc_possible(lengths=lengths, **of)
         return {'loss': self.loss_of(logits, batch),
                 'label_error': EditDistance.tally(**compared),
                 'sequence_accuracy': Tally(wrong.count - wrong.total, wrong.count),

@@ -20,7 +20,7 @@ from seqmask.runs.pictures import (draw_classes, draw_codes, draw_events, draw_f
                                    draw_transcriptions)
 from seqmask.runs.record import Run, load_run, write_arrays
 from seqmask.runs.report import table
-from seqmask.runs.task import Features, Task, make_standardizer
+from seqmask.runs.task import Features, Task, inputs_of, make_standardizer
 from seqmask.runs.workers import make_strategy
 from seqmask.training import is_chief
 from seqmask.training.workdir import write_rows
@@ -28,8 +28,8 @@ from seqmask.training.workdir import write_rows
 __all__ = ['Blueprint', 'Classes', 'Codes', 'Events', 'Features', 'Fitted', 'Frames', 'Output',
            'Run', 'Tags', 'Task', 'Transcriptions', 'UserError', 'claim_workdir', 'define_flags',
            'define_run_flags', 'define_sequence_flags', 'divided', 'draw_classes', 'draw_codes',
-           'draw_events', 'draw_frames', 'draw_transcriptions', 'finish', 'fit', 'is_chief',
-           'labels_of', 'limited', 'load_run', 'make_optimizer', 'make_standardizer',
+           'draw_events', 'draw_frames', 'draw_transcriptions', 'finish', 'fit', 'inputs_of',
+           'is_chief', 'labels_of', 'limited', 'load_run', 'make_optimizer', 'make_standardizer',
            'make_strategy', 'read_part', 'read_parts', 'read_sequences', 'refuse_existing', 'run',
            'table', 'train_and_report', 'transcripts_of', 'user_errors', 'whole_file',
            'write_arrays', 'write_rows']

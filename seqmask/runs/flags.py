@@ -75,6 +75,8 @@ def define_sequence_flags(embedded: str, *, standardize: str | None = None) -> N
                         f'{embedded}.')
     flags.DEFINE_list('features', None, 'Feature columns of a .csv, separated by commas; by '
                       'default all other numeric columns.')
+    flags.DEFINE_integer('embedding_size', 64, 'Width of the vector of a token, if the file holds '
+                         'tokens instead of features.', 1)
     flags.DEFINE_integer('limit', 0, 'Sequences to use of each part; 0 for all. For a quick trial.',
                          0)
     flags.DEFINE_enum('standardize', standardize, ['none', 'standard', 'minmax', 'sequence'],

@@ -73,13 +73,14 @@ def _first_non_integer(labels, sequences, labels_per):
 
 
 def transcripts_of(sequences: data.Sequences, *, num_classes: int, skip: bool = False,
-                   path: str) -> tuple[np.ndarray, np.ndarray, int]:
+                   slots: int = 1, path: str) -> tuple[np.ndarray, np.ndarray, int]:
     """Checks and returns the unaligned labels of sequences read from a file.
 
     Args:
       sequences: `data.Sequences`, as `unaligned` takes them.
       num_classes: K, or 0 for the highest label + 1, as of `labels_of`.
       skip: Whether a sequence may have too few steps for its labels.
+      slots: Places for a label at each step.
       path: Named in errors.
 
     Returns:
@@ -94,14 +95,15 @@ def transcripts_of(sequences: data.Sequences, *, num_classes: int, skip: bool = 
     places, found = np.nonzero(real)[0], labels[real]
     num_classes = _num_classes(found, num_classes, path,
                                lambda k: _sequence_of(places[k], sequences, 'sequence'))
-    possible = np.asarray(losses.ctc_possible(lengths=sequences.lengths, labels=labels,
+    possible = np.asarray(losses.ctc_possible(lengths=slots * sequences.lengths, labels=labels,
                                               label_lengths=lengths))
     for wrong in np.flatnonzero(~possible & (not skip))[:1]:
         raise UserError(
-            f'there must be a step for each label, and one more between equal labels; '
+            f'there must be a place for each label, and one more between equal labels; '
             f'{_sequence_of(wrong, sequences, "sequence")} of {path!r} has '
-            f'{sequences.lengths[wrong]} steps for {lengths[wrong]} labels. Give it more steps, or '
-            f'train with --impossible=skip, which leaves such sequences out of the loss.')
+            f'{sequences.lengths[wrong]} steps of {slots} places for {lengths[wrong]} labels. '
+            f'Train with more --slots, or with --impossible=skip, which leaves such sequences out '
+            f'of the loss.')
     return labels, lengths, num_classes
 
 

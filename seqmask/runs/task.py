@@ -8,6 +8,7 @@ import typing
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
+from absl import flags
 
 from seqmask import data
 from seqmask.runs.blueprint import Blueprint
@@ -113,6 +114,24 @@ class Fitted(typing.NamedTuple):
     held_out: dict[str, data.Batches]
     history: list[dict[str, float]]
     measured: dict[str, dict[str, float]]
+
+
+def inputs_of(parts: Sequence[data.Sequences]) -> tuple[int | None, dict[str, typing.Any] | None]:
+    """What the encoder of a `Blueprint` reads.
+
+    Args:
+      parts: [train, valid, test] of `data.Sequences`.
+
+    Returns:
+      (D, None) for features; (None, its `embedding`) for tokens: a vector of --embedding_size for
+      each string of the training part, or each whole number up to the highest of all parts.
+    """
+    train, values = parts[0], flags.FLAGS
+    if not train.are_tokens:
+        return train.frames.shape[1], None
+    tokens = (data.Vocabulary.fit(train).tokens[1:].tolist() if train.frames.dtype.kind == 'U' else
+              1 + max(int(part.frames.max(initial=0)) for part in parts))
+    return None, dict(tokens=tokens, size=values.embedding_size, dtype=values.precision)
 
 
 def make_standardizer(kind: str | None,

@@ -18,6 +18,8 @@ from seqmask.training.trainer import Trainer
 class Codes(Output):
     """Codes and reconstructions of a `models.SequenceAutoencoder`."""
 
+    loss_unit: typing.ClassVar[str] = ''
+
     def predict(self, trainer: Trainer, batches: data.Batches) -> data.Sequences:
         """An autoencoder's reconstructions as one collection, in the order of the batches.
 

@@ -29,6 +29,10 @@ class Frames(Output):
     horizon: int = 1
     binary: bool = False
 
+    @property
+    def loss_unit(self) -> str:
+        return 'nats' if self.binary else ''
+
     def check(self, sequences: data.Sequences, path: str) -> None:
         """Checks that a sequence is longer than the horizon, and binary frames are 0 or 1."""
         if not np.any(sequences.lengths > self.horizon):

@@ -14,7 +14,13 @@ from seqmask.training.trainer import Trainer
 
 
 class Output:
-    """Base of the kinds of output, which are frozen dataclasses of values that JSON can hold."""
+    """Base of the kinds of output, which are frozen dataclasses of values that JSON can hold.
+
+    Attributes:
+      loss_unit: Unit of the loss; empty if it is among the errors in the table.
+    """
+
+    loss_unit: typing.ClassVar[str] = 'nats'
 
     def check(self, sequences: data.Sequences, path: str) -> None:
         """Checks that a file holds what predictions are compared with.

@@ -23,14 +23,17 @@ class Transcriptions(Output):
       names: Names of the K labels; the blank is none of them.
       separator: Between the labels of a transcription, as text.
       skip: Whether a sequence may have too few steps for its labels.
+      slots: Places for a label at each step.
     """
 
     names: Sequence[str]
     separator: str = ' '
     skip: bool = False
+    slots: int = 1
 
     def check(self, sequences: data.Sequences, path: str) -> None:
-        transcripts_of(sequences, num_classes=len(self.names), skip=self.skip, path=path)
+        transcripts_of(sequences, num_classes=len(self.names), skip=self.skip, slots=self.slots,
+                       path=path)
 
     def labelled(self, sequences: data.Sequences) -> data.Sequences:
         """With 'labels' int32 [B, L] and 'label_lengths' int32 [B], also if they were a column."""
@@ -46,16 +49,16 @@ class Transcriptions(Output):
         """Transcriptions as one collection.
 
         Returns:
-          `data.Sequences`. Its frames are the logits, float32 [N, K + 1], the last one of the
-          blank. Per sequence it holds 'predicted', int32 [B, L], 0 in the padding;
-          'predicted_lengths', int32 [B]; and 'log_probability', float32 [B], of the best path, in
-          nats.
+          `data.Sequences`. Its frames are the logits, float32 [N, slots (K + 1)], the last one of
+          each slot that of the blank. Per sequence it holds 'predicted', int32 [B, L], 0 in the
+          padding; 'predicted_lengths', int32 [B]; and 'log_probability', float32 [B], of the best
+          path, in nats.
         """
         logits = data.Sequences.from_list(trainer.predict(batches))
-        blank, found = trainer.model.blank, []
+        model, found = trainer.model, []
         for batch in data.Batches(logits, 256):
             found += zip(*(values.numpy() for values in decode.ctc_best_path(
-                batch['inputs'], batch['lengths'], blank)))
+                *model.in_slots(batch['inputs'], batch['lengths']), model.blank)))
         longest = max((count for _, count, _ in found), default=0)
         predicted = np.zeros([len(found), longest], np.int32)
         for row, (labels, count, _) in zip(predicted, found):
@@ -88,11 +91,13 @@ class Transcriptions(Output):
         return ['predicted', 'probability']
 
     def step_values(self, model: models.StreamingModel, outputs: np.ndarray) -> list[str]:
-        """The label of the largest logit, empty for the blank, and its probability; a label that
-        goes on over several steps counts once."""
-        odds = np.exp(outputs.astype(np.float64) - outputs.max())
-        best = int(odds.argmax())
-        return ['' if best == model.blank else self.names[best], f'{odds[best] / odds.sum():.4f}']
+        """The label of the largest logit, empty for the blank, and its probability; of several
+        slots the labels, joined, and the product."""
+        logits = outputs.astype(np.float64).reshape([self.slots, -1])
+        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+        labels = [k for k in odds.argmax(axis=1) if k != model.blank]
+        probability = np.prod(odds.max(axis=1) / odds.sum(axis=1))
+        return [self.text(labels, len(labels)), f'{probability:.4f}']
 
 
 def edits(predictions: data.Sequences, sequences: data.Sequences) -> np.ndarray:

@@ -27,7 +27,7 @@ def draw_frames(workdir: str, fitted: Fitted, predicted: data.Sequences, *,
     draw = rolls if output.binary else curves
     figures.save_run(
         workdir, fitted, batch_size, {'frames': draw(*examples, output)},
-        unit='nats' if output.binary else 'as of --targets')
+        unit=output.loss_unit or 'error of a feature')
 
 
 def select(predicted: data.Sequences, sequences: data.Sequences, output: Frames,

@@ -21,20 +21,18 @@ def draw_transcriptions(workdir: str, fitted: Fitted, predicted: data.Sequences,
       predicted: The test part's predictions, as returned by `Transcriptions.predict`.
       batch_size: int; named in a title.
     """
-    examples = select(predicted, fitted.task.labelled()[2], fitted.task.output,
-                      fitted.trainer.model.blank)
+    examples = select(predicted, fitted.task.labelled()[2], fitted.task.output)
     figures.save_run(workdir, fitted, batch_size, {'transcriptions': transcriptions(*examples)})
 
 
 def select(predicted: data.Sequences, sequences: data.Sequences, output: Transcriptions,
-           blank: int, number: int = 4) -> tuple[list[dict], list[dict]]:
+           number: int = 4) -> tuple[list[dict], list[dict]]:
     """Selects sequences to draw, as `figures.select_examples` does by their edits.
 
     Args:
       predicted: As returned by `Transcriptions.predict`.
       sequences: As returned by `Transcriptions.labelled`.
       output: `Transcriptions`.
-      blank: int. The class that means no label.
       number: int. How many of each kind at most.
 
     Returns:
@@ -43,11 +41,13 @@ def select(predicted: data.Sequences, sequences: data.Sequences, output: Transcr
     wrong, fields = edits(predicted, sequences), sequences.sequences
 
     def describe(i):
-        best = predicted.sequence(i)['inputs'].argmax(axis=1)
-        emitted = (best != blank) & (best != np.append(-1, best[:-1]))
+        logits = predicted.sequence(i)['inputs']
+        best = logits.reshape([len(logits) * output.slots, -1]).argmax(axis=1)
+        emitted = (best != len(output.names)) & (best != np.append(-1, best[:-1]))
         return {'inputs': sequences.sequence(i)['inputs'], 'edits': wrong[i], 'number': i,
                 'label': output.text(fields['labels'][i], fields['label_lengths'][i]),
-                'read': [(step, output.names[best[step]]) for step in np.flatnonzero(emitted)]}
+                'read': [(slot / output.slots, output.names[best[slot]])
+                         for slot in np.flatnonzero(emitted)]}
 
     typical, worst = figures.select_examples(wrong, sequences.lengths, number)
     return [describe(i) for i in typical], [describe(i) for i in worst]
