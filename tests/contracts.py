@@ -1019,11 +1019,12 @@ def _of_steps(variant, arrays, loss, **options):
                         a['inputs'], weights, reference.gru), a['labels'], weights))
 
 
-def _transcriber(of):
+def _transcriber(of, slots=1):
     """A contract of `models.SequenceTranscriber`: its logits, or its loss."""
     def make(dtype):
         return _with_biases(models.SequenceTranscriber(
-            models.Encoder(3, hidden_size=2, dtype=dtype, seed=0), 3, impossible='skip', seed=0))
+            models.Encoder(3, hidden_size=2, dtype=dtype, seed=0), 3, slots=slots,
+            impossible='skip', seed=0))
 
     def call(model, a, n):
         if of == 'logits':
@@ -1034,10 +1035,11 @@ def _transcriber(of):
         logits = reference.labeller(a['inputs'], weights, reference.gru)
         if of == 'logits':
             return [logits]
-        nats = reference.ctc(logits, a['labels'][:a['label_lengths']])
+        nats = reference.ctc(logits.reshape([-1, 3]), a['labels'][:a['label_lengths']])
         return [0, 0] if nats is None or not len(logits) else [nats, 1]
 
-    return Contract(f'models.SequenceTranscriber[{of}]', make=make, call=call, reference=alone,
+    variant = of if slots == 1 else f'{of}, {slots} slots'
+    return Contract(f'models.SequenceTranscriber[{variant}]', make=make, call=call, reference=alone,
                     arrays=features if of == 'logits' else _transcribed,
                     per_sequence=('labels', 'label_lengths'),
                     kinds=('steps',) if of == 'logits' else ('sum', 'sum'),
@@ -1054,6 +1056,8 @@ STRUCTURED_MODELS = [
         reference.huber(outputs, labels), features='mean'), targets='huber', features='mean'),
     _transcriber('logits'),
     _transcriber('loss'),
+    _transcriber('logits', slots=2),
+    _transcriber('loss', slots=2),
 ]
 
 

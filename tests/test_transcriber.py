@@ -50,6 +50,25 @@ def test_loss_and_measure_are_those_of_the_cropped_outputs(blank, rng):
         np.testing.assert_allclose(table[tuple(row.tolist())], max(table.values()), atol=1e-6)
 
 
+def test_several_slots_are_as_many_steps(rng):
+    model, batch = a_model(slots=2), a_batch(rng)
+    batch['lengths'] = tf.constant([2, 1, 0, 2])            # places for 4, 2, 0 and 4 labels
+    logits = [x.reshape([-1, 4]) for x in seqmask.crop(model(batch['inputs'], batch['lengths']),
+                                                       batch['lengths'])]
+    labels = seqmask.crop(batch['labels'], LABEL_LENGTHS)
+    nats = [reference.ctc(x.astype(float), y) for x, y in zip(logits, labels)]
+    measured = model.measure(batch)
+    np.testing.assert_allclose(measured['loss'], [sum(nats), 3], rtol=1e-5)
+    np.testing.assert_allclose(measured['impossible'], [0, 4])
+    paths = [reference.ctc_best_path(x, 0)[0] if len(x) else () for x in logits]
+    edits = [reference.edit_distance(y, path) for y, path in zip(labels, paths)]
+    np.testing.assert_allclose(measured['label_error'], [sum(edits), sum(LABEL_LENGTHS)])
+    results = model.results(model(batch['inputs'], batch['lengths']), batch['lengths'])
+    for found in (model.transcribe(batch['inputs'], batch['lengths']),
+                  (results['labels'], results['label_lengths'])):
+        assert [tuple(row) for row in seqmask.crop(*found)] == paths
+
+
 def test_what_has_too_few_steps_is_an_error_or_left_out_and_counted(rng):
     batch = a_batch(rng)
     batch['lengths'] = tf.constant([1, 3, 0, 4])
@@ -119,7 +138,7 @@ def test_step_by_step_its_logits_are_those_of_the_call(rng):
 
 @pytest.mark.parametrize('options, words', [
     ({'blank': 4}, r'blank must be in \[0, num_classes\)'), ({'blank': -1}, 'blank must be'),
-    ({'impossible': 'inf'}, "impossible must be one of 'error', 'skip'")])
+    ({'slots': 0}, 'slots must be at least 1'), ({'impossible': 'inf'}, "impossible must be one of 'error', 'skip'")])
 def test_options_that_do_not_fit_are_refused(options, words):
     with pytest.raises(ValueError, match=words):
         a_model(**options)

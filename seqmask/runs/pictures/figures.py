@@ -155,7 +155,7 @@ def draw_features(axis: typing.Any, inputs: np.ndarray) -> None:
     """
     if inputs.ndim == 1:
         for step, token in enumerate(inputs):
-            axis.text(step, 0, str(token), ha='center', va='center', fontsize=8)
+            axis.text(step, 0, str(token), ha='center', va='center')
         axis.set_ylim(-1, 1)
         axis.set_yticks([])
     elif inputs.shape[1] <= 4:

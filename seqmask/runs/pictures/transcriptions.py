@@ -46,7 +46,7 @@ def select(predicted: data.Sequences, sequences: data.Sequences, output: Transcr
         emitted = (best != len(output.names)) & (best != np.append(-1, best[:-1]))
         return {'inputs': sequences.sequence(i)['inputs'], 'edits': wrong[i], 'number': i,
                 'label': output.text(fields['labels'][i], fields['label_lengths'][i]),
-                'read': [(slot / output.slots, output.names[best[slot]])
+                'read': [((slot + 0.5) / output.slots - 0.5, output.names[best[slot]])
                          for slot in np.flatnonzero(emitted)]}
 
     typical, worst = figures.select_examples(wrong, sequences.lengths, number)
@@ -58,7 +58,7 @@ def transcriptions(typical: list[dict], worst: list[dict]) -> figures.Figure:
 
     Args:
       typical: List of dicts, one per sequence: 'number'; 'inputs' [length, D], or tokens [length];
-        'label', the true text; 'read', list of (step, name of the label that begins there);
+        'label', the true text; 'read', list of (time, name of the label that begins there);
         'edits'.
       worst: The same for sequences with mistakes, for a second column; or [].
 
