@@ -9,7 +9,7 @@ Your own data: --data=FILE.npz with `frames` [N, D] (all sequences concatenated)
 how many of them count; optionally `split` [B]: 0 train, 1 validation, 2 test (by default, a tenth
 each is drawn for validation and test). A .tfrecord has the same fields, `labels` and
 `label_lengths` per sequence; scripts/convert.py makes one of an .npz. In a .csv, a row per step,
-the labels of a sequence stand in order in the column `labels` of any of its rows; it is empty in
+the labels of a sequence stand in order in the column `labels` of any of its rows, and -1 in that of
 the others. Instead of `frames` an .npz may have `tokens` [N], whole numbers or strings.
 
 A sequence needs a place for each label, and one more between equal labels. A step is a place, or
@@ -53,16 +53,16 @@ flags.DEFINE_enum('impossible', 'error', ['error', 'skip'],
                   'Whether a sequence with too few steps for its labels is an error, or left out '
                   'of the loss; its labels count as wrong.')
 flags.DEFINE_enum('cell', 'gru', ['gru', 'lstm'], 'Recurrent cell.')
-flags.DEFINE_integer('hidden_size', 128, 'Units of each layer and direction.', 1)
-flags.DEFINE_integer('num_layers', 1, 'Recurrent layers.', 1)
+flags.DEFINE_integer('hidden_size', 96, 'Units of each layer and direction.', 1)
+flags.DEFINE_integer('num_layers', 2, 'Recurrent layers.', 1)
 flags.DEFINE_bool('bidirectional', True, 'Whether the layers read in both directions.')
 flags.DEFINE_integer('filters', 128, 'Filters of a convolution before the layers; 0 for none.', 0)
-flags.DEFINE_integer('kernel_size', 7, 'Steps in its window.', 1)
+flags.DEFINE_integer('kernel_size', 9, 'Steps in its window.', 1)
 flags.DEFINE_float('dropout', 0.3, 'Dropout rate of the features between layers.', 0.0, 0.99)
 flags.DEFINE_float('input_dropout', 0.2, 'Dropout rate of the features before the first layer.',
                    0.0, 0.99)
-flags.DEFINE_float('step_dropout', 0.0, 'Share of the steps whose inputs are dropped.', 0.0, 0.99)
-runs.define_flags(workdir='workdir/transcriber', epochs=15, batch_size=32, learning_rate=4e-3)
+flags.DEFINE_float('step_dropout', 0.2, 'Share of the steps whose inputs are dropped.', 0.0, 0.99)
+runs.define_flags(workdir='workdir/transcriber', epochs=22, batch_size=32, learning_rate=4e-3)
 
 FLAGS = flags.FLAGS
 EMBEDDED_TRAIN_WORDS = 4538
@@ -70,7 +70,8 @@ PRONUNCIATIONS = 'pronunciations'
 WORDS = {'': ('letters', 'words'), PRONUNCIATIONS: ('phonemes', 'words')}   # for the table
 # Defaults for --data=pronunciations.
 OF_PRONUNCIATIONS = dict(slots=2, impossible='skip', hidden_size=128, num_layers=3, filters=0,
-                         dropout=0.2, input_dropout=0.0, epochs=12, batch_size=128)
+                         dropout=0.2, input_dropout=0.0, step_dropout=0.0, epochs=12,
+                         batch_size=128)
 
 
 def main():

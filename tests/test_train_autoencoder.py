@@ -1,11 +1,8 @@
 """scripts/train_autoencoder.py as a person starts it, on few sequences, also with bad input."""
 
 import importlib.util
-import json
 import os
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,41 +11,11 @@ import seqmask
 from seqmask import data, datasets, runs
 from seqmask.runs.pictures import codes as pictures_codes, figures as pictures
 import some_models
-from test_scripts import NOISE, ROOT, TIMEOUT, command, own_lines, rows_of, start
+from starting import starts
+from test_scripts import own_lines, rows_of, start
 
 SMALL = ['--hidden_size=3', '--code_size=2', '--epochs=2', '--batch_size=4']
 HAS_MATPLOTLIB = importlib.util.find_spec('matplotlib') is not None
-
-# Several starts in one process: most of what a start takes is TensorFlow.
-STARTS = '''
-import json, sys
-from absl import flags
-from absl.testing import flagsaver
-import train_autoencoder
-from seqmask import runs
-for arguments in json.loads(sys.argv.pop()):
-    saved = flagsaver.save_flag_values()
-    sys.argv[1:] = arguments
-    try:
-        runs.run(train_autoencoder.main)
-    except SystemExit as status:
-        for stream in (sys.stdout, sys.stderr):
-            print(f'exit {status.code}', file=stream, flush=True)
-    flagsaver.restore_flag_values(saved)
-'''
-
-
-def starts(folder, *several):
-    """[(exit status, lines of stdout, of stderr)] of the script with each list of flags."""
-    environment = command()['env']
-    environment['PYTHONPATH'] += os.pathsep + str(ROOT / 'scripts')
-    done = subprocess.run([sys.executable, '-c', STARTS, json.dumps(several)], cwd=folder,
-                          env=environment, capture_output=True, text=True, timeout=TIMEOUT)
-    streams = [re.split(r'exit (\d+)\n', stream) for stream in (done.stdout, done.stderr)]
-    assert len(streams[0]) == 2 * len(several) + 1, done.stderr
-    return [(int(status), out.splitlines(),
-             [line for line in err.splitlines() if not NOISE.match(line)])
-            for out, status, err in zip(streams[0][::2], streams[0][1::2], streams[1][::2])]
 
 
 def arrays_of(path):
@@ -129,8 +96,9 @@ def test_ones_own_data_going_on_and_bad_input(tmp_path):
     write(tmp_path / 'split.npz', lengths, split=[0, 1, 3, *[0] * 7, 2])
     own = ['--data=own.npz', '--workdir=own', '--autoregressive', '--reverse_target',
            '--standardize=none', *SMALL]
-    first, again, *bad = starts(tmp_path, own, own,
-                                *([*flags.split(), '--workdir=bad', *SMALL] for flags in BAD))
+    first, again, *bad = starts(
+        tmp_path, 'train_autoencoder', own, own,
+        *([*flags.split(), '--workdir=bad', *SMALL] for flags in BAD))
     assert (first[0], first[2]) == (0, []) and (again[0], again[2]) == (0, [])
     assert again[1][1] == 'resuming after epoch 2 of own'
     assert first[1][-3:] == again[1][-3:]       # the table, the files

@@ -138,7 +138,8 @@ def test_step_by_step_its_logits_are_those_of_the_call(rng):
 
 @pytest.mark.parametrize('options, words', [
     ({'blank': 4}, r'blank must be in \[0, num_classes\)'), ({'blank': -1}, 'blank must be'),
-    ({'slots': 0}, 'slots must be at least 1'), ({'impossible': 'inf'}, "impossible must be one of 'error', 'skip'")])
+    ({'slots': 0}, 'slots must be at least 1'),
+    ({'impossible': 'inf'}, "impossible must be one of 'error', 'skip'")])
 def test_options_that_do_not_fit_are_refused(options, words):
     with pytest.raises(ValueError, match=words):
         a_model(**options)

@@ -112,7 +112,7 @@ def unaligned(sequences: data.Sequences, path: str) -> tuple[np.ndarray, np.ndar
 
     Args:
       sequences: `data.Sequences` with 'labels' [B, L], padded with anything, and 'label_lengths'
-        [B]; or, from a table, 'labels' per step, of which those that are not empty count.
+        [B]; or, from a table, 'labels' per step, of which those that are not -1 count.
       path: Named in errors.
 
     Returns:
@@ -142,17 +142,19 @@ def unaligned(sequences: data.Sequences, path: str) -> tuple[np.ndarray, np.ndar
 
 
 def _of_table(sequences, path):
-    words = np.char.strip(sequences.steps['labels'].astype(str))
-    for wrong in (k for k, word in enumerate(words)
-                  if not re.fullmatch(r'(\+?\d{1,9})?', word)):
-        raise UserError(f'labels must be whole numbers from 0, or empty; '
+    labels = sequences.steps['labels']
+    if labels.dtype.kind not in 'iu':
+        raise UserError(f'`labels` must be whole numbers, -1 for none'
+                        f'{_first_non_integer(labels, sequences, "step")}, in {path!r}.')
+    for wrong in np.flatnonzero((labels < -1) | (labels >= 2**31))[:1]:
+        raise UserError(f'labels must be whole numbers from 0, or -1 for none; '
                         f'{_sequence_of(wrong, sequences, "step")} of {path!r} has '
-                        f'{str(words[wrong])!r}.')
-    filled, ends = words != '', np.cumsum(sequences.lengths)[:-1]
+                        f'{labels[wrong]}.')
+    filled, ends = labels >= 0, np.cumsum(sequences.lengths)[:-1]
     lengths = np.array([part.sum() for part in np.split(filled, ends)], np.int32)
-    labels = np.zeros([len(lengths), max(1, lengths.max(initial=0))], np.int32)
-    labels[np.arange(labels.shape[1]) < lengths[:, None]] = words[filled].astype(np.int32)
-    return labels, lengths
+    rows = np.zeros([len(lengths), max(1, lengths.max(initial=0))], np.int32)
+    rows[np.arange(rows.shape[1]) < lengths[:, None]] = labels[filled]
+    return rows, lengths
 
 
 def _are_integers(values, rank):
