@@ -110,6 +110,9 @@ def load():
     """([train, valid, test], labels of all by their `number`, or None, `runs.Features`)."""
     if FLAGS.data:
         whole, features = runs.read_sequences(FLAGS.data, FLAGS.features)
+        if whole.are_tokens:
+            raise runs.UserError(f'{FLAGS.data!r} holds tokens, and an autoencoder reconstructs '
+                                 f'features, `frames` [N, D].')
         if not whole.frames.shape[1]:
             raise runs.UserError(f'{FLAGS.data!r} holds frames without features, of shape '
                                  f'{whole.frames.shape}.')

@@ -6,7 +6,8 @@ validation, and 370 to test.
 
 Your own data: --data=FILE.npz with `frames` [N, D] (all sequences concatenated), `lengths` [B] and
 `labels` [B]; optionally `split` [B]: 0 train, 1 validation, 2 test (by default, a tenth each is
-drawn for validation and test).
+drawn for validation and test). Instead of `frames` it may have `tokens` [N], whole numbers or
+strings.
 
 The workdir will hold history.csv, predictions.csv, checkpoints/ and best/, and what evaluate.py and
 predict.py need to load the model: model.json and held_out.npz. Run again with the same flags to
@@ -54,6 +55,9 @@ def main():
         parts, names, features = load()
         parts = runs.limited(parts, FLAGS.limit)
         if not FLAGS.masked:
+            if parts[0].are_tokens:
+                raise runs.UserError('--nomasked treats padding as frames of zeros, and tokens '
+                                     'have none. Leave it out.')
             longest = max(int(part.lengths.max()) for part in parts)
             parts = [unmask(part, longest) for part in parts]
         filters = widths(FLAGS.filters)
@@ -61,7 +65,8 @@ def main():
         features.print_left_out()
     if not filters and not FLAGS.num_layers:
         raise runs.UserError('a classifier needs num_layers > 0 or filters, got neither.')
-    shared = dict(input_size=parts[0].frames.shape[1], step_dropout=FLAGS.step_dropout,
+    size, embedding = runs.inputs_of(parts)
+    shared = dict(input_size=size, step_dropout=FLAGS.step_dropout,
                   dtype=FLAGS.precision)
     branches = []
     if FLAGS.num_layers:
@@ -75,7 +80,7 @@ def main():
         'SequenceClassifier',
         dict(num_classes=len(names), pool=FLAGS.pool if FLAGS.num_layers else 'mean',
              dropout=FLAGS.dropout),
-        dict(zip(['encoder', 'branch'], branches)), FLAGS.seed)
+        dict(zip(['encoder', 'branch'], branches)), FLAGS.seed, embedding)
     runs.train_and_report(runs.Task(
         sys.modules[__name__], blueprint, parts, standardize=FLAGS.standardize,
         described=f'{len(names)} classes', output=runs.Classes(names, 'sequence'),

@@ -71,10 +71,10 @@ def main():
     chief = runs.is_chief(strategy)         # only this worker prints and writes
     if chief:
         features.print_left_out()
-    detector = fit(blueprint_of(parts[0]), parts, features, strategy)
+    detector = fit(blueprint_of(parts), parts, features, strategy)
     if chief:
         print('\nthe same network, with an unweighted loss and an initial bias of 0:', flush=True)
-    usual = fit(blueprint_of(parts[0], event_rate=0.5, pos_weight=1.0, focal_gamma=0.0), parts,
+    usual = fit(blueprint_of(parts, event_rate=0.5, pos_weight=1.0, focal_gamma=0.0), parts,
                 features, strategy, UNWEIGHTED)
 
     if chief:
@@ -142,11 +142,12 @@ def number_or_balanced(text):
                              f'{text}.') from error
 
 
-def blueprint_of(train, **other):
+def blueprint_of(parts, **other):
     """The detector, some of its options replaced by `other`."""
-    options = dict(event_rate=rate_of(train), pos_weight=number_or_balanced(FLAGS.pos_weight),
+    options = dict(event_rate=rate_of(parts[0]), pos_weight=number_or_balanced(FLAGS.pos_weight),
                    focal_gamma=FLAGS.focal_gamma, dropout=FLAGS.dropout)
-    shared = dict(input_size=train.frames.shape[1], hidden_size=FLAGS.hidden_size,
+    size, embedding = runs.inputs_of(parts)
+    shared = dict(input_size=size, hidden_size=FLAGS.hidden_size,
                   dtype=FLAGS.precision)
     if FLAGS.network == 'conv':
         encoder = 'DilatedEncoder', dict(
@@ -157,12 +158,15 @@ def blueprint_of(train, **other):
             shared, cell=FLAGS.network, num_layers=FLAGS.num_layers or 2,
             bidirectional=not FLAGS.causal, dropout=FLAGS.dropout,
             implementation=FLAGS.implementation)
-    return runs.Blueprint('EventDetector', {**options, **other}, {'encoder': encoder}, FLAGS.seed)
+    return runs.Blueprint('EventDetector', {**options, **other}, {'encoder': encoder}, FLAGS.seed,
+                          embedding)
 
 
 def fit(blueprint, parts, features, strategy, folder=''):
+    asked = FLAGS['standardize'].present or not parts[0].are_tokens     # tokens have no scale
     return runs.fit(runs.Task(
-        sys.modules[__name__], blueprint, parts, standardize=FLAGS.standardize, features=features,
+        sys.modules[__name__], blueprint, parts, features=features,
+        standardize=FLAGS.standardize if asked else None,
         described=f'{rate_of(parts[0]):.2%} of the steps are events', columns=MEASURED,
         output=runs.Events(['nothing', 'event']), strategy=strategy, folder=folder))
 

@@ -5,7 +5,8 @@ seqmask, and prints the shares of letters and words that it gets right.
 
 Your own data: --data=FILE.npz with `frames` [N, D] (all sequences concatenated), `lengths` [B] and
 `labels` [N]; optionally `split` [B]: 0 train, 1 validation, 2 test (by default, a tenth each is
-drawn for validation and test).
+drawn for validation and test). Instead of `frames` it may have `tokens` [N], whole numbers or
+strings; train_tagger.py also reads the letters of words, and labels that are text.
 
 The workdir will hold history.csv, predictions.csv, checkpoints/ and best/, and what evaluate.py and
 predict.py need to load the model: model.json and held_out.npz. Run again with the same flags to
@@ -62,15 +63,16 @@ def main():
     if runs.is_chief(strategy):
         features.print_left_out()
 
+    size, embedding = runs.inputs_of(parts)
     encoder = dict(
-        input_size=parts[0].frames.shape[1], cell=FLAGS.cell, hidden_size=FLAGS.hidden_size,
+        input_size=size, cell=FLAGS.cell, hidden_size=FLAGS.hidden_size,
         num_layers=FLAGS.num_layers, bidirectional=FLAGS.bidirectional, filters=FLAGS.filters,
         dropout=FLAGS.dropout, input_dropout=FLAGS.input_dropout, step_dropout=FLAGS.step_dropout,
         recurrent_dropout=FLAGS.recurrent_dropout, implementation=FLAGS.implementation,
         dtype=FLAGS.precision)
     blueprint = runs.Blueprint(
         'SequenceLabeller', dict(num_classes=len(names), dropout=FLAGS.dropout),
-        {'encoder': ('Encoder', encoder)}, FLAGS.seed)
+        {'encoder': ('Encoder', encoder)}, FLAGS.seed, embedding)
     runs.train_and_report(runs.Task(
         sys.modules[__name__], blueprint, parts, standardize=FLAGS.standardize,
         described=f'{len(names)} classes', output=runs.Classes(names, 'step'), columns=COLUMNS,

@@ -52,7 +52,6 @@ flags.DEFINE_bool('compare', True, 'Whether to train the same network without th
 flags.DEFINE_enum('constraints', 'auto', ['auto', 'none'], 'auto: the CRF allows what BIO tags '
                   'allow, if the tags are such and the training data keeps to it.')
 flags.DEFINE_integer('min_count', 1, 'Rarer tokens of the training data count as unknown.', 1)
-flags.DEFINE_integer('embedding_size', 64, "Width of a token's vector.", 1)
 flags.DEFINE_enum('characters', 'conv', ['conv', 'gru', 'none'],
                   'What reads the letters of each token, if tokens are strings.')
 flags.DEFINE_integer('character_size', 32, 'Width of what it makes of a token; even for gru.', 1)
@@ -76,7 +75,7 @@ def main():
     with runs.user_errors():
         parts, output, features = load()
         parts = runs.limited(parts, FLAGS.limit)
-        embedding = embedding_of(parts[0])
+        embedding = embedding_of(parts)
     chief = runs.is_chief(strategy)
     if chief:
         features.print_left_out()
@@ -200,21 +199,19 @@ def parts_of(train, valid, test):
     return [rest, valid or tenth, test or tenth]
 
 
-def embedding_of(train):
-    """`runs.Blueprint.embedding` of the tokens of the training part; None for features."""
-    if not train.are_tokens:
-        return None
-    if train.frames.dtype.kind != 'U':
-        return dict(tokens=int(train.frames.max(initial=0)) + 1, size=FLAGS.embedding_size,
-                    dtype=FLAGS.precision)
-    characters = None
+def embedding_of(parts):
+    """`runs.Blueprint.embedding`; None for features."""
+    train, (_, embedding) = parts[0], runs.inputs_of(parts)
+    if embedding is None or train.frames.dtype.kind != 'U':
+        return embedding
+    words = data.Vocabulary.fit(train, min_count=FLAGS.min_count)
+    embedding.update(tokens=words.tokens[1:].tolist(), token_dropout=FLAGS.token_dropout)
     if FLAGS.characters != 'none':
         letters = data.Vocabulary.fit_characters(train)
-        characters = dict(tokens=letters.tokens[1:].tolist(), size=16, kind=FLAGS.characters,
-                          output_size=FLAGS.character_size, dtype=FLAGS.precision)
-    words = data.Vocabulary.fit(train, min_count=FLAGS.min_count)
-    return dict(tokens=words.tokens[1:].tolist(), size=FLAGS.embedding_size,
-                characters=characters, token_dropout=FLAGS.token_dropout, dtype=FLAGS.precision)
+        embedding['characters'] = dict(
+            tokens=letters.tokens[1:].tolist(), size=16, kind=FLAGS.characters,
+            output_size=FLAGS.character_size, dtype=FLAGS.precision)
+    return embedding
 
 
 def constraints_of(output, train):

@@ -139,3 +139,39 @@ def test_bad_input_is_one_line(tmp_path, flags, message):
     done = start(tmp_path, *SMALL, *flags, script='train_tagger.py')
     line, = own_lines(done.stderr)
     assert done.returncode == 1 and line.startswith('error: ') and message in line
+
+
+def tokens_with(per):
+    """Sequences of words or numbers, with a label that depends on them."""
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(2, 7, 30)
+    tokens = rng.integers(0, 4, lengths.sum())
+    if per == 'step':
+        return data.Sequences(tokens, lengths, {'labels': (tokens == 2).astype(np.int32)})
+    return data.Sequences(np.array(list('abcd'))[tokens], lengths, sequences={
+        'labels': rng.integers(0, 2, 30).astype(np.int32)})
+
+
+@pytest.mark.parametrize('script, per', [
+    ('train_labels.py', 'step'),
+    pytest.param('train_events.py', 'step', marks=pytest.mark.slow),
+    pytest.param('train_classifier.py', 'sequence', marks=pytest.mark.slow)])
+def test_every_script_reads_tokens(tmp_path, script, per):
+    data.write_npz(tmp_path / 'tokens.npz', tokens_with(per))
+    done = start(tmp_path, '--data=tokens.npz', '--hidden_size=4', '--epochs=1', '--workdir=run',
+                 script=script)
+    assert (done.returncode, own_lines(done.stderr)) == (0, [])
+    done = start(tmp_path, '--workdir=run', '--data=tokens.npz', '--output=p.csv',
+                 script='predict.py')
+    assert done.returncode == 0 and len(rows_of(tmp_path / 'p.csv')) in (30, 120)
+
+
+@pytest.mark.parametrize('script, flags, message', [
+    ('train_autoencoder.py', [], 'holds tokens, and an autoencoder reconstructs features'),
+    ('train_frames.py', [], 'must hold frames with features'),
+    ('train_classifier.py', ['--nomasked'], '--nomasked treats padding as frames of zeros')])
+def test_where_tokens_make_no_sense_it_says_so(tmp_path, script, flags, message):
+    data.write_npz(tmp_path / 'tokens.npz', tokens_with('sequence'))
+    done = start(tmp_path, '--data=tokens.npz', *flags, script=script)
+    line, = own_lines(done.stderr)
+    assert done.returncode == 1 and message in line
