@@ -1,5 +1,7 @@
 """Several batches to a step of the trainer: as if they were one batch."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -16,8 +18,10 @@ def collection():
     return data.Sequences(frames, LENGTHS, steps={'labels': (frames[:, 0] > 0).astype(np.int32)})
 
 
+@functools.cache
 def trained(batch_size, accumulate, epochs=3):
-    model = some_models.labeller(3, 2, hidden_size=4, dtype='float64', seed=0)
+    model = some_models.labeller(3, 2, cell='mgu', hidden_size=4, num_layers=1, bidirectional=False,
+                                 dtype='float64', seed=0)
     trainer = training.Trainer(
         model, type(model).loss, tf.keras.optimizers.SGD(0.5, momentum=0.9), clip_norm=0.5,
         accumulate=accumulate, progress=False)

@@ -20,9 +20,9 @@ def sequences(count):
         for n, label in zip(lengths, labels)], sequences={'labels': labels.astype(np.int32)})
 
 
-def made(hidden_size=8, filters=(16, 16, 16), **options):
-    return some_models.classifier(2, 2, hidden_size=hidden_size, filters=filters, seed=0,
-                                  **options)
+def made(filters=(8,), **options):
+    return some_models.classifier(2, 2, hidden_size=8, filters=filters,
+                                  kernel_sizes=(3,) * len(filters), seed=0, **options)
 
 
 def trainer_of(model, **options):

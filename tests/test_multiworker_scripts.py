@@ -8,6 +8,8 @@ import pytest
 from seqmask import data
 from test_multiworker import TIMEOUT, said, started, workers
 
+pytestmark = pytest.mark.slow
+
 # Two models one after the other, where a script trains several.
 RUNS = {
     'labels': ['--data=labels.csv', '--num_layers=1', '--nobidirectional'],

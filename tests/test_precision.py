@@ -70,8 +70,11 @@ def labelled(rng, count=6):
     return data.Sequences(frames, lengths, steps={'labels': (frames[:, 0] > 0).astype(np.int32)})
 
 
+ONE_LAYER = dict(num_layers=1, bidirectional=False, seed=0)
+
+
 def run(dtype, sequences, steps=30):
-    model = some_models.labeller(3, 2, hidden_size=8, dtype=dtype, seed=0)
+    model = some_models.labeller(3, 2, hidden_size=8, dtype=dtype, **ONE_LAYER)
     optimizer = tf.keras.optimizers.Adam(0.02)
     if dtype != 'float32':
         optimizer = training.MixedPrecision(optimizer)
@@ -141,7 +144,7 @@ def test_the_trainer_goes_on_bit_for_bit_and_predicts_in_float32(dtype, rng, tmp
     batches = data.Batches(sequences, 5, shuffle=True)
 
     def trainer():
-        model = some_models.labeller(3, 2, hidden_size=4, dtype=dtype, dropout=0.2, seed=0)
+        model = some_models.labeller(3, 2, hidden_size=4, dtype=dtype, dropout=0.2, **ONE_LAYER)
         optimizer = training.MixedPrecision(tf.keras.optimizers.Adam(0.01), growth_steps=4)
         return training.Trainer(model, type(model).loss, optimizer, progress=False)
 
@@ -158,7 +161,7 @@ def test_the_trainer_goes_on_bit_for_bit_and_predicts_in_float32(dtype, rng, tmp
 
 
 def test_many_skipped_steps_on_the_way_to_a_scale_are_no_divergence(rng):
-    model = some_models.labeller(3, 2, hidden_size=4, dtype='float16', seed=0)
+    model = some_models.labeller(3, 2, hidden_size=4, dtype='float16', **ONE_LAYER)
     optimizer = training.MixedPrecision(tf.keras.optimizers.SGD(0.01), initial_scale=2.0 ** 40)
     trainer = training.Trainer(model, type(model).loss, optimizer, max_skipped=2, progress=False)
     history = trainer.fit(data.Batches(labelled(rng, 40), 1), epochs=1)
@@ -170,7 +173,7 @@ def test_masters_under_a_strategy(rng, strategy):
 
     def trained(strategy):
         with strategy.scope():
-            model = some_models.labeller(3, 2, hidden_size=4, dtype='bfloat16', seed=0)
+            model = some_models.labeller(3, 2, hidden_size=4, dtype='bfloat16', **ONE_LAYER)
             optimizer = training.MixedPrecision(tf.keras.optimizers.SGD(0.1))
         trainer = training.Trainer(model, type(model).loss, optimizer, accumulate=2,
                                    strategy=strategy, progress=False)
