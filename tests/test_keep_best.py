@@ -57,7 +57,7 @@ def test_without_a_workdir_it_is_kept_in_memory():
 
 @pytest.mark.parametrize('place', ['the weights', 'the checksums', 'the list', 'removing 0',
                                    'removing 1', 'removing 2'])
-@pytest.mark.parametrize('earlier', [0, 1, 2])
+@pytest.mark.parametrize('earlier', [0, pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_kill_leaves_the_old_one_or_the_new_one(place, earlier, fitted, tmp_path, monkeypatch):
     trainer, before = fitted
     for _ in range(earlier):            # times that it was kept changed before

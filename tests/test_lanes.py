@@ -135,8 +135,10 @@ def test_one_chunk_a_sequence_is_the_whole_batch(cell, num_lanes):
         np.testing.assert_allclose(gradient, want, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize('cell', ['lstm', 'gru'])
-@pytest.mark.parametrize('num_lanes, chunk_size', [(1, 3), (3, 2), (3, 1)])
+@pytest.mark.parametrize('cell, num_lanes, chunk_size', [
+    ('lstm', 1, 3), ('gru', 3, 2), ('lstm', 3, 1),
+    *(pytest.param(*case, marks=pytest.mark.slow) for case in [
+        ('gru', 1, 3), ('lstm', 3, 2), ('gru', 3, 1)])])
 def test_the_state_goes_on_and_the_gradient_does_not(cell, num_lanes, chunk_size):
     """Against each sequence alone, chunk by chunk, with tf.stop_gradient between them."""
     model = labeller(cell=cell)

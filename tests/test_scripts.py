@@ -380,7 +380,8 @@ def with_small_files(limit):
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
 
-@pytest.mark.parametrize('limit, folder', [(14, 'best'), (20, 'checkpoints')])
+@pytest.mark.parametrize('limit, folder', [
+    (14, 'best'), pytest.param(20, 'checkpoints', marks=pytest.mark.slow)])
 def test_a_full_disk_is_told_in_one_line(limit, folder, tmp_path):
     """In kB; the model has 16 kB, its state 46 kB, and all else less than 2 kB."""
     data.write_npz(tmp_path / 'own.npz', some_sequences())

@@ -182,10 +182,16 @@ MOMENTS = ['in training', 'before writing best', 'after writing best', 'after se
            'after history', 'before writing checkpoints', 'after writing checkpoints',
            'after sealing checkpoints', 'in removing']
 QUICK = ['in training', 'after writing checkpoints']
+OF_BEST = ['after sealing best', 'after writing checkpoints', 'in removing']
 
 
-@pytest.mark.parametrize('moment', [
-    pytest.param(moment, marks=[pytest.mark.slow] * (moment not in QUICK)) for moment in MOMENTS])
+def moments(quick):
+    return pytest.mark.parametrize('moment', [
+        pytest.param(moment, marks=[pytest.mark.slow] * (moment not in quick))
+        for moment in MOMENTS])
+
+
+@moments(QUICK)
 def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(moment, whole, train, tmp_path,
                                                                monkeypatch):
     workdir, undisturbed, history = whole
@@ -203,7 +209,7 @@ def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(moment, whole, tr
         assert_identical(saved_variables(tmp_path / folder), saved_variables(workdir / folder))
 
 
-@pytest.mark.parametrize('moment', MOMENTS)
+@moments(OF_BEST)
 def test_what_a_kill_left_of_a_best_model_does_not_count(moment, train, tmp_path, monkeypatch):
     """Killed in epoch 3, the best so far; made again under other data, it is not the best."""
     valid = list(some_batches()[1])[:1]
@@ -344,6 +350,14 @@ DAMAGES = [halve, empty, flip, os.remove]
 PARTS = ['data-00000-of-00001', 'index', 'sha256']
 
 
+def each_once(parts, damages, quick):
+    """All damages to all parts; those that are not quick are slow, as each trains again."""
+    pairs = [(part, damage) for part in parts for damage in damages
+             if (part, damage) != ('sha256', os.remove)]        # test_a_workdir_without_checksums
+    return pytest.mark.parametrize('part, damage', [
+        pytest.param(*pair, marks=[pytest.mark.slow] * (pair not in quick)) for pair in pairs])
+
+
 def warnings_of(caplog):
     """All but TensorFlow's, which warns of the traces of several trainers as of one's."""
     return [record.getMessage() for record in caplog.records
@@ -364,9 +378,8 @@ def three_epochs(whole, three_epochs_kept, tmp_path):
     return shutil.copytree(three_epochs_kept, tmp_path / 'run')
 
 
-@pytest.mark.parametrize('part, damage', [
-    (part, damage) for part in PARTS for damage in DAMAGES
-    if (part, damage) != ('sha256', os.remove)])        # test_a_workdir_without_checksums
+@each_once(PARTS, DAMAGES, [(PARTS[0], halve), (PARTS[0], os.remove), (PARTS[1], flip),
+                            (PARTS[2], empty)])
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(part, damage, three_epochs,
                                                                   whole, caplog):
     folder = three_epochs / 'checkpoints'
@@ -478,8 +491,8 @@ def of_first_versions(workdir):
             'last_preserved_timestamp: 1.25\n']))
 
 
-@pytest.mark.parametrize('damage', [None, halve, flip, os.remove])
-@pytest.mark.parametrize('part', PARTS[:2])
+@each_once(PARTS[:2], [None, halve, flip, os.remove],
+           [(PARTS[0], None), (PARTS[0], flip), (PARTS[1], halve)])
 def test_a_workdir_without_checksums(part, damage, three_epochs, whole, caplog):
     of_first_versions(three_epochs)
     if damage:

@@ -1,6 +1,9 @@
 """Runs of the training scripts on a few sequences, trained once for all tests that look at them."""
 
+import fcntl
 import functools
+import os
+import shutil
 
 import numpy as np
 
@@ -27,13 +30,24 @@ def some_sequences(labels_per, number=16):
 
 
 def trained(tmp_path_factory):
-    """A folder with a labeller's workdir 'labels', a classifier's 'classifier', and their data."""
-    return _trained(tmp_path_factory.getbasetemp())
+    """A folder with a labeller's workdir 'labels', a classifier's 'classifier', and their data.
+
+    Each process has its own, a copy of what the first one that asked has trained.
+    """
+    return _copied(tmp_path_factory.getbasetemp())
 
 
 @functools.cache
-def _trained(base):
-    folder = base / 'tiny'
+def _copied(base):
+    shared = (base.parent if 'PYTEST_XDIST_WORKER' in os.environ else base) / 'tiny_runs'
+    with open(f'{shared}.lock', 'w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not shared.exists():
+            _train(shared.with_suffix('.unfinished')).rename(shared)
+    return shutil.copytree(shared, base / 'tiny')
+
+
+def _train(folder):
     folder.mkdir()
     for name, (script, flags) in RUNS.items():
         data.write_npz(folder / f'{name}.npz',
