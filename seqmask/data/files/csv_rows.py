@@ -152,9 +152,10 @@ def is_number(text: str) -> bool:
 
 def not_a_number(path: str, number: int, name: str, text: str) -> ValueError:
     """The error for a field of a feature column that holds something else."""
-    return ValueError(f'{path}: line {number}: {name!r} must be a number, got {text!r}. Correct '
-                      f'the field, or leave the column out by naming all others in features '
-                      f'(--features of a script).')
+    mend = 'Correct the field' if text.strip() else 'Fill it, for example with the value before it'
+    return ValueError(f'{path}: line {number}: {name!r} must be a number, got {text!r}. {mend}, or '
+                      f'leave the column out by naming all others in features (--features of a '
+                      f'script).')
 
 
 def _explain(path, number, line, columns):

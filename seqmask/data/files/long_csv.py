@@ -9,20 +9,23 @@ import re
 import numpy as np
 import tensorflow as tf
 
+from seqmask import checks
 from seqmask.checks import PathLike
 from seqmask.data import chunk as chunking
+from seqmask.data.dataframe import one_per_sequence
 from seqmask.data.files.csv_rows import (Column, columns_of, decoded, fields_of, is_number,
                                          lines_of, not_a_number)
 from seqmask.data.schema import Field, Schema
 from seqmask.data.sequences import as_tokens
 from seqmask.data.stream import Stream
+from seqmask.data.times import is_iso, seconds_in
 
 SAMPLE = 1000       # rows that decide which columns are numbers
 
 
 def open_csv(path: PathLike, *, sequence: str = 'sequence', time: str | None = None,
              labels: str | None = None, features: list[str] | None = None,
-             tokens: str | None = None) -> Stream:
+             tokens: str | None = None, labels_per: str = 'step') -> Stream:
     """Opens a table with one row per step for reading chunk by chunk.
 
     UTF-8 with commas. The first line names the columns; blank lines are skipped; a quoted field may
@@ -38,13 +41,15 @@ def open_csv(path: PathLike, *, sequence: str = 'sequence', time: str | None = N
     Args:
       path: Of the file.
       sequence: Name of the column that names the sequence of a row.
-      time: Name of the column of times, strictly ascending numbers within a sequence.
+      time: Name of the column of times, numbers or dates in ISO 8601, which become seconds since
+        1970; strictly ascending within a sequence.
       labels: Name of the column of labels.
       features: Names of the columns of 'inputs', in this order. If None, all other columns of
         numbers, in the order of the header: those in which most of the non-empty fields in the
         first 1,000 rows are numbers. Anything else in such a column is an error.
       tokens: Name of the column of tokens, which are 'inputs' then; features, if they are named,
         become a field 'features' per step.
+      labels_per: 'step'; or 'sequence', if all rows of a sequence have the same label.
 
     Returns:
       `Stream`; its `features` lists the feature columns, and `unused` the columns left out.
@@ -63,6 +68,7 @@ def open_csv(path: PathLike, *, sequence: str = 'sequence', time: str | None = N
     array([[5., 6.]], dtype=float32)
     """
     path = os.fsdecode(path)
+    checks.choice('labels_per', labels_per, ('step', 'sequence'))
     rows = itertools.chain.from_iterable(lines_of(path))
     header = columns_of(path, rows)
     roles = {'sequence': sequence, 'time': time, 'labels': labels, 'tokens': tokens}
@@ -87,14 +93,17 @@ def open_csv(path: PathLike, *, sequence: str = 'sequence', time: str | None = N
     if not features and tokens is None:
         raise ValueError(f'{path}: no column of numbers is left for features; there are '
                          f'{", ".join(map(repr, header))}.')
-    kinds = {sequence: tf.string, **({time: tf.float64} if time is not None else {})}
+    kinds = {sequence: tf.string}
+    if time is not None:
+        are_dates = any(is_iso(text) and not is_number(text) for text in sample[time])
+        kinds[time] = tf.string if are_dates else tf.float64
     for name in (labels, tokens):
         if name is not None:
             whole = all(re.fullmatch(r'\s*[+-]?\d+\s*', value) for value in sample[name])
             kinds[name] = tf.int64 if whole else tf.string
     kinds.update((name, tf.float32) for name in features or [])
     return _Table(path, [Column(name, kinds.get(name)) for name in header], roles,
-                  list(features or [])).stream()
+                  list(features or []), labels_per).stream()
 
 
 def _is_numeric(path, name, lines, fields):
@@ -111,8 +120,9 @@ def _is_numeric(path, name, lines, fields):
 class _Table:
     """The rows of a file, grouped into sequences."""
 
-    def __init__(self, path, columns, roles, features):
+    def __init__(self, path, columns, roles, features, labels_per):
         self._path, self._columns, self._roles, self._features = path, columns, roles, features
+        self._labels_per = labels_per
         kinds = {column.name: column.dtype for column in columns}
         fields = {}
         if features:
@@ -121,9 +131,10 @@ class _Table:
             kind = kinds[roles['tokens']]
             beside = {'features': fields['inputs']} if features else {}
             fields = {'inputs': Field(tf.int32 if kind == tf.int64 else kind, (), 'step'), **beside}
-        for field in ('time', 'labels'):
-            if roles[field] is not None:
-                fields[field] = Field(kinds[roles[field]], (), 'step')
+        if roles['time'] is not None:
+            fields['time'] = Field(tf.float64, (), 'step')
+        if roles['labels'] is not None:
+            fields['labels'] = Field(kinds[roles['labels']], (), labels_per)
         self._schema = Schema({**fields, 'sequence': Field(tf.string, (), 'sequence')})
         self._most = chunking.most_steps(self._schema)
 
@@ -137,7 +148,7 @@ class _Table:
         seen, last_id, last_time = {}, None, None
         pieces = []         # rows of the sequence that may not be complete yet
         for part in self._parts():
-            ids, lines = part['sequence'], part.pop('lines')
+            ids, lines = part['sequence'], part['lines']
             starts = np.flatnonzero(np.append([ids[0] != last_id], ids[1:] != ids[:-1]))
             for start in starts:
                 name, line = ids[start], int(lines[start])
@@ -166,16 +177,30 @@ class _Table:
             raise ValueError(f'{self._path}: line {lines[k]}: time must ascend within a sequence, '
                              f'got {times[k]} after {before[k]}.')
 
+    def _seconds(self, texts, rows):
+        seconds = np.array([seconds_in(text.decode()) for text in texts.tolist()])
+        for k in np.flatnonzero(np.isnan(seconds)):
+            raise ValueError(f'{self._path}: line {rows[k][0]}: {self._roles["time"]!r} must be a '
+                             f'date in ISO 8601, as in the lines before, got '
+                             f'{texts[k].decode()!r}.')
+        return seconds
+
     def _grouped(self, pieces):
         """Chunks of the rows of whole sequences."""
         rows = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
         ids = rows['sequence']
         starts = np.flatnonzero(np.append([True] * len(ids[:1]), ids[1:] != ids[:-1]))
         lengths = np.diff(np.append(starts, len(ids))).astype(np.int32)
+        lines, whole = rows.pop('lines'), {'sequence': ids[starts]}
+        if self._labels_per == 'sequence' and 'labels' in rows:
+            whole['labels'] = one_per_sequence(
+                f'{self._path}: {self._roles["labels"]!r}', rows.pop('labels'), lengths,
+                lambda k: f'line {lines[k]}')
         for first, last in chunking.cuts(lengths, self._most):
             real = slice(starts[first], starts[first] + int(lengths[first:last].sum()))
             yield {**{name: values[real] for name, values in rows.items()},
-                   'lengths': lengths[first:last], 'sequence': ids[starts[first:last]]}
+                   **{name: values[first:last] for name, values in whole.items()},
+                   'lengths': lengths[first:last]}
 
     def _parts(self):
         """The columns of a few rows at a time, by their names in the schema, and 'lines'."""
@@ -190,6 +215,8 @@ class _Table:
                 if self._features:
                     part['features'] = np.stack([columns[name] for name in self._features], axis=1)
                 part['inputs'] = part.pop('tokens' if 'tokens' in part else 'features')
+                if 'time' in part and part['time'].dtype == object:
+                    part['time'] = self._seconds(part['time'], rows)
                 if self._schema.fields['inputs'].dtype == tf.int32:
                     part['inputs'] = as_tokens('tokens', part['inputs'])
                 yield {'lines': np.array([number for number, _ in rows]), **part}

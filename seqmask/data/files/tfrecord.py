@@ -35,7 +35,8 @@ def open_tfrecord(path: PathLike | list[PathLike]) -> Stream:
     records at the end are missing.
 
     Args:
-      path: Of the file, or a list of them, read one after the other.
+      path: Of the file, or a list of them, read one after the other; each may be compressed by
+        GZIP.
 
     Returns:
       `Stream`.
@@ -185,7 +186,10 @@ def _records(path):
 
 
 def _file(path):
-    return untuned(tf.data.TFRecordDataset(path, buffer_size=1 << 20))
+    with tf.io.gfile.GFile(path, 'rb') as file:
+        is_zipped = file.read(2) == b'\x1f\x8b'
+    return untuned(tf.data.TFRecordDataset(path, 'GZIP' if is_zipped else None,
+                                           buffer_size=1 << 20))
 
 
 def _schema_of(path):
