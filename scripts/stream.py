@@ -3,9 +3,9 @@
   tail -f sensor.csv | python scripts/stream.py --workdir=workdir/events
   python scripts/stream.py --workdir=workdir/events --data=FILE.npz > predictions.csv
 
-Each line of standard input is one step: D numbers, separated by commas or spaces. An empty line
-ends a sequence, and the state is reset. With --data, the sequences of a file are run step by step,
-one after the other.
+Each line of standard input is one step: D numbers, separated by commas or spaces; or a token. An
+empty line ends a sequence, and the state is reset. With --data, the sequences of a file are run
+step by step, one after the other.
 
 It prints one CSV row per step: sequence and step (from 0), predicted, probability. An event
 detector decides by its own threshold; `probability` is that of an event. A transcriber predicts the
@@ -55,6 +55,9 @@ def main():
             f'the model in {FLAGS.workdir!r}, {type(model).__name__}, cannot run step by step: '
             'streams need a causal model, such as that of train_events.py, or of train_labels.py '
             'with --nobidirectional.')
+    if model.fields['inputs'][0].name == 'string':
+        raise runs.UserError(f'the model in {FLAGS.workdir!r} reads words, and streams are of '
+                             'numbers: features, or tokens that are whole numbers.')
     steps = steps_of_lines(run) if FLAGS.data is None else steps_of_file(run)
     with warnings.catch_warnings(record=True) as told:
         runner = seqmask.StepRunner(model, implementation=FLAGS.implementation)
@@ -66,9 +69,10 @@ def main():
         for sequence, step, x_t in steps:
             if step == 0:
                 runner.reset()
-            start = time.perf_counter()
-            outputs = runner.step(x_t)
-            seconds.append(time.perf_counter() - start)
+            with runs.user_errors():        # an unknown token
+                start = time.perf_counter()
+                outputs = runner.step(x_t)
+                seconds.append(time.perf_counter() - start)
             values = run.output.step_values(model, outputs.ravel())
             print(','.join([str(sequence), str(step), *values]), flush=FLAGS.data is None)
         sys.stdout.flush()
@@ -81,10 +85,10 @@ def main():
 
 
 def steps_of_file(run):
-    """Yields (sequence, step, x_t float32 [1, D]) of each real step."""
+    """Yields (sequence, step, x_t float32 [1, D], or a token, int32 [1]) of each real step."""
     _, sequences = runs.read_part(FLAGS.data, FLAGS.part, run, workdir=FLAGS.workdir,
                                   features=FLAGS.features)
-    frames = iter(sequences.frames.astype(np.float32)[:, None])
+    frames = iter(sequences.frames[:, None])
     return ((sequence, step, next(frames)) for sequence, length in enumerate(sequences.lengths)
             for step in range(length))
 
@@ -97,8 +101,17 @@ def steps_of_lines(run):
         if not line.strip():
             sequence, step = sequence + (step > 0), 0
             continue
-        yield sequence, step, parse_step(line, f'standard input, line {number}', run.input_size)
+        where = f'standard input, line {number}'
+        yield sequence, step, (parse_token(line, where) if run.input_size is None else
+                               parse_step(line, where, run.input_size))
         step += 1
+
+
+def parse_token(line, where):
+    if not re.fullmatch(r'\s*\d{1,9}\s*', line):
+        raise runs.UserError(f'{where}: a step must be a token, a whole number, got '
+                             f'{line.strip()[:20]!r}.')
+    return np.array([int(line)], np.int32)
 
 
 def parse_step(line, where, size):
