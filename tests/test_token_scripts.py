@@ -15,6 +15,7 @@ STARTS = [
     ['train_events.py', '--data=numbers.npz', '--workdir=events', *SMALL],
 ]
 
+
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
     folder, rng = tmp_path_factory.mktemp('tokens'), np.random.default_rng(0)
