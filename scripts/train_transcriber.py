@@ -17,7 +17,7 @@ with --slots=2, say, two: for sequences that have fewer steps than labels.
 
 --data=pronunciations is embedded, too: 124,926 English words, letters to phonemes. It has defaults
 of its own: two slots, since words may have more phonemes than letters; --impossible=skip, for 25
-words, such as AAA, that have more than two for each letter; and a deeper network.
+words, such as AAA, that have more than two for each letter; and another network.
 
 It is trained by CTC (connectionist temporal classification); its blank is a class of the model's
 own, after yours.
@@ -69,9 +69,9 @@ EMBEDDED_TRAIN_WORDS = 4538
 PRONUNCIATIONS = 'pronunciations'
 WORDS = {'': ('letters', 'words'), PRONUNCIATIONS: ('phonemes', 'words')}   # for the table
 # Defaults for --data=pronunciations.
-OF_PRONUNCIATIONS = dict(slots=2, impossible='skip', hidden_size=128, num_layers=3, filters=0,
-                         dropout=0.2, input_dropout=0.0, step_dropout=0.0, epochs=12,
-                         batch_size=128)
+OF_PRONUNCIATIONS = dict(slots=2, impossible='skip', filters=256, kernel_size=5, hidden_size=160,
+                         dropout=0.15, input_dropout=0.0, step_dropout=0.0, epochs=14,
+                         batch_size=64, learning_rate=2e-3)
 
 
 def main():
