@@ -27,7 +27,8 @@ Data, models, training
   data          files, batches, scaling, ratings
   datasets      embedded and generated data
   models        on an Encoder, ConvEncoder, DilatedEncoder or OwnEncoder: SequenceLabeller,
-                SequenceClassifier, SequenceTranscriber, SequenceAutoencoder, EventDetector;
+                SequenceClassifier, SequenceTranscriber, FramePredictor, SequenceAutoencoder,
+                EventDetector;
                 tokens as inputs: TokenEmbedding, CharacterEmbedding;
                 on a RatingEncoder: RatingAutoencoder. Bases: SequenceEncoder, SequenceModel,
                 StreamingModel
