@@ -37,17 +37,19 @@ class Forks:
         """Whether a fork is equivalent to a new Python process with this environment."""
         return sys.platform == 'linux' and _without_pytest(environment) == self._environment
 
-    def run(self, arguments, cwd, timeout):
+    def run(self, arguments, cwd, timeout, input=''):
         """As `subprocess.run` with captured text, from any thread; `arguments[0]` is a script."""
         with self._lock:
             if self._address is None:
                 self._start()
         with (socket.socket(socket.AF_UNIX) as connection, tempfile.TemporaryDirectory() as folder):
-            streams = [pathlib.Path(folder, name) for name in ('out', 'err')]
+            given, *streams = [pathlib.Path(folder, name) for name in ('in', 'out', 'err')]
+            given.write_text(input, encoding='utf-8')
             connection.settimeout(timeout)
             connection.connect(self._address)
             with connection.makefile('rw') as lines:
-                print(json.dumps([arguments, str(cwd), *map(str, streams)]), file=lines, flush=True)
+                request = [arguments, str(cwd), str(given), *map(str, streams)]
+                print(json.dumps(request), file=lines, flush=True)
                 process = int(lines.readline())
                 try:
                     status = int(lines.readline())
@@ -107,9 +109,9 @@ def attend(connection):
         os._exit(0)
 
 
-def run(arguments, cwd, out, err):
+def run(arguments, cwd, given, out, err):
     write = os.O_WRONLY | os.O_CREAT
-    for descriptor, path, flags in ((0, os.devnull, os.O_RDONLY), (1, out, write), (2, err, write)):
+    for descriptor, path, flags in ((0, given, os.O_RDONLY), (1, out, write), (2, err, write)):
         os.dup2(os.open(path, flags), descriptor)
     os.chdir(cwd)
     sys.argv = arguments

@@ -34,22 +34,23 @@ def command(*flags, script='train_labels.py'):
             'env': {**os.environ, 'PYTHONPATH': path}, 'text': True}
 
 
-def start(cwd, *flags, script='train_labels.py', afresh=False):
+def start(cwd, *flags, script='train_labels.py', **how):
     """Runs a script to its end: `subprocess.CompletedProcess`.
 
     Args:
       afresh: Whether in a new Python, as a person does it. Otherwise a process that has imported
         TensorFlow is forked, which is several times quicker.
+      input: Text, what the script reads from its standard input.
     """
-    return run_file(ROOT / 'scripts' / script, *flags, cwd=cwd, afresh=afresh)
+    return run_file(ROOT / 'scripts' / script, *flags, cwd=cwd, **how)
 
 
-def run_file(path, *arguments, cwd, afresh=False):
+def run_file(path, *arguments, cwd, afresh=False, input=''):
     """As `start`, of any file of Python."""
     how = command(*arguments, script=path)
     if not afresh and FORKS.can_run(how['env']):
-        return FORKS.run(how['args'][1:], cwd, TIMEOUT)
-    return subprocess.run(**how, cwd=cwd, capture_output=True, timeout=TIMEOUT)
+        return FORKS.run(how['args'][1:], cwd, TIMEOUT, input)
+    return subprocess.run(**how, cwd=cwd, capture_output=True, timeout=TIMEOUT, input=input)
 
 
 FORKS = Forks(command()['env'])

@@ -36,9 +36,9 @@ def folder(tmp_path_factory):
     return trained(tmp_path_factory)
 
 
-def stream(folder, lines, *flags):
-    return subprocess.run(**command('--workdir=labels', *flags, script='stream.py'), cwd=folder,
-                          input=lines, capture_output=True, timeout=TIMEOUT)
+def stream(folder, lines):
+    return start(folder, '--workdir=labels', script='stream.py', input=lines,
+                 afresh=lines not in BAD_LINES)
 
 
 def lines_of(sequences):

@@ -1,5 +1,7 @@
 """The loop: history, the best epoch, stopping, and going on."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -174,15 +176,20 @@ def test_no_batch_or_no_pass_left_is_said(train, valid):
 # Batches of other kinds
 
 
+@functools.cache
+def trained_on_batches():
+    batches = seqmask.data.Batches(a_collection(np.random.default_rng(0)), 3)
+    trainer = a_trainer()
+    return batches, trainer, trainer.fit(batches, batches, epochs=2)
+
+
 @pytest.mark.parametrize('kind', ['list', 'numpy', 'dataset'])
-def test_lists_and_datasets_train_alike(kind, rng):
-    collection = a_collection(rng)
-    batches = seqmask.data.Batches(collection, 3)
+def test_lists_and_datasets_train_alike(kind):
+    batches, wanted, wanted_history = trained_on_batches()
     other = {'list': lambda: list(batches), 'dataset': lambda: batches.dataset,
              'numpy': lambda: [{name: tensor.numpy() for name, tensor in batch.items()}
                                for batch in batches]}[kind]()
-    wanted, trainer = a_trainer(), a_trainer()
-    wanted_history = wanted.fit(batches, batches, epochs=2)
+    trainer = a_trainer()
     history = trainer.fit(other, other, epochs=2)
     for row, wanted_row in zip(without_times(history), without_times(wanted_history)):
         assert row == pytest.approx(wanted_row, rel=1e-5)

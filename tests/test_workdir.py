@@ -1,5 +1,6 @@
 """What stays on disk: whole or not at all, whenever the run is killed."""
 
+import functools
 import os
 import shutil
 
@@ -209,6 +210,14 @@ def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(moment, whole, tr
         assert_identical(saved_variables(tmp_path / folder), saved_variables(workdir / folder))
 
 
+@functools.cache
+def weights_after(epochs):
+    train, valid = some_batches()
+    trainer = scripted([1.0, 1.0, 1.0])
+    trainer.fit(train, list(valid)[:1], epochs=epochs)
+    return weights(trainer)
+
+
 @moments(OF_BEST)
 def test_what_a_kill_left_of_a_best_model_does_not_count(moment, train, tmp_path, monkeypatch):
     """Killed in epoch 3, the best so far; made again under other data, it is not the best."""
@@ -218,18 +227,17 @@ def test_what_a_kill_left_of_a_best_model_does_not_count(moment, train, tmp_path
                                       workdir=str(tmp_path))
     finished = checkpoints.newest_complete(str(tmp_path / 'checkpoints'))
     best = 3 if finished == 3 else 1
-    wanted = scripted([1.0, 1.0, 1.0])
-    wanted.fit(train, valid, epochs=best)
+    wanted = weights_after(best)
     reader = a_trainer(seed=9)
     training.restore_best(reader.model, str(tmp_path))
-    assert_identical(weights(reader), weights(wanted))
+    assert_identical(weights(reader), wanted)
     again = scripted([5.0, 6.0])
     again.fit(train, valid, epochs=4, workdir=str(tmp_path))
     assert again.best_epoch == best
     again.restore_best()
-    assert_identical(weights(again), weights(wanted))
+    assert_identical(weights(again), wanted)
     training.restore_best(reader.model, str(tmp_path))
-    assert_identical(weights(reader), weights(wanted))
+    assert_identical(weights(reader), wanted)
     assert numbers(tmp_path / 'best') == [best]
 
 
