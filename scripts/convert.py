@@ -2,11 +2,13 @@
 
   python scripts/convert.py --input=FILE.csv --output=FILE.tfrecord
 
-reads .npz, .tfrecord or .csv and writes .npz or .tfrecord. It prints the schema of the file, how
-many sequences and steps there are, and how long they are. A .csv has one row per step; flags name
-its columns. An error in the input names the file and the record, and nothing is written.
+reads .npz, .tfrecord or .csv and writes .npz or .tfrecord. It prints the schema of the file, which
+columns are features, how many sequences and steps there are, and how long they are; without
+--output, only that. A .csv has one row per step; flags name its columns. An error in the input
+names the file and the record, and nothing is written.
 """
 
+import collections
 import os
 import signal
 
@@ -34,25 +36,39 @@ flags.DEFINE_string('time', None, 'Of a .csv: column of times, which must ascend
 flags.DEFINE_string('labels', None, 'Of a .csv: column of labels.')
 flags.DEFINE_list('features', None, 'Of a .csv: columns of features, separated by commas; by '
                   'default all other columns of numbers.')
+flags.DEFINE_enum('labels_per', 'step', ['step', 'sequence'], 'Of a .csv: whether each row has its '
+                  'label, or all rows of a sequence the same one.')
+flags.DEFINE_string('tokens', None, 'Of a .csv: column of tokens; it needs no features.')
 
 FLAGS = flags.FLAGS
-CSV_FLAGS = ('sequence', 'time', 'labels', 'features')
+CSV_FLAGS = ('sequence', 'time', 'labels', 'features', 'labels_per', 'tokens')
 
 
 def main():
-    if not FLAGS.input or not FLAGS.output:
-        raise runs.UserError('--input and --output are needed: the files to read and to write.')
-    write = WRITERS[format_of('output', FLAGS.output, FLAGS.output_format, WRITERS)]
-    runs.refuse_existing(FLAGS.output, overwrite=FLAGS.overwrite)
+    if not FLAGS.input:
+        raise runs.UserError('--input is needed, the file to read; --output, the file to write, if '
+                             'it is to be converted.')
+    write = look
+    if FLAGS.output:
+        write = WRITERS[format_of('output', FLAGS.output, FLAGS.output_format, WRITERS)]
+        runs.refuse_existing(FLAGS.output, overwrite=FLAGS.overwrite)
     with runs.user_errors():
         stream = opened(FLAGS.input)
         print(stream.schema)
+        if stream.features:
+            print(f'features: {", ".join(map(repr, stream.features))}')
         if stream.unused:
             print(f'left out: {", ".join(map(repr, stream.unused))}')
         lengths = []
         write(FLAGS.output, counted(stream, lengths))
     print(described(np.concatenate(lengths or [np.zeros([0], np.int32)])))
-    print(f'written: {FLAGS.output}')
+    if FLAGS.output:
+        print(f'written: {FLAGS.output}')
+
+
+def look(_, stream):
+    """Reads the stream, and keeps nothing."""
+    collections.deque(stream.chunks(), 0)
 
 
 def counted(stream, lengths):

@@ -45,7 +45,7 @@ def main():
                              'file as --data.')
     path = FLAGS.data or run.held_out
     part, sequences = runs.read_part(path, FLAGS.part, run, workdir=FLAGS.workdir,
-                                     features=FLAGS.features)
+                                     columns=runs.asked_columns())
     run.output.check(sequences, path)
     with runs.user_errors():
         measured = run.trainer.evaluate(

@@ -50,7 +50,7 @@ def main():
     runs.refuse_existing(FLAGS.output, overwrite=FLAGS.overwrite)
     run = runs.load_run(FLAGS.workdir)
     _, sequences = runs.read_part(FLAGS.data, FLAGS.part, run, workdir=FLAGS.workdir,
-                                  features=FLAGS.features)
+                                  columns=runs.asked_columns())
     inputs = data.Sequences(sequences.frames, sequences.lengths)
     batches = data.Batches(inputs, FLAGS.batch_size)
     with runs.user_errors():
@@ -58,7 +58,7 @@ def main():
     if ending == '.npz':
         data.write_npz(FLAGS.output, predictions)
     else:
-        runs.write_rows(FLAGS.output, list(run.output.rows(predictions)))
+        runs.write_rows(FLAGS.output, list(runs.named(run.output.rows(predictions), sequences)))
     print(f'{len(sequences)} sequences, {sequences.lengths.sum()} steps; '
           f'written: {FLAGS.output}')
 

@@ -57,7 +57,7 @@ def main():
         parts, labels, features = load()
         parts = runs.limited(parts, FLAGS.limit)
     if runs.is_chief(strategy):
-        features.print_left_out()
+        features.print()
     train = parts[0]
     size = train.frames.shape[1]
 
@@ -109,7 +109,7 @@ def report(fitted, parts, labels):
 def load():
     """([train, valid, test], labels of all by their `number`, or None, `runs.Features`)."""
     if FLAGS.data:
-        whole, features = runs.read_sequences(FLAGS.data, FLAGS.features)
+        whole, features = runs.read_sequences(FLAGS.data, runs.asked_columns())
         if whole.are_tokens:
             raise runs.UserError(f'{FLAGS.data!r} holds tokens, and an autoencoder reconstructs '
                                  f'features, `frames` [N, D].')

@@ -62,7 +62,7 @@ def main():
             parts = [unmask(part, longest) for part in parts]
         filters = widths(FLAGS.filters)
     if runs.is_chief(strategy):
-        features.print_left_out()
+        features.print()
     if not filters and not FLAGS.num_layers:
         raise runs.UserError('a classifier needs num_layers > 0 or filters, got neither.')
     size, embedding = runs.inputs_of(parts)
@@ -101,7 +101,7 @@ def load():
     if FLAGS.data:
         return runs.read_parts(FLAGS.data, labels_per='sequence',
                                num_classes=FLAGS.num_classes, seed=FLAGS.seed,
-                               features=FLAGS.features)
+                               columns=runs.asked_columns())
     vowels = datasets.japanese_vowels()
     sequences = data.Sequences(vowels['frames'], vowels['lengths'],
                                sequences={'labels': vowels['labels']})

@@ -70,7 +70,7 @@ def main():
         parts = runs.limited(parts, FLAGS.limit)
     chief = runs.is_chief(strategy)         # only this worker prints and writes
     if chief:
-        features.print_left_out()
+        features.print()
     detector = fit(blueprint_of(parts), parts, features, strategy)
     if chief:
         print('\nthe same network, with an unweighted loss and an initial bias of 0:', flush=True)
@@ -115,8 +115,9 @@ def report(detector, usual, logits, parts):
 def load():
     """([train, valid, test], `runs.Features`)."""
     if FLAGS.data:
-        parts, _, features = runs.read_parts(FLAGS.data, labels_per='step', num_classes=2,
-                                             seed=FLAGS.seed, features=FLAGS.features)
+        parts, _, features = runs.read_parts(
+            FLAGS.data, labels_per='step', num_classes=2, numbers=True, seed=FLAGS.seed,
+            columns=runs.asked_columns())
         return parts, features
     log = datasets.system_log(FLAGS.seed)
     sequences = data.Sequences(log['frames'], log['lengths'], steps={

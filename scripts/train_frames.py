@@ -61,7 +61,7 @@ def main():
     with runs.user_errors():
         parts, output, features = load()
     if runs.is_chief(strategy):
-        features.print_left_out()
+        features.print()
     encoder = dict(
         input_size=parts[0].frames.shape[1], cell=FLAGS.cell, hidden_size=FLAGS.hidden_size,
         num_layers=FLAGS.num_layers, dropout=FLAGS.dropout, input_dropout=FLAGS.input_dropout,
@@ -83,7 +83,7 @@ def load():
         raise runs.UserError('--standardize=sequence takes the mean of whole sequences, of frames '
                              'to be predicted: choose another.')
     if FLAGS.data:
-        whole, features = runs.read_sequences(FLAGS.data, FLAGS.features)
+        whole, features = runs.read_sequences(FLAGS.data, runs.asked_columns())
         require_features(whole)
         parts = runs.divided(whole, seed=FLAGS.seed)
     else:
@@ -91,7 +91,8 @@ def load():
         whole = data.Sequences(vowels['frames'], vowels['lengths'])
         tenth, train = np.arange(len(whole)) % 10 == 0, vowels['split'] == 0
         parts = [whole.select(part) for part in (train & ~tenth, train & tenth, ~train)]
-    names = features.names or [str(k) for k in range(whole.frames.shape[1])]
+    names = ((features.columns or {}).get('features')
+             or [str(k) for k in range(whole.frames.shape[1])])
     output = runs.Frames(names, FLAGS.horizon, binary=FLAGS.targets == 'binary')
     parts = runs.limited([data.Sequences(part.frames, part.lengths) for part in parts],
                          FLAGS.limit)

@@ -61,7 +61,7 @@ def main():
         parts, names, features = load()
         parts = runs.limited(parts, FLAGS.limit)
     if runs.is_chief(strategy):
-        features.print_left_out()
+        features.print()
 
     size, embedding = runs.inputs_of(parts)
     encoder = dict(
@@ -86,7 +86,7 @@ def load():
             raise runs.UserError(
                 '--split is for the embedded handwriting; a file has a field `split`.')
         return runs.read_parts(FLAGS.data, labels_per='step', num_classes=FLAGS.num_classes,
-                               seed=FLAGS.seed, features=FLAGS.features)
+                               seed=FLAGS.seed, columns=runs.asked_columns())
     letters = datasets.ocr_letters()
     sequences = data.Sequences(letters['frames'], letters['lengths'],
                                steps={'labels': letters['labels']})

@@ -78,7 +78,7 @@ def main():
         embedding = embedding_of(parts)
     chief = runs.is_chief(strategy)
     if chief:
-        features.print_left_out()
+        features.print()
     fitted = {name: fit(parts, output, features, embedding, crf, folder, strategy)
               for name, crf, folder in variants(chief)}
     if chief:
@@ -135,7 +135,7 @@ def report(fitted, output):
     predicted, written = {}, []
     for (part, batches), labelled in zip(first.held_out.items(), first.task.labelled()[1:]):
         predicted[part] = output.predict(first.trainer, batches)
-        written += output.rows(predicted[part], labelled, part=part)
+        written += runs.named(output.rows(predicted[part], labelled, part=part), labelled)
     runs.write_rows(os.path.join(FLAGS.workdir, 'predictions.csv'), written)
     test = first.task.labelled()[2]
     if output.has_spans:
@@ -179,7 +179,7 @@ def load():
 
 def read(path, conll):
     """(sequences with a tag for each step, `runs.Features`) of a file."""
-    sequences, features = runs.read_sequences(path, FLAGS.features, conll)
+    sequences, features = runs.read_sequences(path, runs.asked_columns(), conll)
     labels = sequences.steps.get('labels')
     if labels is None:
         raise runs.UserError(f'{path!r} must hold `labels`, a tag for each step; it holds '

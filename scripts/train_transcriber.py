@@ -83,7 +83,7 @@ def main():
         parts, output, features = load()
         parts = runs.limited(parts, FLAGS.limit)
     if runs.is_chief(strategy):
-        features.print_left_out()
+        features.print()
 
     size, embedding = runs.inputs_of(parts)
     encoder = dict(
@@ -124,7 +124,7 @@ def load():
 
 
 def read(path):
-    whole, features = runs.read_sequences(path, FLAGS.features)
+    whole, features = runs.read_sequences(path, runs.asked_columns())
     options = dict(skip=FLAGS.impossible == 'skip', slots=FLAGS.slots)
     *_, num_classes = runs.transcripts_of(whole, num_classes=FLAGS.num_classes, path=path,
                                           **options)

@@ -47,7 +47,7 @@ def test_a_table(tmp_path):
 
 
 BAD = {
-    '--output=x.npz': '--input and --output are needed: .*',
+    '--output=x.npz': '--input is needed, the file to read; .*',
     '--input=a.npz --output=b.csv': r"--output must end in .npz or .tfrecord, .* got 'b.csv'.",
     '--input=a.npz --output=kept.npz': r"'kept.npz' exists. .* --overwrite.",
     '--input=gone.npz --output=b.npz': r".*No such file or directory: 'gone.npz'",
@@ -122,3 +122,15 @@ def test_several_files_become_one_and_replace_what_was_there(tmp_path):
     done = convert(tmp_path, '--input=0.tfrecord,1.tfrecord', '--output=all.npz', '--overwrite')
     assert (done.returncode, own_lines(done.stderr)) == (0, [])
     assert_same(data.read_npz(tmp_path / 'all.npz'), wanted)
+
+
+def test_the_input_alone_shows_what_a_file_holds(tmp_path):
+    (tmp_path / 'walks.csv').write_text('who,x,alarm,activity\na,1,0,run\na,2,1,run\nb,3,0,sit\n')
+    done = start(tmp_path, '--input=walks.csv', '--sequence=who', '--labels=activity',
+                 '--labels_per=sequence', script='convert.py')
+    assert (done.returncode, own_lines(done.stderr)) == (0, [])
+    assert done.stdout.splitlines() == [
+        'inputs    float32  [2]  per step', 'labels    string   []   per sequence',
+        'sequence  string   []   per sequence', "features: 'x', 'alarm'",
+        '2 sequences, 3 steps; length 1 to 2, median 1.5']
+    assert [path.name for path in tmp_path.iterdir()] == ['walks.csv']

@@ -7,8 +7,8 @@ import pytest
 
 from seqmask import data
 from seqmask.runs import UserError, load_run, read_part, read_parts
-from seqmask.runs.files import read_sequences
-from test_scripts import SMALL, own_lines, start
+from seqmask.runs.files import divided, read_sequences
+from test_scripts import SMALL, own_lines, rows_of, start
 
 
 def collection(count=20):
@@ -37,7 +37,8 @@ def test_every_kind_of_file_gives_the_same_sequences(ending, tmp_path):
     path = str(tmp_path / f'data.{ending}')
     WRITERS[ending](path, collection())
     found, features = read_sequences(path)
-    assert features.names == (['a', 'b', 'c'] if ending == 'csv' else None)
+    assert (features.columns or {}).get('features') == (
+        ['a', 'b', 'c'] if ending == 'csv' else None)
     np.testing.assert_array_equal(found.frames, collection().frames)
     np.testing.assert_array_equal(found.lengths, collection().lengths)
     np.testing.assert_array_equal(found.steps['labels'], collection().steps['labels'])
@@ -47,7 +48,7 @@ def test_every_kind_of_file_gives_the_same_sequences(ending, tmp_path):
 
 
 def test_an_unknown_ending_is_told(tmp_path):
-    with pytest.raises(UserError, match="must end in .npz or .tfrecord or .csv, .* got '.txt'"):
+    with pytest.raises(UserError, match="end in .npz or .tfrecord or .csv or .*; got '.txt'"):
         read_sequences(str(tmp_path / 'data.txt'))
 
 
@@ -84,42 +85,46 @@ def test_roles_and_features_are_the_same_with_a_byte_order_mark(mark, tmp_path, 
     found, features = read_sequences(str(path))
     assert found.frames.tolist() == [[5], [6]]
     assert found.steps['time'].tolist() == [0, 1] and found.steps['labels'].tolist() == [0, 1]
-    features.print_left_out()
-    assert capsys.readouterr().out == f"{path}: left out of the features: 'time'\n"
+    features.print()
+    assert capsys.readouterr().out.splitlines() == [
+        str(path), '  sequence  sequence', '  time      time', '  labels    labels, per step',
+        '  features  a']
 
 
 def test_features_are_chosen_by_name(tmp_path, capsys):
     path = tmp_path / 'data.csv'
     path.write_text(TABLE)
     found, features = read_sequences(str(path))
-    assert found.frames.shape == (120, 2) and features.names == ['a', 'b']
-    features.print_left_out()
-    assert capsys.readouterr().out == f"{path}: left out of the features: 'time', 'note'\n"
+    assert found.frames.shape == (120, 2) and features.columns['features'] == ['a', 'b']
+    features.print()
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        '  features  a, b', '  left out  note (not numbers)']
     path.write_text(TABLE.replace('s0,2,0.25', 's0,2,0.2s'))
     with pytest.raises(ValueError, match="line 4: 'a' must be a number, got '0.2s'. Correct the "
                                          'field, or leave the column out .*--features'):
         read_sequences(str(path))
     parts, _, features = read_parts(str(path), labels_per='step', num_classes=0, seed=0,
-                                    features=['b'])
+                                    columns={'features': ['b']})
     assert parts[0].frames.shape[1] == 1
-    features.print_left_out()
-    assert "left out of the features: 'time', 'a', 'note'" in capsys.readouterr().out
+    features.print()
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        '  features  b', '  left out  a (not among --features), note (not among --features)']
     data.write_npz(tmp_path / 'data.npz', collection())
-    with pytest.raises(UserError, match='--features selects columns of a .csv, got .*data.npz'):
-        read_sequences(str(tmp_path / 'data.npz'), ['b'])
+    with pytest.raises(UserError, match='--features names a column of a table, .*got .*data.npz'):
+        read_sequences(str(tmp_path / 'data.npz'), {'features': ['b']})
 
 
 def test_a_run_remembers_the_features_that_it_was_told(tmp_path):
     (tmp_path / 'data.csv').write_text(TABLE)
     done = start(tmp_path, *SMALL, '--data=data.csv', '--features=b', '--workdir=run')
     assert (done.returncode, own_lines(done.stderr)) == (0, [])
-    assert done.stdout.startswith("data.csv: left out of the features: 'time', 'a', 'note'\n")
+    assert done.stdout.splitlines()[:2] == ['data.csv', '  sequence  sequence']
     run = load_run(str(tmp_path / 'run'))
-    assert (run.features, run.input_size) == (['b'], 1)
+    assert (run.table['features'], run.input_size) == (['b'], 1)
     path = str(tmp_path / 'data.csv')
     _, found = read_part(path, None, run, workdir='run')
     assert found.frames[:, 0].tolist() == [k % 3 for k in range(120)]
-    _, found = read_part(path, None, run, workdir='run', features=['a'])
+    _, found = read_part(path, None, run, workdir='run', columns={'features': ['a']})
     assert found.frames[:, 0].tolist() == [k / 8 for k in range(120)]
 
 
@@ -129,7 +134,7 @@ def test_a_run_remembers_the_features_that_it_found(tmp_path):
     done = start(tmp_path, *SMALL, '--data=data.csv', '--workdir=run')
     assert (done.returncode, own_lines(done.stderr)) == (0, [])
     run = load_run(str(tmp_path / 'run'))
-    assert run.features == ['a', 'b']
+    assert run.table['features'] == ['a', 'b']
     _, wanted = read_part(str(path), None, run, workdir='run')
     # The same columns in another order, and one more that holds numbers.
     rows = [row.split(',') for row in TABLE.splitlines()]
@@ -233,3 +238,72 @@ def test_a_label_that_is_no_whole_number_is_named(tmp_path):
     with pytest.raises(UserError, match='must hold `labels`, a whole number for each frame; '
                                         r"sequence 1 \('y'\) has '1.x'\."):
         read_parts(str(path), labels_per='step', num_classes=0, seed=0)
+
+
+# A stranger's table: names of columns, labels that are text
+
+def stranger(tmp_path, name='walks.csv', labels=True):
+    """40 people, five minutes each: who runs moves more. Another label column, and a note."""
+    rng = np.random.default_rng(0)
+    rows = ['who,when,x,y,alarm,note' + ',activity' * labels]
+    for person in range(40):
+        activity = ['run', 'sit'][person % 2]
+        for minute in range(3 + person % 3):
+            x, y = rng.normal(size=2) * (3 if activity == 'run' else 0.1)
+            rows.append(f'p{person},2026-01-01T08:0{minute}:00,{x:.3f},{y:.3f},{minute % 2},hm'
+                        + f',{activity}' * labels)
+    (tmp_path / name).write_text('\n'.join([*rows, '']))
+
+
+COLUMNS = ['--sequence=who', '--time=when', '--labels=activity', '--features=x,y']
+
+
+def test_a_classifier_of_a_table_with_names_of_its_own(tmp_path):
+    stranger(tmp_path)
+    done = start(tmp_path, '--data=walks.csv', *COLUMNS, '--workdir=run', '--epochs=2',
+                 '--hidden_size=4', '--filters=', script='train_classifier.py')
+    assert (done.returncode, own_lines(done.stderr)) == (0, [])
+    lines = done.stdout.splitlines()
+    assert lines[:6] == [
+        'walks.csv', '  sequence  who', '  time      when',
+        '  labels    activity, per sequence', '  features  x, y',
+        '  left out  alarm (not among --features), note (not among --features)']
+    assert '; 2 classes; ' in lines[6]
+    rows = rows_of(tmp_path / 'run' / 'predictions.csv')
+    assert list(rows[0]) == ['part', 'sequence', 'name', 'label', 'predicted', 'probability']
+    assert all(row['label'] == ['run', 'sit'][int(row['name'][1:]) % 2] for row in rows)
+    # The run knows its columns; what is to be predicted needs no labels.
+    stranger(tmp_path, 'new.csv', labels=False)
+    done = start(tmp_path, '--workdir=run', '--data=new.csv', '--output=p.csv',
+                 script='predict.py')
+    assert (done.returncode, own_lines(done.stderr)) == (0, [])
+    rows = rows_of(tmp_path / 'p.csv')
+    assert [row['name'] for row in rows] == [f'p{person}' for person in range(40)]
+    assert {row['predicted'] for row in rows} <= {'run', 'sit'}
+    (tmp_path / 'walks.csv').write_text(
+        (tmp_path / 'walks.csv').read_text().replace(',sit', ',lie'))
+    done = start(tmp_path, '--workdir=run', '--data=walks.csv', script='evaluate.py')
+    line, = own_lines(done.stderr)
+    assert "sequence 1 has the label 'lie'; the model knows run, sit." in line
+
+
+@pytest.mark.parametrize('script, flags, message', [
+    ('train_labels.py', ['--labels_per=sequence'], '--labels_per must be step here'),
+    ('train_labels.py', ['--labels=mood'], "there is no column 'mood'; there are 'who', 'when'"),
+    ('train_classifier.py', ['--labels=alarm'], "'alarm' must be the same in all rows"),
+    ('train_classifier.py', ['--num_classes=5'], '--num_classes is for labels that are numbers')])
+def test_what_a_table_does_not_hold_is_told(tmp_path, script, flags, message):
+    stranger(tmp_path)
+    done = start(tmp_path, '--data=walks.csv', *COLUMNS, *flags, script=script)
+    line, = own_lines(done.stderr)
+    assert done.returncode == 1 and message in line
+
+
+def test_a_split_without_a_validation_part_gets_one(capsys):
+    whole = data.Sequences(np.zeros([40, 1]), np.ones(40, np.int32), sequences={
+        'split': np.repeat([0, 2], [30, 10])})
+    train, valid, test = divided(whole, seed=0)
+    assert (len(train), len(valid), len(test)) == (27, 3, 10)
+    assert capsys.readouterr().out == (
+        '`split` has no validation part (1): every tenth sequence to train on, 3 of 30, is used '
+        'for it.\n')

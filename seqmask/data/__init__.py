@@ -17,7 +17,7 @@ from seqmask.data.files.csv_rows import csv_columns
 from seqmask.data.files.long_csv import open_csv
 from seqmask.data.files.npz import open_npz, read_npz
 from seqmask.data.files.npz_writer import write_npz
-from seqmask.data.files.parquet import read_parquet
+from seqmask.data.files.parquet import parquet_columns, read_parquet
 from seqmask.data.files.rating_table import read_ratings
 from seqmask.data.files.tfrecord import open_tfrecord, write_tfrecord
 from seqmask.data.lanes import Lanes
@@ -36,6 +36,6 @@ from seqmask.data.vocabulary import Vocabulary
 __all__ = ['Batches', 'Field', 'Lanes', 'Ratings', 'Schema', 'Sequences', 'Standardizer', 'Stream',
            'StreamBatches', 'Vocabulary', 'csv_columns', 'from_dataframe', 'from_dataset',
            'from_lists', 'from_ragged', 'next_step', 'open_conll', 'open_csv', 'open_npz',
-           'open_tfrecord', 'rating_rows', 'read_npz', 'read_parquet', 'read_ratings',
-           'rows_from_matrix', 'rows_from_sparse', 'split', 'split_ratings',
+           'open_tfrecord', 'parquet_columns', 'rating_rows', 'read_npz', 'read_parquet',
+           'read_ratings', 'rows_from_matrix', 'rows_from_sparse', 'split', 'split_ratings',
            'standardize_sequences', 'write_conll', 'write_npz', 'write_tfrecord']

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import types
+import typing
 
 import tensorflow as tf
 from absl import flags
@@ -19,6 +20,7 @@ from seqmask.training.precision import MixedPrecision
 flags.disclaim_key_flags()
 
 FLAGS_FILE = 'flags.json'
+COLUMNS = ('sequence', 'time', 'labels', 'features', 'labels_per')
 
 _locks = set()      # held until the process ends
 
@@ -73,8 +75,7 @@ def define_sequence_flags(embedded: str, *, standardize: str | None = None) -> N
     """
     flags.DEFINE_string('data', '', f'File to train on (.npz, .tfrecord, .csv); by default the '
                         f'{embedded}.')
-    flags.DEFINE_list('features', None, 'Feature columns of a .csv, separated by commas; by '
-                      'default all other numeric columns.')
+    _define_column_flags('all other numeric columns')
     flags.DEFINE_integer('embedding_size', 64, 'Width of the vector of a token, if the file holds '
                          'tokens instead of features.', 1)
     flags.DEFINE_integer('limit', 0, 'Sequences to use of each part; 0 for all. For a quick trial.',
@@ -89,9 +90,28 @@ def define_sequence_flags(embedded: str, *, standardize: str | None = None) -> N
 def define_run_flags() -> None:
     """Defines the flags of scripts that read a trained run and a file to use it on."""
     flags.DEFINE_string('workdir', None, '--workdir of a training script.')
-    flags.DEFINE_list('features', None, 'Feature columns of a .csv, separated by commas; by '
-                      'default those of the run, or else all other numeric columns.')
+    _define_column_flags('those of the run')
     flags.mark_flag_as_required('workdir')
+
+
+def _define_column_flags(default):
+    flags.DEFINE_string('sequence', None, 'Of a table (.csv, .parquet): column that names the '
+                        'sequence of a row; by default sequence.')
+    flags.DEFINE_string('time', None, 'Of a table: column of times, numbers or ISO 8601, which '
+                        'must ascend.')
+    flags.DEFINE_string('labels', None, 'Of a table: column of labels, whole numbers or text; by '
+                        'default labels.')
+    flags.DEFINE_list('features', None, f'Of a table: columns of features, separated by commas; by '
+                      f'default {default}.')
+    flags.DEFINE_enum('labels_per', None, ['step', 'sequence'], 'Of a table: whether each row has '
+                      'its label, or all rows of a sequence the same one; by default as the model '
+                      'needs it.')
+
+
+def asked_columns() -> dict[str, typing.Any]:
+    """The columns of a table that the flags name: arguments of `data.open_csv`."""
+    values = {name: flags.FLAGS[name].value for name in COLUMNS}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def make_optimizer(steps_per_epoch: int) -> tf.keras.optimizers.Optimizer | MixedPrecision:

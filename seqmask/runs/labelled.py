@@ -9,6 +9,7 @@ from collections.abc import Callable
 from absl import flags
 
 from seqmask.runs.fitting import finish, fit
+from seqmask.runs.outputs import named
 from seqmask.runs.report import table
 from seqmask.runs.task import Fitted, Task
 from seqmask.training import is_chief
@@ -42,7 +43,7 @@ def _write(fitted, draw, values):
     output, rows, predicted = fitted.task.output, [], {}
     for (part, batches), sequences in zip(fitted.held_out.items(), fitted.task.labelled()[1:]):
         predicted[part] = output.predict(fitted.trainer, batches)
-        rows += output.rows(predicted[part], sequences, part=part)
+        rows += named(output.rows(predicted[part], sequences, part=part), sequences)
     write_rows(os.path.join(values.workdir, 'predictions.csv'), rows)
     if values.plots:
         draw(values.workdir, fitted, predicted['test'], batch_size=values.batch_size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -12,6 +13,34 @@ from seqmask.runs.app import UserError
 
 # Without --num_classes, labels must be below this, or below their number where that is larger.
 MIN_LABEL_BOUND = 1000
+WHOLE = re.compile(r'\s*[+-]?\d+\s*')
+
+
+def class_names(sequences: data.Sequences, labels_per: str, num_classes: int) -> list[str] | None:
+    """The names of the classes, sorted, if labels are text; None if they are numbers, or most are.
+
+    Raises:
+      UserError: If `num_classes` is given, and there are more names.
+    """
+    labels = (sequences.steps if labels_per == 'step' else sequences.sequences).get('labels')
+    if labels is None or labels.ndim != 1 or labels.dtype.kind != 'U':
+        return None
+    names, counts = np.unique(labels, return_counts=True)
+    whole = sum(count for name, count in zip(names, counts) if WHOLE.fullmatch(name))
+    if 2 * whole > len(labels):
+        return None         # of numbers, some are damaged: `labels_of` names the first one
+    if num_classes and num_classes != len(names):
+        raise UserError(f'--num_classes is for labels that are numbers; there are {len(names)} '
+                        f'names of labels: {", ".join(names[:20])}. Leave it out.')
+    return names.tolist()
+
+
+def named_labels(labels: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Labels as numbers, int32: text by its place among the names; numbers as they are."""
+    if labels.dtype.kind != 'U':
+        return labels
+    numbers = {name: k for k, name in enumerate(names)}
+    return np.array([numbers[label] for label in labels.tolist()], np.int32)
 
 
 def labels_of(sequences: data.Sequences, *, labels_per: str, num_classes: int,
@@ -67,7 +96,7 @@ def _first_non_integer(labels, sequences, labels_per):
     if labels is None or labels.ndim != 1 or labels.dtype.kind != 'U':
         return ''
     for k, label in enumerate(labels):
-        if not re.fullmatch(r'\s*[+-]?\d+\s*', label):
+        if not WHOLE.fullmatch(label):
             return f'; {_sequence_of(k, sequences, labels_per)} has {str(label)!r}'
     return ''
 

@@ -42,7 +42,7 @@ class Run(typing.NamedTuple):
       input_size: D; None for tokens.
       masked: False if the run treated padding as data (--nomasked).
       held_out: Path of its held-out data.
-      features: Feature columns of the table, in order; None if the data was not a table.
+      table: Arguments of `data.open_csv` that read the table; None if the data was not a table.
       conll: Arguments of `data.open_conll`; None if the data was no file of columns.
     """
 
@@ -52,7 +52,7 @@ class Run(typing.NamedTuple):
     input_size: int | None
     masked: bool
     held_out: str
-    features: list[str] | None = None
+    table: dict[str, typing.Any] | None = None
     conll: dict[str, typing.Any] | None = None
 
 
@@ -87,7 +87,7 @@ def record_run(workdir: str, task: Task, *, masked: bool = True) -> None:
       masked: As in `Run`.
     """
     values = {**dataclasses.asdict(task.blueprint), 'standardize': task.standardize,
-              'columns': task.columns, 'masked': masked, 'features': task.features.names,
+              'columns': task.columns, 'masked': masked, 'table': task.features.columns,
               'conll': task.features.conll}
     if task.output is not None:
         values['output'] = outputs.to_record(task.output)
@@ -141,7 +141,7 @@ def load_run(workdir: str) -> Run:
     trainer = Trainer(model, type(model).loss, tf.keras.optimizers.SGD(),
                       measure=described['output'].measure, progress=False)
     return Run(trainer, input_size=size, held_out=os.path.join(workdir, HELD_OUT),
-               features=values.get('features'), conll=values.get('conll'), **described)
+               table=values.get('table'), conll=values.get('conll'), **described)
 
 
 def _read(path):

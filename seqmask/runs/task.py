@@ -20,25 +20,35 @@ from seqmask.training.step import Optimizer
 
 
 class Features(typing.NamedTuple):
-    """Which columns of a table are features.
+    """What was read of a person's file.
 
     Attributes:
-      names: Feature columns, in order; None for a file that is not a table.
+      columns: Of a table: the arguments of `data.open_csv` that read it again; None for a file that
+        is not a table.
       path: The file.
-      left_out: All other columns but 'sequence' and 'labels'.
+      left_out: Columns of the table that are not used: dict of name -> why.
       conll: Arguments of `data.open_conll`, if the file has columns of tokens and labels.
     """
 
-    names: list[str] | None = None
+    columns: dict[str, typing.Any] | None = None
     path: str = ''
-    left_out: Sequence[str] = ()
+    left_out: dict[str, str] = {}
     conll: dict[str, typing.Any] | None = None
 
-    def print_left_out(self) -> None:
-        """Prints the columns left out, if any. With several workers, only the chief calls it."""
-        if self.left_out:
-            print(f'{self.path}: left out of the features: {", ".join(map(repr, self.left_out))}',
-                  flush=True)
+    def print(self) -> None:
+        """Prints what each column of a table is. With several workers, only the chief calls it."""
+        if self.columns is None:
+            return
+        read = {role: self.columns.get(role) for role in ('sequence', 'time', 'tokens', 'labels')}
+        read['features'] = ', '.join(self.columns.get('features') or [])
+        if read['labels']:
+            read['labels'] += f', per {self.columns["labels_per"]}'
+        read['left out'] = ', '.join(f'{name} ({why})' for name, why in self.left_out.items())
+        print(self.path)
+        for role, names in read.items():
+            if names:
+                print(f'  {role:10}{names}')
+        print(end='', flush=True)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,12 +13,12 @@ import typing
 from seqmask.runs.outputs.classes import Classes, Events
 from seqmask.runs.outputs.codes import Codes
 from seqmask.runs.outputs.frames import Frames
-from seqmask.runs.outputs.output import Output
+from seqmask.runs.outputs.output import Output, named
 from seqmask.runs.outputs.tags import Tags
 from seqmask.runs.outputs.transcriptions import Transcriptions
 
 __all__ = ['Classes', 'Codes', 'Events', 'Frames', 'Output', 'Tags', 'Transcriptions',
-           'from_record', 'to_record']
+           'from_record', 'named', 'to_record']
 
 KINDS = {kind.__name__: kind for kind in (
     Classes, Codes, Events, Frames, Tags, Transcriptions)}

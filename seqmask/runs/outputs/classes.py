@@ -10,8 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from seqmask import data, models
+from seqmask.data.sequences import place_of
 from seqmask.masking import crop
-from seqmask.runs.labels import labels_of
+from seqmask.runs.app import UserError
+from seqmask.runs.labels import labels_of, named_labels
 from seqmask.runs.outputs.output import Output, steps_of
 from seqmask.training.trainer import Trainer
 
@@ -29,11 +31,33 @@ class Classes(Output):
     per: str = 'step'
 
     def check(self, sequences: data.Sequences, path: str) -> None:
-        labels_of(sequences, labels_per=self.per, num_classes=len(self.names), path=path)
+        labels = self._fields(sequences).get('labels')
+        if labels is None or labels.ndim != 1 or labels.dtype.kind != 'U':
+            labels_of(sequences, labels_per=self.per, num_classes=len(self.names), path=path)
+            return
+        for k in np.flatnonzero(~np.isin(labels, self.names))[:1]:
+            where = f'sequence {k}'
+            if self.per == 'step':
+                where = 'step {1} of sequence {0}'.format(*place_of(k, sequences.lengths))
+            raise UserError(f'{path!r}: {where} has the label {str(labels[k])!r}; the model knows '
+                            f'{", ".join(self.names)}.')
+
+    def labelled(self, sequences: data.Sequences) -> data.Sequences:
+        """The sequences with the number of each label that is text."""
+        if 'labels' not in self._fields(sequences):
+            return sequences
+        found = {'labels': named_labels(self._fields(sequences)['labels'], self.names)}
+        of_steps, of_sequences = (found, {}) if self.per == 'step' else ({}, found)
+        return data.Sequences(sequences.frames, sequences.lengths,
+                              {**sequences.steps, **of_steps},
+                              {**sequences.sequences, **of_sequences})
+
+    def _fields(self, sequences):
+        return sequences.steps if self.per == 'step' else sequences.sequences
 
     def labels_in(self, sequences: data.Sequences) -> np.ndarray:
         """The labels of a collection: int [N] per step or [B] per sequence."""
-        return (sequences.steps if self.per == 'step' else sequences.sequences)['labels']
+        return self._fields(sequences)['labels']
 
     def predict(self, trainer: Trainer, batches: data.Batches) -> data.Sequences:
         """A model's outputs as one collection, in the order of the batches.

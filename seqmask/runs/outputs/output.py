@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -73,6 +73,19 @@ class Output:
           outputs: float [K].
         """
         raise NotImplementedError
+
+
+def named(rows: Iterable[dict[str, typing.Any]],
+          sequences: data.Sequences) -> Iterator[dict[str, typing.Any]]:
+    """Rows of `Output.rows` with the 'name' of each sequence after its number, if a table gave one,
+    so that they can be joined with it."""
+    names = sequences.sequences.get('sequence')
+    for row in rows:
+        if names is not None:
+            cells = list(row.items())
+            place = list(row).index('sequence') + 1
+            row = dict([*cells[:place], ('name', names[row['sequence']]), *cells[place:]])
+        yield row
 
 
 def steps_of(lengths: np.ndarray) -> Iterator[tuple[int, int]]:

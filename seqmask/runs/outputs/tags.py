@@ -10,9 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from seqmask import data, metrics, models
-from seqmask.data.sequences import place_of
 from seqmask.lengths import sequence_mask
-from seqmask.runs.app import UserError
 from seqmask.runs.outputs.classes import Classes
 from seqmask.tags import read_bio
 from seqmask.tally import Tally
@@ -49,26 +47,6 @@ class Tags(Classes):
             return bool(read_bio(self.names).kind_names)
         except ValueError:
             return False
-
-    def check(self, sequences: data.Sequences, path: str) -> None:
-        labels = sequences.steps.get('labels')
-        if labels is None or labels.ndim != 1 or labels.dtype.kind != 'U':
-            super().check(sequences, path)
-            return
-        for k in np.flatnonzero(~np.isin(labels, self.names))[:1]:
-            sequence, step = place_of(k, sequences.lengths)
-            raise UserError(f'{path!r}: step {step} of sequence {sequence} has the tag '
-                            f'{str(labels[k])!r}; the model knows {", ".join(self.names)}.')
-
-    def labelled(self, sequences: data.Sequences) -> data.Sequences:
-        """The sequences with the number of each tag as 'labels'."""
-        labels = sequences.steps.get('labels')
-        if labels is None or labels.dtype.kind != 'U':
-            return sequences
-        numbers = {name: k for k, name in enumerate(self.names)}
-        found = np.array([numbers[label] for label in labels.tolist()], np.int32)
-        return data.Sequences(sequences.frames, sequences.lengths,
-                              {**sequences.steps, 'labels': found}, sequences.sequences)
 
     def measure(self, model: models.SequenceLabeller,
                 batch: dict[str, tf.Tensor]) -> dict[str, Tally]:
