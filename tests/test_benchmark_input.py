@@ -29,6 +29,7 @@ def test_a_tiny_run(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_exact_lengths_show_no_padding(tmp_path):
     *_, row = run(tmp_path, '--pipelines=memory exact', *TINY).stdout.splitlines()
     assert row[24:].split()[1] == '0.0%'

@@ -1,6 +1,7 @@
 """GRU and LSTM under `tape.jacobian`, `tf.vectorized_map` and in forward mode."""
 
 import functools
+import itertools
 
 import numpy as np
 import pytest
@@ -80,8 +81,12 @@ def test_a_traced_jacobian_is_an_eager_one(cell, how, inputs):
     ('graph', [0, 0, 1]), ('graph', [T, T, T]), ('graph', [1]),
     *[('kernel', lengths) for lengths in ([0, 0, 0], [T, T, T], []) if native.usable()]], ids=str)
 def test_a_jacobian_at_the_edges(how, lengths, inputs):
+    assert_close(*traced_jacobians(how)(inputs[:len(lengths)], tf.constant(lengths, tf.int32)))
+
+
+@functools.cache
+def traced_jacobians(how):
     layer = seqmask.GRU(D, H, seed=0, implementation=how)
-    inputs = inputs[:len(lengths)]
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, D]), tf.TensorSpec([None], tf.int32)])
     def jacobian(inputs, lengths):
@@ -91,15 +96,17 @@ def test_a_jacobian_at_the_edges(how, lengths, inputs):
         return (tape.jacobian(total, inputs),
                 tape.jacobian(total, inputs, experimental_use_pfor=False))
 
-    assert_close(*jacobian(inputs, tf.constant(lengths, tf.int32)))
+    return jacobian
 
 
-# `auto` vectorizes the graph, as the others do; traced, one cell stands for all.
+# All of them vectorize the graph: each cell, each way, and a trace once; their products are slow.
+QUICK = [('gru', 'graph', False), ('lstm', 'graph', False), ('gru_reset_before', 'graph', False),
+         ('gru', 'kernel', False), ('gru', 'auto', True)]
+
+
 @pytest.mark.parametrize('cell, how, traced', [
-    pytest.param(cell, how, traced, marks=[pytest.mark.slow] * (
-        cell != 'gru' and (traced or how == 'auto')),
-        id=f'{"traced" if traced else "eager"}-{cell}-{how}')
-    for cell in MAKERS for how in HOWS for traced in (False, True)])
+    pytest.param(*case, marks=[pytest.mark.slow] * (case not in QUICK))
+    for case in itertools.product(MAKERS, HOWS, (False, True))])
 def test_a_vectorized_map_equals_a_map(cell, how, traced, inputs):
     layer = layer_of(cell, how)
 
