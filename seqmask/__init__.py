@@ -15,7 +15,7 @@ Layers
   step by step  Dense, Activation, Dropout, LayerNorm (all four also for vectors [B, D]), BatchNorm;
                 Embedding of tokens
   over time     Conv1D, average_pool1d, max_pool1d, mean_pool, max_pool, SqueezeExcite
-  attention     masked_softmax, AttentionPool, SelfAttention
+  attention     masked_softmax, AttentionPool, SelfAttention; Attention of a decoder
   labels        CRF, Constraints, bio_constraints
   together      Sequential, Residual
 Losses and metrics
@@ -46,15 +46,15 @@ is `__version__`.
 
 from seqmask import (data, datasets, decode, export, keras, losses, metrics, models, runs, tracing,
                      training)
-from seqmask.layers import (CRF, GRU, LSTM, MGU, Activation, AttentionPool, BatchNorm,
-                            Bidirectional, Constraints, Conv1D, Dense, Dropout, Embedding,
-                            LayerNorm, LSTMState, Residual, SelfAttention, Sequential,
-                            SqueezeExcite, Stacked, average_pool1d, bio_constraints,
-                            masked_softmax, max_pool, max_pool1d, mean_pool, reset_rows, unroll)
+from seqmask.layers import (CRF, GRU, LSTM, MGU, Activation, Attention, AttentionMemory,
+                            AttentionPool, BatchNorm, Bidirectional, Constraints, Conv1D, Dense,
+                            Dropout, Embedding, LayerNorm, LSTMState, Residual, SelfAttention,
+                            Sequential, SqueezeExcite, Stacked, average_pool1d, bio_constraints,
+                            max_pool, max_pool1d, mean_pool, reset_rows, unroll)
 from seqmask.lengths import (count_used_frames, lengths_from_features, lengths_from_mask,
                              move_padding_right, sequence_mask)
 from seqmask.masking import (apply_mask, concat_time, crop, from_ragged, last_relevant,
-                             mask_gradient, repeat, reverse, to_ragged)
+                             mask_gradient, masked_softmax, repeat, reverse, to_ragged)
 from seqmask.packing import Packed, pack, unpack
 from seqmask.streaming import StepRunner
 from seqmask.tally import Tally
@@ -63,8 +63,8 @@ from seqmask.version import __version__
 tracing.skip_seqmask()
 
 __all__ = [
-    'Activation', 'AttentionPool', 'BatchNorm', 'Bidirectional', 'CRF', 'Constraints', 'Conv1D',
-    'Dense', 'Dropout', 'Embedding', 'GRU', 'LSTM', 'LSTMState', 'LayerNorm', 'MGU', 'Packed',
+    'Activation', 'Attention', 'AttentionMemory', 'AttentionPool', 'BatchNorm', 'Bidirectional',
+    'CRF', 'Constraints', 'Conv1D', 'Dense', 'Dropout', 'Embedding', 'GRU', 'LSTM', 'LSTMState', 'LayerNorm', 'MGU', 'Packed',
     'Residual', 'SelfAttention', 'Sequential', 'SqueezeExcite', 'Stacked', 'StepRunner', 'Tally',
     '__version__', 'apply_mask', 'average_pool1d', 'bio_constraints', 'concat_time',
     'count_used_frames', 'crop', 'data', 'datasets', 'decode', 'export', 'from_ragged', 'keras',

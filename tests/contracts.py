@@ -544,6 +544,48 @@ LAYERS = [
 ]
 
 
+def _attention(kind, sizes=(3, 3), **options):
+    """Contracts of `Attention`: lengths of the queries, and lengths of the memories."""
+    def make(dtype):
+        return _perturbed(seqmask.Attention(*sizes, kind=kind, dtype=dtype, seed=0, **options))
+
+    def oracle(queries, memory, weights):
+        return reference.attention(queries, memory, weights, kind, options.get('num_heads', 1))
+
+    def queries_of(rng, batch, maxlen, dtype):
+        return {'inputs': rng.normal(size=[batch, maxlen, sizes[0]]).astype(dtype),
+                'memory': rng.normal(size=[batch, 4, sizes[1]]).astype(dtype),
+                'memory_lengths': rng.integers(0, 5, size=[batch]).astype('int32')}
+
+    def memories_of(rng, batch, maxlen, dtype):
+        return {'inputs': rng.normal(size=[batch, maxlen, sizes[1]]).astype(dtype),
+                'query': rng.normal(size=[batch, sizes[0]]).astype(dtype)}
+
+    def with_memory(attention, a, n):
+        memory = attention.project(a['inputs'], n)
+        return [attention(a['query'], memory), attention.weights(a['query'], memory)]
+
+    return [
+        Contract(f'Attention[{kind}, queries]', make=make, kinds=('steps',), arrays=queries_of,
+                 per_sequence=('memory', 'memory_lengths'),
+                 call=lambda attention, a, n: [attention(
+                     a['inputs'], attention.project(a['memory'], a['memory_lengths']), n)],
+                 reference=lambda weights, a: oracle(
+                     a['inputs'], a['memory'][:a['memory_lengths']], weights)[:1]),
+        Contract(f'Attention[{kind}, memories]', make=make, kinds=('sequence', 'steps'),
+                 arrays=memories_of, per_sequence=('query',), call=with_memory,
+                 reference=lambda weights, a: [part[0] for part in oracle(
+                     a['query'][None], a['inputs'], weights)])]
+
+
+ATTENTION = [
+    *_attention('dot'),
+    *_attention('general', (2, 3)),
+    *_attention('additive', (2, 3), hidden_size=4),
+    *_attention('multihead', (2, 3), hidden_size=4, num_heads=2),
+]
+
+
 VECTORS = [
     _on_vectors('Dense', lambda dtype: seqmask.Dense(3, 2, dtype=dtype, seed=0), reference.dense),
     _on_vectors('LayerNorm', lambda dtype: seqmask.LayerNorm(3, dtype=dtype), reference.layer_norm),
@@ -1103,8 +1145,8 @@ TOKENS = [
                  reference.part(weights, 'recurrent/layers/0'))[0]], kinds=('steps',)),
 ]
 
-CONTRACTS = [*MASKING, *LOSSES, *METRICS, *RECURRENT, *LAYERS, *VECTORS, *WINDOWED, *DATA,
-             *ENCODERS, *MODELS, *CHAINS, *TRANSCRIPTIONS, *TOKENS,
+CONTRACTS = [*MASKING, *LOSSES, *METRICS, *RECURRENT, *LAYERS, *ATTENTION, *VECTORS, *WINDOWED,
+             *DATA, *ENCODERS, *MODELS, *CHAINS, *TRANSCRIPTIONS, *TOKENS,
              *STRUCTURES, *STRUCTURED_MODELS]
 
 # Public names that take lengths or a mask but are not operations on [B, T, ...] values.

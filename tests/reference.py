@@ -150,6 +150,31 @@ def self_attention(x, weights, num_heads, causal=False):
     return np.concatenate(attended, axis=-1) @ weights['output'] + weights['output_bias']
 
 
+def attention_scores(queries, memory, weights, kind):
+    """One head's scores [t, s] of 'dot', 'general' and 'additive'."""
+    if kind == 'additive':
+        return np.array([[np.tanh(q @ weights['query'] + m @ weights['key'] + weights['bias'])
+                          @ weights['scorer'] for m in memory] for q in queries])
+    keys = memory @ weights['key'] if kind == 'general' else memory
+    return queries @ keys.T
+
+
+def attention(queries, memory, weights, kind, num_heads=1):
+    """(contexts [t, M], weights [t, s] averaged over the heads) of queries [t, Q]."""
+    if not len(memory):
+        return np.zeros([len(queries), memory.shape[1]]), np.zeros([len(queries), 0])
+    if not len(queries):
+        return np.zeros([0, memory.shape[1]]), np.zeros([0, len(memory)])
+    if kind != 'multihead':
+        p = softmax(attention_scores(queries, memory, weights, kind))
+        return p @ memory, p
+    q, k, v = (np.split(x @ weights[name] + weights[f'{name}_bias'], num_heads, axis=-1)
+               for x, name in [(queries, 'query'), (memory, 'key'), (memory, 'value')])
+    parts = [softmax(q_h @ k_h.T / np.sqrt(q_h.shape[-1])) for q_h, k_h in zip(q, k)]
+    attended = np.concatenate([p @ v_h for p, v_h in zip(parts, v)], axis=-1)
+    return attended @ weights['output'] + weights['output_bias'], sum(parts) / num_heads
+
+
 def squeeze_excite(x, weights):
     if not len(x):
         return x

@@ -1,9 +1,10 @@
 """Layers: one idea per module."""
 
 from seqmask.layers.activation import Activation
-from seqmask.layers.attention import AttentionPool, SelfAttention, masked_softmax
+from seqmask.layers.attention import AttentionPool, SelfAttention
 from seqmask.layers.convolution import Conv1D
 from seqmask.layers.crf import CRF, Constraints, bio_constraints
+from seqmask.layers.cross_attention import Attention, AttentionMemory
 from seqmask.layers.dense import Dense
 from seqmask.layers.dropout import Dropout
 from seqmask.layers.embedding import Embedding
@@ -19,8 +20,8 @@ from seqmask.layers.stacked import Bidirectional, Stacked
 from seqmask.layers.unroll import reset_rows, unroll
 
 __all__ = [
-    'Activation', 'AttentionPool', 'BatchNorm', 'Bidirectional', 'CRF', 'Constraints', 'Conv1D',
-    'Dense', 'Dropout', 'Embedding', 'GRU', 'LSTM', 'LSTMState', 'LayerNorm', 'MGU', 'Residual',
+    'Activation', 'Attention', 'AttentionMemory', 'AttentionPool', 'BatchNorm', 'Bidirectional',
+    'CRF', 'Constraints', 'Conv1D', 'Dense', 'Dropout', 'Embedding', 'GRU', 'LSTM', 'LSTMState', 'LayerNorm', 'MGU', 'Residual',
     'SelfAttention', 'Sequential', 'SqueezeExcite', 'Stacked', 'average_pool1d', 'bio_constraints',
-    'masked_softmax', 'max_pool', 'max_pool1d', 'mean_pool', 'reset_rows', 'unroll',
+    'max_pool', 'max_pool1d', 'mean_pool', 'reset_rows', 'unroll',
 ]

@@ -6,43 +6,9 @@ import tensorflow as tf
 
 from seqmask import checks, noise
 from seqmask.checks import TensorLike
-from seqmask.masking import apply_mask
+from seqmask.masking import apply_mask, masked_softmax
 from seqmask.operands import real_only
 from seqmask.tally import widen
-
-
-def masked_softmax(logits: TensorLike, mask: TensorLike) -> tf.Tensor:
-    """Softmax over the last axis, among the entries where the mask is True.
-
-    out = exp(logits) / sum over real entries of exp(logits);   0 where the mask is False
-
-    A row without real entries is all 0, and so is its gradient.
-
-    Args:
-      logits: float [..., T]. Values where the mask is False are ignored, NaN included.
-      mask: bool, of the rank of logits; axes of size 1 are broadcast. True = real.
-
-    Returns:
-      The shape and dtype of logits. float16 and bfloat16 are summed in float32.
-
-    Raises:
-      TypeError: If mask is not bool, or logits are not floating-point.
-      ValueError: If the shapes do not fit.
-
-    >>> seqmask.masked_softmax(tf.constant([[5., 5., 9.], [1., 2., 3.]]),
-    ...                        tf.constant([[True, True, False], [False, False, False]])).numpy()
-    array([[0.5, 0.5, 0. ],
-           [0. , 0. , 0. ]], dtype=float32)
-    """
-    logits = checks.floating('logits', logits, 'T, ...')
-    mask = checks.broadcast_mask(mask, logits, 'logits')
-    wide = tf.where(mask, widen(logits), float('-inf'))
-    # Relative to the largest, so that nothing overflows; the shift has no gradient.
-    largest = tf.stop_gradient(tf.reduce_max(wide, axis=-1, keepdims=True))
-    odds = tf.exp(wide - largest)
-    total = tf.reduce_sum(odds, axis=-1, keepdims=True)
-    # Masked again: a row without real entries is NaN here.
-    return tf.cast(tf.where(mask, odds / total, 0), logits.dtype)
 
 
 class AttentionPool(tf.Module):
