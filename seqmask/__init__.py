@@ -64,12 +64,12 @@ tracing.skip_seqmask()
 
 __all__ = [
     'Activation', 'Attention', 'AttentionMemory', 'AttentionPool', 'BatchNorm', 'Bidirectional',
-    'CRF', 'Constraints', 'Conv1D', 'Dense', 'Dropout', 'Embedding', 'GRU', 'LSTM', 'LSTMState', 'LayerNorm', 'MGU', 'Packed',
-    'Residual', 'SelfAttention', 'Sequential', 'SqueezeExcite', 'Stacked', 'StepRunner', 'Tally',
-    '__version__', 'apply_mask', 'average_pool1d', 'bio_constraints', 'concat_time',
-    'count_used_frames', 'crop', 'data', 'datasets', 'decode', 'export', 'from_ragged', 'keras',
-    'last_relevant', 'lengths_from_features', 'lengths_from_mask', 'losses', 'mask_gradient',
-    'masked_softmax', 'max_pool', 'max_pool1d', 'mean_pool', 'metrics', 'models',
-    'move_padding_right', 'pack', 'repeat', 'reset_rows', 'reverse', 'runs', 'sequence_mask',
-    'to_ragged', 'training', 'unpack', 'unroll',
+    'CRF', 'Constraints', 'Conv1D', 'Dense', 'Dropout', 'Embedding', 'GRU', 'LSTM', 'LSTMState',
+    'LayerNorm', 'MGU', 'Packed', 'Residual', 'SelfAttention', 'Sequential', 'SqueezeExcite',
+    'Stacked', 'StepRunner', 'Tally', '__version__', 'apply_mask', 'average_pool1d',
+    'bio_constraints', 'concat_time', 'count_used_frames', 'crop', 'data', 'datasets', 'decode',
+    'export', 'from_ragged', 'keras', 'last_relevant', 'lengths_from_features', 'lengths_from_mask',
+    'losses', 'mask_gradient', 'masked_softmax', 'max_pool', 'max_pool1d', 'mean_pool', 'metrics',
+    'models', 'move_padding_right', 'pack', 'repeat', 'reset_rows', 'reverse', 'runs',
+    'sequence_mask', 'to_ragged', 'training', 'unpack', 'unroll',
 ]

@@ -1015,6 +1015,57 @@ TRANSCRIPTIONS = [
     _decoded('ctc_beam_search', reference.ctc_best_labels, width=1000),
 ]
 
+SEARCHED = [np.random.default_rng(5).normal(size=[3, 3]).astype('f') for _ in range(2)]
+
+
+def searched_step(xp, token, state, summary):
+    """One step, in TensorFlow or NumPy, of a state that remembers all tokens, as one-hot rows."""
+    state = xp.tanh(0.5 * state + token @ SEARCHED[0] + summary)
+    return 3 * state @ SEARCHED[1], state
+
+
+def _greedy(summary, **options):
+    def step(tokens, state, summary):
+        return searched_step(tf, tf.one_hot(tokens, 3), state, summary)
+    return seqmask.decode.greedy(step, tf.zeros_like(summary), memory=summary, **options)
+
+
+def _beam_search(summary, **options):
+    def step(tokens, state):
+        logits, after = searched_step(tf, tf.one_hot(tokens, 3), **state)
+        return logits, {**state, 'state': after}
+    return [part[:, 0] for part in seqmask.decode.beam_search(
+        step, {'state': tf.zeros_like(summary), 'summary': summary}, width=2 ** 6,
+        length_penalty=0.5, **options)]     # as wide as there are outputs of up to 5 labels
+
+
+def _searched(name, search, pick):
+    """A contract of a search: at most as many labels, 0 and 1, as there are steps; 2 ends."""
+    def call(_, a, n):
+        labels, label_lengths, scores = search(
+            seqmask.mean_pool(a['inputs'], n), max_length=n, maxlen=tf.shape(a['inputs'])[1], end=2)
+        return [tf.cast(labels, tf.float32), tf.cast(label_lengths, tf.float32), scores]
+
+    def alone(_, a):
+        x = a['inputs'].astype(float)
+        summary = reference.pool(np.mean, x)
+        labels, score = pick(lambda token, state: searched_step(
+            np, np.eye(3)[token], state, summary), np.zeros(3), len(x), 2)
+        return [np.pad(labels, [0, len(x) - len(labels)]), len(labels), score]
+
+    return Contract(f'decode.{name}', kinds=('steps', 'sequence', 'sequence'), call=call,
+                    reference=alone, differentiable=False, dtype='float32')
+
+
+def _best_output(*decoder):
+    scored = {labels: log_p / ((5 + len(labels)) / 6) ** 0.5
+              for labels, log_p in reference.outputs_of(*decoder).items()}
+    return max(scored.items(), key=lambda item: item[1])
+
+
+SEARCHES = [_searched('greedy', _greedy, reference.greedy),
+            _searched('beam_search', _beam_search, _best_output)]
+
 TAGS = ['O', 'B-X', 'I-X', 'B-Y', 'I-Y']
 
 
@@ -1146,7 +1197,7 @@ TOKENS = [
 ]
 
 CONTRACTS = [*MASKING, *LOSSES, *METRICS, *RECURRENT, *LAYERS, *ATTENTION, *VECTORS, *WINDOWED,
-             *DATA, *ENCODERS, *MODELS, *CHAINS, *TRANSCRIPTIONS, *TOKENS,
+             *DATA, *ENCODERS, *MODELS, *CHAINS, *TRANSCRIPTIONS, *SEARCHES, *TOKENS,
              *STRUCTURES, *STRUCTURED_MODELS]
 
 # Public names that take lengths or a mask but are not operations on [B, T, ...] values.

@@ -503,6 +503,36 @@ def ctc_best_labels(x, blank=0):
     return max(ctc_table(x, blank).items(), key=lambda item: item[1])
 
 
+def outputs_of(step, state, max_length, end, tokens=(), log_p=0.0):
+    """Every output of a decoder, a tuple of labels -> its log probability.
+
+    `step` is (the token before, state) -> (logits [K], state); an output of max_length labels ends
+    by itself.
+    """
+    if len(tokens) == max_length:
+        return {tokens: log_p}
+    logits, state = step(tokens[-1] if tokens else end, state)
+    nats = logits - np.logaddexp.reduce(logits)
+    found = {tokens: log_p + nats[end]}
+    for k in range(len(logits)):
+        if k != end:
+            found |= outputs_of(step, state, max_length, end, (*tokens, k), log_p + nats[k])
+    return found
+
+
+def greedy(step, state, max_length, end):
+    """(labels, their log probability): the most likely label at each step."""
+    tokens, log_p = (), 0.0
+    while len(tokens) < max_length:
+        logits, state = step(tokens[-1] if tokens else end, state)
+        best = int(np.argmax(logits))
+        log_p += logits[best] - np.logaddexp.reduce(logits)
+        if best == end:
+            break
+        tokens = (*tokens, best)
+    return tokens, log_p
+
+
 def spans(tags):
     """(first step, step after the last, kind) of each span, tag by tag as conlleval reads them."""
     found, kind, first = [], None, None

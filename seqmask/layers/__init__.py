@@ -21,7 +21,8 @@ from seqmask.layers.unroll import reset_rows, unroll
 
 __all__ = [
     'Activation', 'Attention', 'AttentionMemory', 'AttentionPool', 'BatchNorm', 'Bidirectional',
-    'CRF', 'Constraints', 'Conv1D', 'Dense', 'Dropout', 'Embedding', 'GRU', 'LSTM', 'LSTMState', 'LayerNorm', 'MGU', 'Residual',
-    'SelfAttention', 'Sequential', 'SqueezeExcite', 'Stacked', 'average_pool1d', 'bio_constraints',
-    'max_pool', 'max_pool1d', 'mean_pool', 'reset_rows', 'unroll',
+    'CRF', 'Constraints', 'Conv1D', 'Dense', 'Dropout', 'Embedding', 'GRU', 'LSTM', 'LSTMState',
+    'LayerNorm', 'MGU', 'Residual', 'SelfAttention', 'Sequential', 'SqueezeExcite', 'Stacked',
+    'average_pool1d', 'bio_constraints', 'max_pool', 'max_pool1d', 'mean_pool', 'reset_rows',
+    'unroll',
 ]

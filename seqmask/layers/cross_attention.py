@@ -32,8 +32,8 @@ class AttentionMemory(typing.NamedTuple):
 class Attention(tf.Module):
     """Attention of queries to the real steps of memories, which have lengths of their own.
 
-    context[b, t] = sum over s < m of softmax(score[b, t, :m])[s] memory[b, s],  m = memory_lengths[b]
-    0 where m = 0
+    context[b, t] = sum over s < m of softmax(score[b, t, :m])[s] memory[b, s],
+    m = memory_lengths[b];   0 where m = 0
 
     score = q . memory[s]                              'dot'
     score = q . (memory[s] W)                          'general'
