@@ -22,13 +22,13 @@ Losses and metrics
   Tally         a sum and its number of terms, divided last
   losses        cross-entropies, squared and absolute errors, CTC; Keras's averages
   metrics       averages, accuracy, confusion; precision and recall of rare events; spans, edits
-  decode        unaligned labels: CTC's best path and beam search
+  decode        CTC's best path and beam search; both of any step function
 Data, models, training
   data          files, batches, scaling, ratings
   datasets      embedded and generated data
   models        on an Encoder, ConvEncoder, DilatedEncoder or OwnEncoder: SequenceLabeller,
-                SequenceClassifier, SequenceTranscriber, FramePredictor, SequenceAutoencoder,
-                EventDetector;
+                SequenceClassifier, SequenceTranscriber, SequenceToSequence, FramePredictor,
+                SequenceAutoencoder, EventDetector;
                 tokens as inputs: TokenEmbedding, CharacterEmbedding;
                 on a RatingEncoder: RatingAutoencoder. Bases: SequenceEncoder, SequenceModel,
                 StreamingModel
