@@ -15,7 +15,8 @@ Layers
   step by step  Dense, Activation, Dropout, LayerNorm (all four also for vectors [B, D]), BatchNorm;
                 Embedding of tokens
   over time     Conv1D, average_pool1d, max_pool1d, mean_pool, max_pool, SqueezeExcite
-  attention     masked_softmax, AttentionPool, SelfAttention; Attention of a decoder
+  attention     masked_softmax, AttentionPool, SelfAttention; Attention to an
+                AttentionMemory, of a decoder
   labels        CRF, Constraints, bio_constraints
   together      Sequential, Residual
 Losses and metrics
