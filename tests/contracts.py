@@ -1139,6 +1139,70 @@ def _transcriber(of, slots=1):
                     dtype='float64' if of == 'logits' else 'float32')
 
 
+def _paired(rng, batch, maxlen, dtype):
+    return {**features(rng, batch, maxlen, dtype),
+            'labels': rng.integers(0, 2, size=[batch, 2]).astype('int32'),
+            'label_lengths': rng.integers(0, 3, size=[batch]).astype('int32')}
+
+
+def _to_sequence(variant, of='loss', attention='general', **options):
+    """A contract of `models.SequenceToSequence`: its outputs, its loss, or its best outputs."""
+    tied, input_feeding = (options.get(name, False) for name in ('tied', 'input_feeding'))
+    width = (4 if tied else 2 + 3) if input_feeding else 2
+    like = dict(kind=attention, tied=tied, input_feeding=input_feeding)
+
+    def make(dtype):
+        # Of any two weights, so that a search has no ties.
+        return _perturbed(models.SequenceToSequence(
+            models.Encoder(3, hidden_size=2, dropout=0.5, dtype=dtype, seed=0), 2,
+            decoder=models.Encoder(width, hidden_size=3, dtype=dtype, seed=1), attention=attention,
+            dropout=0.5, label_smoothing=0.5, scheduled_sampling=0.5, seed=0, **options))
+
+    def call(model, a, n):
+        if of == 'outputs':
+            return [model(a['inputs'], n)]
+        if of == 'loss':
+            return list(model.loss({**a, 'lengths': n}, training=False))
+        labels, label_lengths, scores = model.search(
+            a['inputs'], n, width=1 if of == 'greedy' else 2 ** 4, max_length=3, maxlen=3)
+        return [part[:, 0] for part in (tf.cast(labels, tf.float32),
+                                        tf.cast(label_lengths, tf.float32), scores)]
+
+    def alone(weights, a):
+        if of == 'outputs':
+            return [reference.encoder(a['inputs'], reference.part(weights, 'encoder'),
+                                      reference.gru)]
+        weights = {name: weight.astype('float64') for name, weight in weights.items()}
+        x = a['inputs'].astype('float64')
+        if of == 'loss':
+            labels = a['labels'][:a['label_lengths']]
+            return [reference.sequence_to_sequence_nats(x, labels, weights, **like),
+                    len(labels) + 1]
+        step, state, end = reference.sequence_to_sequence(x, weights, **like)
+        labels, score = (reference.greedy(step, state, 3, end) if of == 'greedy' else max(
+            reference.outputs_of(step, state, 3, end).items(), key=lambda item: item[1]))
+        return [np.pad(labels, [0, 3 - len(labels)]), len(labels), score]
+
+    searches = of not in ('outputs', 'loss')
+    return Contract(f'models.SequenceToSequence[{variant}]', make=make, call=call, reference=alone,
+                    arrays=_paired if of == 'loss' else features,
+                    per_sequence=('labels', 'label_lengths'),
+                    kinds={'outputs': ('steps',), 'loss': ('sum', 'sum')}.get(
+                        of, ('sequence',) * 3),
+                    differentiable=not searches, dtype='float32' if searches else 'float64')
+
+
+TO_SEQUENCES = [
+    _to_sequence('outputs', of='outputs'),
+    _to_sequence('general'),
+    _to_sequence('additive, tied', attention='additive', tied=True),
+    _to_sequence('multihead', attention='multihead'),
+    _to_sequence('input feeding', input_feeding=True),
+    _to_sequence('input feeding, tied', input_feeding=True, tied=True),
+    _to_sequence('greedy', of='greedy'),
+    _to_sequence('beam search', of='beam', input_feeding=True, attention='additive'),
+]
+
 STRUCTURED_MODELS = [
     _of_steps('crf', _classes, lambda logits, labels, weights: [
         reference.crf_nats(logits, labels, reference.part(weights, 'crf')), len(labels)],
@@ -1198,7 +1262,7 @@ TOKENS = [
 
 CONTRACTS = [*MASKING, *LOSSES, *METRICS, *RECURRENT, *LAYERS, *ATTENTION, *VECTORS, *WINDOWED,
              *DATA, *ENCODERS, *MODELS, *CHAINS, *TRANSCRIPTIONS, *SEARCHES, *TOKENS,
-             *STRUCTURES, *STRUCTURED_MODELS]
+             *STRUCTURES, *TO_SEQUENCES, *STRUCTURED_MODELS]
 
 # Public names that take lengths or a mask but are not operations on [B, T, ...] values.
 EXEMPT = {

@@ -261,6 +261,38 @@ def autoencoder(x, weights, cell, reverse_target=False, autoregressive=False, te
     return reverse(outputs) if reverse_target else outputs
 
 
+def sequence_to_sequence(x, weights, kind, tied=False, input_feeding=False):
+    """(step, state, end) of an attentive decoder, as `greedy` takes them, on the inputs x."""
+    memory = encoder(x, part(weights, 'encoder'), gru)
+    embeddings = part(weights, 'embedding')['embeddings']
+    layer = part(weights, 'decoder/recurrent/layers/0')
+    first = np.tanh(dense(pool(np.mean, memory), part(weights, 'to_state')))
+
+    def step(token, state):
+        hidden, fed = state
+        read = [embeddings[token], fed] if input_feeding else [embeddings[token]]
+        outputs, hidden = gru(np.concatenate(read)[None], layer, hidden)
+        context, _ = attention(outputs, memory, part(weights, 'attention'), kind)
+        attended = np.tanh(dense(np.concatenate([outputs, context], axis=1),
+                                 part(weights, 'to_attended')))[0]
+        logits = (attended @ embeddings.T + weights['bias'] if tied else
+                  dense(attended, part(weights, 'to_logits')))
+        return logits, (hidden, attended)
+
+    width = len(part(weights, 'to_attended')['bias'])
+    return step, (first, np.zeros(width)), len(embeddings) - 1
+
+
+def sequence_to_sequence_nats(x, labels, *options, **more):
+    """Minus the log probability of the labels and of their end."""
+    step, state, end = sequence_to_sequence(x, *options, **more)
+    nats = 0.0
+    for token, label in zip([end, *labels], [*labels, end]):
+        logits, state = step(token, state)
+        nats += np.logaddexp.reduce(logits) - logits[label]
+    return nats
+
+
 def classifier(x, weights, pool_recurrent):
     """A pooled LSTM and averaged convolutions, where present, side by side; in inference."""
     backbone = part(weights, 'encoder')

@@ -157,13 +157,13 @@ class SequenceToSequence(SequenceModel):
         return self._logits(attended, None), state
 
     def search(self, inputs: TensorLike, lengths: TensorLike, *, width: int,
-               max_length: TensorLike | None = None,
+               max_length: TensorLike | None = None, maxlen: TensorLike | None = None,
                length_penalty: float = 0.0) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """The best outputs of each sequence: `decode.beam_search` on this model.
 
         Args:
           inputs, lengths: As of a call.
-          width, length_penalty: As of `decode.beam_search`.
+          width, length_penalty, maxlen: As of `decode.beam_search`.
           max_length: int or int32 [B], the most labels; by default as of `limit_outputs`.
 
         Returns:
@@ -172,26 +172,25 @@ class SequenceToSequence(SequenceModel):
         Raises:
           As a call, and `decode.beam_search`.
         """
-        return self._search(self(inputs, lengths), lengths, width, max_length, length_penalty)
+        return self._search(self(inputs, lengths), lengths, width=width, max_length=max_length,
+                            maxlen=maxlen, length_penalty=length_penalty)
 
     def transcribe(self, inputs: TensorLike, lengths: TensorLike, *, width: int = 1,
-                   max_length: TensorLike | None = None,
-                   length_penalty: float = 0.0) -> tuple[tf.Tensor, tf.Tensor]:
-        """The best output of each sequence; greedily by default.
+                   **options: typing.Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """The best output of each sequence; greedily by default. Options are those of `search`.
 
         Args and raises: As of `search`.
 
         Returns:
           (labels int32 [B, L], 0 in the padding; label_lengths int32 [B]).
         """
-        labels, label_lengths, _ = self.search(inputs, lengths, width=width, max_length=max_length,
-                                               length_penalty=length_penalty)
+        labels, label_lengths, _ = self.search(inputs, lengths, width=width, **options)
         return labels[:, 0], label_lengths[:, 0]
 
     def results(self, outputs: tf.Tensor, lengths: TensorLike) -> dict[str, tf.Tensor]:
         """Of the greedy output: 'labels' int32 [B, L], 'label_lengths' int32 [B],
         'log_probability' float32 [B]."""
-        parts = self._search(outputs, lengths, 1)
+        parts = self._search(outputs, lengths)
         return dict(zip(['labels', 'label_lengths', 'log_probability'],
                         (part[:, 0] for part in parts)))
 
@@ -227,7 +226,7 @@ class SequenceToSequence(SequenceModel):
         """
         outputs, lengths = self(self.inputs_of(batch), batch['lengths']), batch['lengths']
         loss = self._loss(self._lesson(batch), *self._start(outputs, lengths), False)
-        found, found_lengths, _ = (part[:, 0] for part in self._search(outputs, lengths, 1))
+        found, found_lengths, _ = (part[:, 0] for part in self._search(outputs, lengths))
         compared = dict(labels=batch['labels'], label_lengths=batch['label_lengths'],
                         predictions=found, prediction_lengths=found_lengths)
         wrong = EditDistance.wrong_tally(**compared)
@@ -287,10 +286,10 @@ class SequenceToSequence(SequenceModel):
         logits = tf.tensordot(attended, self.embedding.embeddings, [[-1], [1]]) + self.bias
         return known.with_sizes_of(logits, attended)
 
-    def _search(self, outputs, lengths, width, max_length=None, length_penalty=0.0):
+    def _search(self, outputs, lengths, *, width=1, max_length=None, **options):
         state, memory = self._start(outputs, lengths)
         if max_length is None:
             per_step, more = tf.unstack(self.limit)
             max_length = tf.cast(tf.cast(lengths, tf.float32) * per_step + more, tf.int32)
         return decode.beam_search(self.step, state, memory=memory, width=width, end=self.end,
-                                  max_length=max_length, length_penalty=length_penalty)
+                                  max_length=max_length, **options)
