@@ -9,16 +9,23 @@ import tensorflow as tf
 
 from seqmask import checks
 from seqmask.checks import TensorLike
+from seqmask.keras.lost_mask import note_lengths
 from seqmask.lengths import sequence_mask
+from seqmask.masking import from_ragged
 
 
 class TakesLengths:
-    """Mixin of Keras layers: `layer([inputs, lengths])` is `layer(inputs, lengths=lengths)`."""
+    """Mixin of Keras layers: `layer([inputs, lengths])` is `layer(inputs, lengths=lengths)`.
+
+    So is `layer(ragged)` of a `tf.RaggedTensor` [B, (length), ...], whose lengths it has.
+    """
 
     # Whatever Keras's own layer sets: as of a preview of 3.16, a recurrent one drops its mask.
     supports_masking = property(lambda self: True, lambda self, value: None)
 
     def __call__(self, inputs: TensorLike, *args, **kwargs) -> typing.Any:
+        if isinstance(inputs, tf.RaggedTensor) and kwargs.get('lengths') is None:
+            inputs = from_ragged(inputs)
         if isinstance(inputs, (list, tuple)):
             if len(inputs) != 2 or kwargs.get('lengths') is not None:
                 raise ValueError(f'{type(self).__name__} takes inputs [B, T, D], or a list of '
@@ -26,6 +33,8 @@ class TakesLengths:
                                  + (' and lengths=.' if 'lengths' in kwargs else '.'))
             inputs, kwargs['lengths'] = inputs
         checks.not_ragged('inputs', inputs)
+        if kwargs.get('lengths') is not None:
+            note_lengths(inputs, self)
         return super().__call__(inputs, *args, **kwargs)
 
 
