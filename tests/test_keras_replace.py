@@ -19,7 +19,7 @@ WORDS = np.where(MASK, np.random.default_rng(1).integers(1, 9, size=[B, T]), 0)
 def sequential():
     return tf.keras.Sequential([
         tf.keras.Input([None, 3]), K.Masking(), K.Bidirectional(K.LSTM(4, return_sequences=True)),
-        K.Bidirectional(K.GRU(2), backward_layer=K.LSTM(3, go_backwards=True)), K.Dense(1)])
+        K.Bidirectional(K.GRU(3), backward_layer=K.LSTM(3, go_backwards=True)), K.Dense(1)])
 
 
 def sequential_without_input():
@@ -74,7 +74,7 @@ class Tagger(tf.keras.Model):
 
 
 def subclassed():
-    model = Tagger(5)
+    model = Tagger()
     model(WORDS)
     model.embedding.trainable = False
     return model
@@ -114,6 +114,7 @@ def test_shared_layers_stay_shared():
     assert sum(isinstance(layer, seqmask.keras.LSTM) for layer in layers_of(ours)) == 1
 
 
+@pytest.mark.filterwarnings('ignore:.*destroy the mask:UserWarning')     # of Keras's Conv1D
 def test_every_layer_that_there_is():
     """One compiled with a loss that Keras could not find again."""
     theirs = tf.keras.Sequential([
@@ -138,6 +139,7 @@ def test_every_layer_that_there_is():
 def test_an_old_file_is_loaded_and_replaced(tmp_path):
     theirs = sequential()
     theirs.compile('adam', 'mse')
+    theirs.train_on_batch(FEATURES, np.zeros([B, 1]))
     theirs.save(tmp_path / 'old.keras')
     ours = seqmask.keras.replace_layers(tf.keras.models.load_model(tmp_path / 'old.keras'))
     np.testing.assert_allclose(ours.predict(FEATURES, verbose=0),
@@ -165,8 +167,8 @@ class MadeInBuild(K.Layer):
         return self.recurrent(inputs)
 
 
-def called(model):
-    model(FEATURES)
+def called(model, inputs=FEATURES):
+    model(inputs)
     return model
 
 
@@ -177,6 +179,8 @@ def called(model):
     'no configuration': (lambda: called(TakesALayer(K.GRU(2))), ValueError,
                          'cannot be made anew by from_config(get_config()): define these two, or '
                          'import its layers from seqmask.keras.'),
+    'arguments that Keras forgets': (lambda: called(Tagger(5), WORDS), ValueError,
+                                     'came out with other layers: define get_config, which must '),
     'build': (lambda: called(tf.keras.Sequential([MadeInBuild()])), ValueError,
               'makes layers outside its __init__, which cannot be replaced: import them from '),
 }.values())

@@ -61,7 +61,8 @@ class MaskedLoss(tf.keras.losses.Loss):
         if mask is not None and mask.shape.rank == y_pred.shape.rank > 1:
             fn = self._of_elements(fn)
         values, real = at_real_steps(fn, y_true, y_pred, mask)
-        if y_pred.shape.rank > 2 and values.shape.rank > 1 and (mask is None or mask.shape.rank == 1):
+        of_steps = y_pred.shape.rank > 2 and values.shape.rank > 1
+        if of_steps and (mask is None or mask.shape.rank == 1):
             self._warn_if_mask_ended(y_pred)
         loss = tally_up(values, real, weights).mean()
         # Keras sums the gradients over the replicas.

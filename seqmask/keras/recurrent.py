@@ -134,6 +134,11 @@ class Bidirectional(TakesLengths, tf.keras.layers.Bidirectional):
     (TensorShape([2, 4, 6]), True)
     """
 
+    def __init__(self, layer: tf.keras.layers.Layer, **options):
+        super().__init__(layer, **options)
+        for direction in (self.forward_layer, self.backward_layer):
+            direction.supports_masking = True       # or one of Keras's own would warn of its loss
+
     def call(self, sequences: TensorLike, initial_state: typing.Any = None,
              mask: TensorLike | None = None, training: bool | None = None,
              lengths: TensorLike | None = None) -> typing.Any:

@@ -32,7 +32,8 @@ def replace_layers(model: tf.keras.Model) -> tf.keras.Model:
 
     Args:
       model: Built Keras model, functional, Sequential or subclassed; it does not change. A
-        subclassed model, or layer, is made anew by `from_config(get_config())`.
+        subclassed model, or layer, is made anew by `from_config(get_config())`, so one whose
+        `__init__` was given arguments needs a `get_config` that returns them.
 
     Returns:
       Keras model of the same class.
@@ -54,6 +55,7 @@ def replace_layers(model: tf.keras.Model) -> tf.keras.Model:
                          f'a batch first.')
     ours = _Anew()(model)
     for theirs, its in zip(*_parts_of_both(model, ours)):
+        _require_alike(theirs, its, model)
         if theirs.built and not its.built and not _by_default(type(its).build):
             its.build_from_config(theirs.get_build_config())
         its.built = theirs.built
@@ -87,7 +89,7 @@ class _Anew:
             raise ValueError(
                 f'{kind.__name__} {layer.name!r} cannot be made anew by from_config(get_config()): '
                 f'define these two, or import its layers from seqmask.keras.') from error
-        if kind.__module__.split('.')[0] not in ('keras', 'seqmask'):
+        if not _is_kerass(anew):
             self._replace_attributes(anew)
         return anew
 
@@ -143,6 +145,30 @@ def _parts_of_both(theirs, ours):
         raise ValueError(f'{ours.name!r} makes layers outside its __init__, which cannot be '
                          f'replaced: import them from seqmask.keras.')
     return both
+
+
+def _require_alike(theirs, ours, model):
+    """Raises where a layer has other arguments: of a model's, Keras may record the defaults."""
+    theirs, ours = (repr(_ours_in(_without_names(part.get_config()))) if _is_kerass(part) else ''
+                    for part in (theirs, ours))
+    if theirs != ours:
+        raise ValueError(f'{type(model).__name__} {model.name!r} came out with other layers: define '
+                         f'get_config, which must return all arguments of its __init__, or import '
+                         f'its layers from seqmask.keras.')
+
+
+def _without_names(config):
+    if isinstance(config, (list, tuple)):
+        return [_without_names(part) for part in config]
+    if not isinstance(config, dict):
+        return config
+    return {key: _without_names(value) for key, value in config.items()
+            if key not in ('name', 'trainable')}
+
+
+def _is_kerass(layer):
+    return (type(layer).__module__.split('.')[0] in ('keras', 'seqmask')
+            and not isinstance(layer, tf.keras.Model))
 
 
 def _by_default(method):
