@@ -134,8 +134,8 @@ class Bidirectional(TakesLengths, tf.keras.layers.Bidirectional):
     (TensorShape([2, 4, 6]), True)
     """
 
-    def __init__(self, layer: tf.keras.layers.Layer, **options):
-        super().__init__(layer, **options)
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
         for direction in (self.forward_layer, self.backward_layer):
             direction.supports_masking = True       # or one of Keras's own would warn of its loss
 

@@ -152,8 +152,8 @@ def _require_alike(theirs, ours, model):
     theirs, ours = (repr(_ours_in(_without_names(part.get_config()))) if _is_kerass(part) else ''
                     for part in (theirs, ours))
     if theirs != ours:
-        raise ValueError(f'{type(model).__name__} {model.name!r} came out with other layers: define '
-                         f'get_config, which must return all arguments of its __init__, or import '
+        raise ValueError(f'{type(model).__name__} {model.name!r} came out with other layers: '
+                         f'define get_config, which must return all arguments of its __init__, or import '
                          f'its layers from seqmask.keras.')
 
 
