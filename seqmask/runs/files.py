@@ -12,6 +12,7 @@ import tensorflow as tf
 from seqmask import data
 from seqmask.runs.app import UserError, user_errors
 from seqmask.runs.labels import class_names, labels_of
+from seqmask.runs.pairs import read_pairs
 from seqmask.runs.record import Run
 from seqmask.runs.task import Features
 
@@ -23,7 +24,8 @@ def read_sequences(path: str, columns: dict[str, typing.Any] | None = None,
     """Reads sequences from a file in any format that `seqmask.data` reads.
 
     Args:
-      path: A .npz, .tfrecord, .csv, .parquet or .conll file.
+      path: A .npz, .tfrecord, .csv, .parquet, .conll or .tsv file; the last one holds pairs of
+        texts.
       columns: Of a table: arguments of `data.open_csv`, as from `asked_columns`. Without them the
         columns 'sequence', 'time', 'labels' and 'tokens', where there are such, are what their
         names say, and, without tokens, all other columns of numbers are features.
@@ -78,7 +80,7 @@ def _read_table(path, names_of, read, columns):
     return stream.to_sequences(), Features({**columns, 'features': stream.features}, path, left_out)
 
 
-READERS = {'.npz': data.read_npz,
+READERS = {'.npz': data.read_npz, '.tsv': read_pairs,
            '.tfrecord': lambda path: data.open_tfrecord(path).to_sequences()}
 TABLES = {'.csv': (data.csv_columns, data.open_csv),
           '.parquet': (data.parquet_columns, data.read_parquet)}

@@ -16,12 +16,13 @@ from seqmask.runs.outputs.frames import Frames
 from seqmask.runs.outputs.output import Output, named
 from seqmask.runs.outputs.tags import Tags
 from seqmask.runs.outputs.transcriptions import Transcriptions
+from seqmask.runs.outputs.translations import Translations
 
 __all__ = ['Classes', 'Codes', 'Events', 'Frames', 'Output', 'Tags', 'Transcriptions',
-           'from_record', 'named', 'to_record']
+           'Translations', 'from_record', 'named', 'to_record']
 
 KINDS = {kind.__name__: kind for kind in (
-    Classes, Codes, Events, Frames, Tags, Transcriptions)}
+    Classes, Codes, Events, Frames, Tags, Transcriptions, Translations)}
 
 
 def to_record(output: Output) -> dict[str, typing.Any]:

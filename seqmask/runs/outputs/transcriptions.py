@@ -16,28 +16,27 @@ from seqmask.training.trainer import Trainer
 
 
 @dataclasses.dataclass(frozen=True)
-class Transcriptions(Output):
-    """Labels that a `models.SequenceTranscriber` reads from each sequence, along its best path.
+class Texts(Output):
+    """Base: labels of each sequence that are a sequence of their own.
+
+    Predictions hold, per sequence, 'predicted', int32 [B, L], 0 in the padding;
+    'predicted_lengths', int32 [B]; and 'log_probability', float32 [B], in nats.
 
     Attributes:
-      names: Names of the K labels; the blank is none of them.
-      separator: Between the labels of a transcription, as text.
-      skip: Whether a sequence may have too few steps for its labels.
-      slots: Places for a label at each step.
+      names: Names of the K labels.
+      separator: Between the labels of a sequence, as text.
     """
 
     names: Sequence[str]
     separator: str = ' '
-    skip: bool = False
-    slots: int = 1
 
-    def check(self, sequences: data.Sequences, path: str) -> None:
-        transcripts_of(sequences, num_classes=len(self.names), skip=self.skip, slots=self.slots,
-                       path=path)
+    def labels_in(self, sequences: data.Sequences, path: str) -> tuple[np.ndarray, np.ndarray]:
+        """(labels int32 [B, L], 0 in the padding; label_lengths int32 [B])."""
+        return unaligned(sequences, path)
 
     def labelled(self, sequences: data.Sequences) -> data.Sequences:
-        """With 'labels' int32 [B, L] and 'label_lengths' int32 [B], also if they were a column."""
-        labels, lengths = unaligned(sequences, '')
+        """With 'labels' int32 [B, L] and 'label_lengths' int32 [B], whatever they were."""
+        labels, lengths = self.labels_in(sequences, '')
         others = {name: values for name, values in sequences.sequences.items()
                   if name not in ('labels', 'label_lengths')}
         return data.Sequences(
@@ -45,33 +44,10 @@ class Transcriptions(Output):
             {name: values for name, values in sequences.steps.items() if name != 'labels'},
             {**others, 'labels': labels, 'label_lengths': lengths})
 
-    def predict(self, trainer: Trainer, batches: data.Batches) -> data.Sequences:
-        """Transcriptions as one collection.
-
-        Returns:
-          `data.Sequences`. Its frames are the logits, float32 [N, slots (K + 1)], the last one of
-          each slot that of the blank. Per sequence it holds 'predicted', int32 [B, L], 0 in the
-          padding; 'predicted_lengths', int32 [B]; and 'log_probability', float32 [B], of the best
-          path, in nats.
-        """
-        logits = data.Sequences.from_list(trainer.predict(batches))
-        model, found = trainer.model, []
-        for batch in data.Batches(logits, 256):
-            found += zip(*(values.numpy() for values in decode.ctc_best_path(
-                *model.in_slots(batch['inputs'], batch['lengths']), model.blank)))
-        longest = max((count for _, count, _ in found), default=0)
-        predicted = np.zeros([len(found), longest], np.int32)
-        for row, (labels, count, _) in zip(predicted, found):
-            row[:count] = labels[:count]
-        return data.Sequences(logits.frames.astype(np.float32), logits.lengths, sequences={
-            'predicted': predicted,
-            'predicted_lengths': np.array([count for _, count, _ in found], np.int32),
-            'log_probability': np.array([nats for *_, nats in found], np.float32)})
-
     def rows(self, predictions: data.Sequences, sequences: data.Sequences | None = None,
              **first: typing.Any) -> Iterator[dict[str, typing.Any]]:
         """A row per sequence: 'sequence'; 'label', if there are labels, and 'predicted', texts;
-        'log_probability' of the best path; 'edits', if there are labels, between the texts."""
+        'log_probability' of the prediction; 'edits', if there are labels, between the texts."""
         of = predictions.sequences
         wrong = None if sequences is None else edits(predictions, sequences)
         for k, log_probability in enumerate(of['log_probability']):
@@ -87,6 +63,42 @@ class Transcriptions(Output):
         """The names of the first `length` labels, joined."""
         return self.separator.join(self.names[label] for label in labels[:length])
 
+
+@dataclasses.dataclass(frozen=True)
+class Transcriptions(Texts):
+    """Labels that a `models.SequenceTranscriber` reads from each sequence, along its best path.
+
+    The blank is none of the `names`.
+
+    Attributes:
+      skip: Whether a sequence may have too few steps for its labels.
+      slots: Places for a label at each step.
+    """
+
+    skip: bool = False
+    slots: int = 1
+
+    def check(self, sequences: data.Sequences, path: str) -> None:
+        transcripts_of(sequences, num_classes=len(self.names), skip=self.skip, slots=self.slots,
+                       path=path)
+
+    def predict(self, trainer: Trainer, batches: data.Batches) -> data.Sequences:
+        """Transcriptions as one collection.
+
+        Returns:
+          `data.Sequences`. Its frames are the logits, float32 [N, slots (K + 1)], the last one of
+          each slot that of the blank. Per sequence it holds 'predicted', int32 [B, L], 0 in the
+          padding; 'predicted_lengths', int32 [B]; and 'log_probability', float32 [B], of the best
+          path, in nats.
+        """
+        logits = data.Sequences.from_list(trainer.predict(batches))
+        model, found = trainer.model, []
+        for batch in data.Batches(logits, 256):
+            found += zip(*(values.numpy() for values in decode.ctc_best_path(
+                *model.in_slots(batch['inputs'], batch['lengths']), model.blank)))
+        return data.Sequences(logits.frames.astype(np.float32), logits.lengths,
+                              sequences=collected(found))
+
     def step_header(self) -> list[str]:
         return ['predicted', 'probability']
 
@@ -100,12 +112,23 @@ class Transcriptions(Output):
         return [self.text(labels, len(labels)), f'{probability:.4f}']
 
 
+def collected(found: list[tuple[np.ndarray, int, float]]) -> dict[str, np.ndarray]:
+    """The fields of predictions, from (labels, their number, log probability) of each sequence."""
+    longest = max((count for _, count, _ in found), default=0)
+    predicted = np.zeros([len(found), longest], np.int32)
+    for row, (labels, count, _) in zip(predicted, found):
+        row[:count] = labels[:count]
+    return {'predicted': predicted,
+            'predicted_lengths': np.array([count for _, count, _ in found], np.int32),
+            'log_probability': np.array([nats for *_, nats in found], np.float32)}
+
+
 def edits(predictions: data.Sequences, sequences: data.Sequences) -> np.ndarray:
     """Labels to replace, insert or delete in each sequence: int [B].
 
     Args:
-      predictions: As returned by `Transcriptions.predict`.
-      sequences: As returned by `Transcriptions.labelled`.
+      predictions: As returned by `predict` of a kind of `Texts`.
+      sequences: As returned by its `labelled`.
     """
     return EditDistance.distances(
         labels=sequences.sequences['labels'], predictions=predictions.sequences['predicted'],
