@@ -33,10 +33,16 @@ def save(model: tf.Module, path: checks.PathLike) -> list[str]:
     `EventDetector` also returns `detected`, bool; a model that returns (outputs, lengths) also
     returns `output_lengths`.
 
+    A Keras model, functional, Sequential or subclassed, has the first signature, under the keys of
+    its dict of inputs; or `inputs`, for one; or `inputs` and `lengths`, for two of which the second
+    holds one number a sequence, which gives it `without_lengths`, too; or its `keras.Input` names.
+    A dict of outputs keeps its keys. A subclassed one is taken to accept any T.
+
     Args:
-      model: `tf.Module`, or Keras layer or model, called as (inputs, lengths), with `input_size`,
-        D, as all of `seqmask.models` except `RatingAutoencoder`. A `models.SequenceModel` that
-        `streams()` also gets the signatures for streams; its `results` defines what is returned.
+      model: Keras model; or `tf.Module` or Keras layer, called as (inputs, lengths), with
+        `input_size`, D, as all of `seqmask.models` except `RatingAutoencoder`. A
+        `models.SequenceModel` that `streams()` also gets the signatures for streams; its `results`
+        defines what is returned.
       path: Folder to write; it must not exist.
 
     Returns:
@@ -44,7 +50,7 @@ def save(model: tf.Module, path: checks.PathLike) -> list[str]:
 
     Raises:
       TypeError: If the model has no `input_size` or is no module.
-      ValueError: If a Keras layer in it has no variables yet.
+      ValueError: If a Keras model, or a Keras layer in it, has no variables yet.
       FileExistsError: If the folder exists.
 
     >>> model = seqmask.models.SequenceLabeller(seqmask.models.Encoder(2, hidden_size=4), 3)
@@ -55,11 +61,15 @@ def save(model: tf.Module, path: checks.PathLike) -> list[str]:
     >>> run(inputs=tf.ones([1, 5, 2]), lengths=tf.constant([4]))['outputs'].shape
     TensorShape([1, 5, 3])
     """
-    _require_exportable(model)
+    if isinstance(model, tf.keras.Model) and getattr(model, 'input_size', None) is None:
+        functions = _keras_functions(model)
+    else:
+        _require_exportable(model)
+        functions = {**_batch_functions(model, None, None), **_step_functions(model, None)}
     if os.path.exists(path):
         raise FileExistsError(f'{os.fspath(path)!r} exists. Choose another path.')
     exported = _holder(model)
-    exported.functions = {**_batch_functions(model, None, None), **_step_functions(model, None)}
+    exported.functions = functions
     tf.saved_model.save(exported, os.fspath(path), signatures=exported.functions)
     return list(exported.functions)
 
@@ -183,3 +193,64 @@ def _step_functions(model, batch):
         return named(model.initial_state(batch))
 
     return {'step': step, **({'initial_state': initial_state} if specs else {})}
+
+
+def _keras_functions(model):
+    """The signatures of a Keras model, which knows its own inputs."""
+    if not model.built:
+        raise ValueError(f'the Keras model {model.name!r} has no variables yet. Call it on a batch '
+                         f'first.')
+    structure = _keras_inputs(model)
+    parts = tf.nest.flatten(structure)
+    if isinstance(structure, dict):
+        names = sorted(structure)               # the order in which they are flattened
+    elif len(parts) == 1:
+        names = ['inputs']
+    elif len(parts) == 2 and parts[1].shape.rank == 1 and parts[1].dtype.is_integer:
+        names = ['inputs', 'lengths']
+    else:
+        names = [part.name for part in parts]
+
+    def run(arguments):
+        outputs = model(tf.nest.pack_sequence_as(structure, arguments), training=False)
+        if isinstance(outputs, dict):
+            return outputs
+        outputs = tf.nest.flatten(outputs)
+        return (dict(zip(model.output_names, outputs)) if len(outputs) > 1 else
+                {'outputs': outputs[0]})
+
+    specs = [tf.TensorSpec(part.shape, part.dtype, name) for part, name in zip(parts, names)]
+
+    @tf.function(input_signature=specs)
+    def serving_default(*arguments):
+        return run(arguments)
+
+    if names != ['inputs', 'lengths'] or not specs[0].dtype.is_floating:
+        return {'serving_default': serving_default}
+
+    @tf.function(input_signature=specs[:1])
+    def without_lengths(inputs):
+        lengths = lengths_from_features(inputs)
+        return {**run([inputs, tf.cast(lengths, specs[1].dtype)]), 'lengths': lengths}
+
+    return {'serving_default': serving_default, 'without_lengths': without_lengths}
+
+
+def _keras_inputs(model):
+    """The `tf.TensorSpec`s of a Keras model's inputs, in its structure."""
+    try:
+        return tf.nest.map_structure(
+            lambda part: tf.TensorSpec([None, *part.shape[1:]], part.dtype, part.name),
+            model.input)
+    except (AttributeError, ValueError):        # subclassed: it knows the shapes it was built with
+        shapes = model.get_build_config()['input_shape']
+
+    def spec(shape, of_lengths=False):
+        sizes = [None, *shape[1:]] if len(shape) < 3 else [None, None, *shape[2:]]
+        return tf.TensorSpec(sizes, tf.int32 if of_lengths else model.compute_dtype, 'inputs')
+
+    if isinstance(shapes, dict):
+        return {name: spec(shape, len(shape) == 1) for name, shape in shapes.items()}
+    if isinstance(shapes[0], (list, tuple)):
+        return [spec(shape, len(shape) == 1) for shape in shapes]
+    return spec(shapes)

@@ -302,7 +302,7 @@ def test_shown(shape, written):
     lambda ragged: checks.tensor('inputs', ragged, 'B, T, D'),
     lambda ragged: checks.floating('inputs', ragged, 'B, T, ...'),
     lambda ragged: checks.dense('inputs', ragged),
-    lambda ragged: seqmask.keras.BatchNormalization()(ragged)])
+    lambda ragged: seqmask.keras.BatchNormalization()([ragged, tf.constant([2, 1])])])
 def test_a_ragged_tensor_is_told_how_it_is_padded(call):
     ragged = tf.RaggedTensor.from_row_lengths(tf.ones([3, 2]), [2, 1])
     for function in (call, tf.function(call)):

@@ -153,8 +153,8 @@ def _require_alike(theirs, ours, model):
                     for part in (theirs, ours))
     if theirs != ours:
         raise ValueError(f'{type(model).__name__} {model.name!r} came out with other layers: '
-                         f'define get_config, which must return all arguments of its __init__, or import '
-                         f'its layers from seqmask.keras.')
+                         f'define get_config, which must return all arguments of its __init__, or '
+                         f'import its layers from seqmask.keras.')
 
 
 def _without_names(config):
