@@ -10,11 +10,13 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 # XLA's operations are the same, their code is not optimized: compiling takes a quarter less.
 os.environ.setdefault('XLA_FLAGS', '--xla_backend_optimization_level=0')
 
-LONGEST = ['contracts', 'vectorized', 'workdir', 'export', 'recurrent_gradients', 'kernels',
-           'scripts', 'trainer', 'convolution', 'tfrecord', 'lanes', 'stream_batches',
-           'train_ratings', 'distribute', 'train_autoencoder', 'train_classifier', 'train_events',
-           'benchmark', 'benchmark_input', 'long_csv', 'evaluate', 'docstrings', 'npz_stream',
-           'keras_layers', 'recurrent', 'board', 'losses', 'training_step', 'events', 'dropout']
+LONGEST = ['contracts', 'export', 'workdir', 'trainer', 'scripts', 'recurrent_gradients', 'kernels',
+           'distribute', 'keras_models', 'vectorized', 'stream_batches', 'precision', 'averages',
+           'ratings', 'tfrecord', 'crf', 'train_classifier', 'train_frames', 'train_ratings',
+           'train_events', 'train_autoencoder', 'evaluate', 'variables', 'tokens', 'step_runner',
+           'kernel_build', 'keep_best', 'recurrent', 'accumulation', 'convolution',
+           'normalization', 'stream_script', 'lanes', 'long_csv', 'benchmark', 'docstrings',
+           'keras_layers', 'known', 'training_step', 'reading', 'masking', 'dropout', 'board']
 
 
 def pytest_xdist_auto_num_workers(config):
