@@ -13,8 +13,9 @@ format. Predictions are in the order of the data, cropped to the real steps:
 An event detector decides by its own threshold; `probability` is that of an event, and the logits
 are [N, 1]. A transcriber's .csv holds a row per sequence: the text of the labels on the best
 path, and its log probability in nats; its .npz the logits, `predicted` [B, L], 0 in the padding,
-`predicted_lengths` and `log_probability`. A predictor of frames gives numbers per step, those of
-the frame ahead: columns `predicted_...`, or `frames` [N, D]. For an autoencoder, .csv holds the
+`predicted_lengths` and `log_probability`. A model from sequence to sequence gives the same, but no
+logits, of the best output that its search finds. A predictor of frames gives numbers per step,
+those of the frame ahead: columns `predicted_...`, or `frames` [N, D]. For an autoencoder, .csv holds the
 error and the code of each sequence, one row per sequence; .npz holds `codes`, `error` and, as
 `frames`, the reconstructions.
 """

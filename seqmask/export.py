@@ -30,8 +30,9 @@ def save(model: tf.Module, path: checks.PathLike) -> list[str]:
 
     The last two exist for a causal model, `without_lengths` for features only. A vocabulary is part
     of the model; features beside tokens are an argument `features`, at a step `features_t`. An
-    `EventDetector` also returns `detected`, bool; a model that returns (outputs, lengths) also
-    returns `output_lengths`.
+    `EventDetector` also returns `detected`, bool; a `SequenceToSequence` returns its greedy
+    `labels`, `label_lengths` and `log_probability` instead of outputs; a model that returns
+    (outputs, lengths) also returns `output_lengths`.
 
     A Keras model, functional, Sequential or subclassed, has the first signature, under the keys of
     its dict of inputs; or `inputs`, for one; or `inputs` and `lengths`, for two of which the second

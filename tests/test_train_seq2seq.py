@@ -73,7 +73,6 @@ def test_bad_input_is_told_in_one_line(flags, started):
 def test_the_pronunciations(started, folder):
     # TensorFlow may complain that this process traces many models.
     status, out, err = started['words']
-    print(err)
     assert status == 0, err
     assert out[0].startswith('6 words to train on, ')
     place = next(k for k, line in enumerate(out) if line.startswith('test '))

@@ -53,7 +53,8 @@ class Translations(Texts):
                                                 width=self.width)
         compared = dict(labels=batch['labels'], label_lengths=batch['label_lengths'],
                         predictions=found, prediction_lengths=found_lengths)
-        results = {'loss': model.loss(batch, training=False), **_errors('', 'sequence_', compared)}
+        results = {'loss': model.loss(batch, training=False),
+                   **_errors('label_', 'sequence_', compared)}
         if self.merged:
             same = tf.constant([*self.merged, 0], tf.int32)
             compared.update({name: tf.gather(same, tf.clip_by_value(
@@ -65,8 +66,11 @@ class Translations(Texts):
     def predict(self, trainer: Trainer, batches: data.Batches) -> data.Sequences:
         """Outputs as one collection of sequences without steps."""
         model, width, found = trainer.model, self.width, []
+        specs = {name: tf.TensorSpec([None, None, *shape], dtype)
+                 for name, (dtype, shape) in model.fields.items()}
         search = tf.function(lambda inputs, lengths: model.search(inputs, lengths, width=width),
-                             reduce_retracing=True)
+                             input_signature=[inputs_of(model, specs),
+                                              tf.TensorSpec([None], tf.int32)])
         for batch in batches:
             found += zip(*(part[:, 0].numpy() for part in search(
                 inputs_of(model, batch), batch['lengths'])))
@@ -113,6 +117,5 @@ def units(text: str, separator: str) -> list[str]:
 
 
 def _errors(of_labels, of_sequences, compared):
-    name = of_labels + 'error' if of_labels else 'label_error'
-    return {name: EditDistance.tally(**compared),
+    return {f'{of_labels}error': EditDistance.tally(**compared),
             f'{of_sequences}error': EditDistance.wrong_tally(**compared)}
