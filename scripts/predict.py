@@ -15,9 +15,9 @@ are [N, 1]. A transcriber's .csv holds a row per sequence: the text of the label
 path, and its log probability in nats; its .npz the logits, `predicted` [B, L], 0 in the padding,
 `predicted_lengths` and `log_probability`. A model from sequence to sequence gives the same, but no
 logits, of the best output that its search finds. A predictor of frames gives numbers per step,
-those of the frame ahead: columns `predicted_...`, or `frames` [N, D]. For an autoencoder, .csv holds the
-error and the code of each sequence, one row per sequence; .npz holds `codes`, `error` and, as
-`frames`, the reconstructions.
+those of the frame ahead: columns `predicted_...`, or `frames` [N, D]. For an autoencoder, .csv
+holds the error and the code of each sequence, one row per sequence; .npz holds `codes`, `error`
+and, as `frames`, the reconstructions.
 """
 
 import os
