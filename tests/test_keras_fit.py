@@ -26,7 +26,8 @@ def classifier():
 
 
 def with_lengths():
-    inputs, lengths = tf.keras.Input([None, D]), tf.keras.Input([], dtype='int32')
+    inputs = tf.keras.Input([None, D], name='inputs')
+    lengths = tf.keras.Input([], dtype='int32', name='lengths')
     x = Conv1D(4, 3, padding='same')(inputs, lengths=lengths)
     x = GRU(8)(x, lengths=lengths)
     return tf.keras.Model({'inputs': inputs, 'lengths': lengths}, K.Dense(1)(x))
