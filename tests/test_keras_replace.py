@@ -1,6 +1,10 @@
 """seqmask.keras.replace_layers: models of Keras's own layers, as people have them."""
 
+import os
+import pathlib
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -187,3 +191,13 @@ def called(model, inputs=FEATURES):
 def test_what_cannot_be_replaced_is_told(make, kind, error):
     with pytest.raises(kind, match=re.escape(error)):
         seqmask.keras.replace_layers(make())
+
+
+def test_importing_seqmask_starts_nothing_of_tensorflow():
+    """Neither threads nor devices: who imports it may still configure them, or fork."""
+    found = subprocess.run(
+        [sys.executable, '-c', 'import os, seqmask.keras; '
+                               'print(len(os.listdir("/proc/self/task")))'],
+        capture_output=True, text=True, env={**os.environ, 'OPENBLAS_NUM_THREADS': '1'},
+        cwd=pathlib.Path(__file__).parent.parent)
+    assert found.stdout == '1\n', found.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import typing
 
@@ -15,7 +16,6 @@ from seqmask.keras.recurrent import GRU, LSTM, Bidirectional
 LAYERS = {getattr(tf.keras.layers, ours.__name__): ours for ours in (
     LSTM, GRU, Bidirectional, Conv1D, BatchNormalization, GlobalAveragePooling1D,
     GlobalMaxPooling1D)}
-FUNCTIONAL = type(tf.keras.Model(*2 * [tf.keras.Input([])]))      # Keras has no public name for it
 
 
 def replace_layers(model: tf.keras.Model) -> tf.keras.Model:
@@ -81,7 +81,7 @@ class _Anew:
         kind = type(layer)
         if kind is tf.keras.layers.Lambda:
             return layer                        # Keras makes none from its configuration
-        if isinstance(layer, (tf.keras.Sequential, FUNCTIONAL)):
+        if isinstance(layer, (tf.keras.Sequential, _functional())):
             return self._clone(layer)
         try:
             anew = LAYERS.get(kind, kind).from_config(_taken_by(kind, _ours_in(layer.get_config())))
@@ -173,3 +173,12 @@ def _is_kerass(layer):
 
 def _by_default(method):
     return getattr(method, '_is_default', False)
+
+
+@functools.cache
+def _functional():
+    """Keras's class of functional models, for which it has no public name.
+
+    Not at import: a model of Keras's starts TensorFlow, with its threads and devices.
+    """
+    return type(tf.keras.Model(*2 * [tf.keras.Input([])]))
