@@ -258,10 +258,11 @@ def test_help_shows_what_it_does_and_all_its_flags(bad):
     assert flags == sorted(flags)
     assert set(flags) == {
         'accumulate', 'batch_size', 'bidirectional', 'buckets', 'cell', 'chunk_size', 'clip_norm',
-        'data', 'dropout', 'epochs', 'features', 'filters', 'hidden_size', 'implementation',
-        'input_dropout', 'keep_checkpoints', 'learning_rate', 'limit', 'max_steps', 'num_classes',
-        'num_layers', 'patience', 'plots', 'precision', 'recurrent_dropout', 'schedule', 'seed',
-        'split', 'standardize', 'step_dropout', 'strategy', 'tensorboard', 'workdir'}
+        'data', 'dropout', 'embedding_size', 'epochs', 'features', 'filters', 'hidden_size',
+        'implementation', 'input_dropout', 'keep_checkpoints', 'labels', 'labels_per',
+        'learning_rate', 'limit', 'max_steps', 'num_classes', 'num_layers', 'patience', 'plots',
+        'precision', 'recurrent_dropout', 'schedule', 'seed', 'sequence', 'split', 'standardize',
+        'step_dropout', 'strategy', 'tensorboard', 'time', 'workdir'}
     assert all(len(line) <= 100 for line in own.splitlines())
 
 
