@@ -51,7 +51,7 @@ def test_two_workers_come_to_the_end(name, folder):
             said(folder, f'{name}{k}') for k in range(2)]
     (told, errors), other = said(folder, f'{name}0'), said(folder, f'{name}1')
     assert (errors, other) == ([], ('', []))
-    assert ("labels.csv: left out of the features: 'time'" in told) == (name == 'labels')
+    assert ('labels.csv' in told.splitlines()) == (name == 'labels')
     models = 2 if name in ('events', 'ratings') else 1
     assert told.count('\nbest epoch') == models and told.count('epoch 2/2') == models
     assert told.splitlines()[-1].startswith(f'files       in {name}: ')
