@@ -92,7 +92,7 @@ def test_it_is_evaluated_used_and_exported(folder):
 
 
 @pytest.mark.parametrize('flags, message', [
-    (['--data=wrong.conll'], "step 0 of sequence 0 has the tag 'B-ORG'; the model knows B-PER"),
+    (['--data=wrong.conll'], "step 0 of sequence 0 has the label 'B-ORG'; the model knows B-PER"),
     (['--data=numbers.npz'], "has a token's number per step; the model in 'run' was trained on "
                              'a word'),
     (['--data=features.npz'], 'has 1 features per step')])
@@ -126,7 +126,7 @@ def test_it_trains_on_other_steps(tmp_path, flags):
 @pytest.mark.parametrize('flags, message', [
     (['--data=nolabels.npz'], 'must hold `labels`, a tag for each step; it holds none per step.'),
     (['--data=a.conll', '--tag_column=7'], 'line 1 must have columns 0 (inputs), 7 (labels)'),
-    (['--data=a.conll', '--features=x'], '--features selects columns of a .csv'),
+    (['--data=a.conll', '--features=x'], '--features names a column of a table'),
     (['--test_data=a.conll'], '--validation_data and --test_data need --data'),
     (['--data=a.conll', '--test_data=numbers.npz'], 'must hold the same kind of steps'),
     (['--data=a.conll', '--characters=gru', '--character_size=7'], 'must be even'),
