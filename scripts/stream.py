@@ -87,7 +87,7 @@ def main():
 def steps_of_file(run):
     """Yields (sequence, step, x_t float32 [1, D], or a token, int32 [1]) of each real step."""
     _, sequences = runs.read_part(FLAGS.data, FLAGS.part, run, workdir=FLAGS.workdir,
-                                  columns=runs.asked_columns())
+                                  columns=runs.asked_columns(), file=sys.stderr)
     frames = iter(sequences.frames[:, None])
     return ((sequence, step, next(frames)) for sequence, length in enumerate(sequences.lengths)
             for step in range(length))

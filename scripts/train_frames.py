@@ -94,8 +94,7 @@ def load():
     names = ((features.columns or {}).get('features')
              or [str(k) for k in range(whole.frames.shape[1])])
     output = runs.Frames(names, FLAGS.horizon, binary=FLAGS.targets == 'binary')
-    parts = runs.limited([data.Sequences(part.frames, part.lengths) for part in parts],
-                         FLAGS.limit)
+    parts = runs.limited(parts, FLAGS.limit)
     for part, name in zip(parts, ('training', 'validation', 'test')):
         output.check(part, f'{FLAGS.data or "the embedded vowels"}, {name} part')
     return parts, output, features

@@ -11,8 +11,8 @@ from __future__ import annotations
 SKIPPED = ('alignment', 'checks', 'data.vocabulary', 'decode', 'kernels', 'layers', 'lengths',
            'losses', 'masking', 'metrics', 'models.tokens', 'noise', 'operands', 'packing', 'tags',
            'tally', 'windows')
-REWRITTEN = ('layers.activation', 'layers.sequential', 'layers.stacked', 'layers.unroll',
-             'losses.keras_objectives', 'metrics.keras_metric')
+REWRITTEN = ('decode.search', 'layers.activation', 'layers.sequential', 'layers.stacked',
+             'layers.unroll', 'losses.keras_objectives', 'metrics.keras_metric')
 
 
 def skip_seqmask() -> None:

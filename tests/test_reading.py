@@ -131,8 +131,12 @@ def test_a_run_remembers_the_features_that_it_was_told(tmp_path):
 def test_a_run_remembers_the_features_that_it_found(tmp_path):
     path = tmp_path / 'data.csv'
     path.write_text(TABLE)
-    done = start(tmp_path, *SMALL, '--data=data.csv', '--workdir=run')
+    done = start(tmp_path, *SMALL, '--data=data.csv', '--workdir=run', '--nobidirectional')
     assert (done.returncode, own_lines(done.stderr)) == (0, [])
+    # What a stream prints is read by programs: what the table holds goes to stderr.
+    done = start(tmp_path, '--workdir=run', '--data=data.csv', script='stream.py')
+    assert done.stdout.startswith('sequence,step,predicted,probability\n0,0,')
+    assert own_lines(done.stderr)[:2] == ['data.csv', '  sequence  sequence']
     run = load_run(str(tmp_path / 'run'))
     assert run.table['features'] == ['a', 'b']
     _, wanted = read_part(str(path), None, run, workdir='run')

@@ -104,3 +104,18 @@ def test_a_users_model_and_loss_may_branch_on_tensors():
     batch = {'inputs': tf.ones([1, 3, 1]), 'lengths': tf.constant([3])}
     trainer.fit([batch], epochs=1)
     assert model.weight.numpy() == 1 - 2 * 2 * 3
+
+
+def test_the_step_of_a_search_may_branch_on_tensors():
+    def step(tokens, state):
+        logits = tf.one_hot(tokens + 1, 3)
+        if tf.reduce_max(tokens) > 0:           # only AutoGraph can trace it
+            logits = 9 * logits
+        return logits, state
+
+    @tf.function
+    def search(most):
+        return seqmask.decode.greedy(step, tf.zeros([2, 0]), max_length=most, end=2)
+
+    labels, lengths, _ = search(tf.constant([4, 4]))
+    assert labels.numpy()[:, :2].tolist() == [[0, 1], [0, 1]] and lengths.numpy().tolist() == [2, 2]

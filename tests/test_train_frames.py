@@ -145,7 +145,8 @@ def test_bad_input_is_told_in_one_line(flags, started):
 
 def test_columns_of_a_table_keep_their_names(started, folder):
     row = rows_of(folder / 'csv' / 'predictions.csv')[0]
-    assert list(row)[3:] == ['label_left', 'label_right', 'predicted_left', 'predicted_right']
+    assert list(row) == ['part', 'sequence', 'name', 'step', 'label_left', 'label_right',
+                         'predicted_left', 'predicted_right']
     assert started['csv'][1][0] == 'own.csv' and '  features  left, right' in started['csv'][1]
 
 

@@ -159,7 +159,8 @@ def limited(parts: Sequence[data.Sequences], limit: int) -> Sequence[data.Sequen
 
 
 def read_part(path: str, part: str | None, run: Run, *, workdir: str,
-              columns: dict[str, typing.Any] | None = None) -> tuple[str, data.Sequences]:
+              columns: dict[str, typing.Any] | None = None,
+              file: typing.TextIO | None = None) -> tuple[str, data.Sequences]:
     """Reads one part of a file as input for the model of a run.
 
     Args:
@@ -169,6 +170,7 @@ def read_part(path: str, part: str | None, run: Run, *, workdir: str,
       run: `Run`; the file must have as many features as its model takes.
       workdir: Named in errors.
       columns: As in `read_sequences`; by default those of the run.
+      file: Where it is printed what each column of a table is; by default stdout.
 
     Returns:
       (part, `data.Sequences`).
@@ -190,7 +192,7 @@ def read_part(path: str, part: str | None, run: Run, *, workdir: str,
                      if role not in ('labels', 'time') or name in names}
             columns = {**known, **columns}
         sequences, found = read_sequences(path, columns, run.conll)
-    found.print()
+    found.print(file)
     if _kind(sequences) != _kind_of_model(run):
         raise UserError(f'{path!r} has {_kind(sequences)} per step; the model in {workdir!r} was '
                         f'trained on {_kind_of_model(run)}.')

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import sys
 import types
 import typing
 from collections.abc import Callable, Sequence
@@ -35,20 +37,21 @@ class Features(typing.NamedTuple):
     left_out: dict[str, str] = {}
     conll: dict[str, typing.Any] | None = None
 
-    def print(self) -> None:
-        """Prints what each column of a table is. With several workers, only the chief calls it."""
+    def print(self, file: typing.TextIO | None = None) -> None:
+        """Prints what each column of a table is, by default to stdout. With several workers, only
+        the chief calls it."""
         if self.columns is None:
             return
+        show = functools.partial(print, file=file or sys.stdout, flush=True)
         read = {role: self.columns.get(role) for role in ('sequence', 'time', 'tokens', 'labels')}
         read['features'] = ', '.join(self.columns.get('features') or [])
         if read['labels']:
             read['labels'] += f', per {self.columns["labels_per"]}'
         read['left out'] = ', '.join(f'{name} ({why})' for name, why in self.left_out.items())
-        print(self.path)
+        show(self.path)
         for role, names in read.items():
             if names:
-                print(f'  {role:10}{names}')
-        print(end='', flush=True)
+                show(f'  {role:10}{names}')
 
 
 @dataclasses.dataclass(frozen=True)

@@ -178,8 +178,8 @@ class Trainer:
         """Yields the model's outputs, one array per sequence.
 
         Args:
-          batches: Batches; only 'inputs' and 'lengths' are used. A model that changes the number of
-            steps returns (outputs, lengths), and its outputs are cropped to those lengths.
+          batches: Batches; only 'lengths' and what the model reads are used. A model that changes
+            the number of steps returns (outputs, lengths), and its outputs are cropped to those.
           per: 'step' for outputs [B, T, ...], cropped to [length, ...]; 'sequence' for [B, ...].
         """
         checks.choice('per', per, ('step', 'sequence'))

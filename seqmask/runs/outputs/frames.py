@@ -49,7 +49,10 @@ class Frames(Output):
 
     def labelled(self, sequences: data.Sequences) -> data.Sequences:
         """With the frame `horizon` steps later as 'labels' [N, D] of each step that has one."""
-        return data.next_step(data.Sequences(sequences.frames, sequences.lengths), self.horizon)
+        names = {name: values for name, values in sequences.sequences.items()
+                 if name == 'sequence'}
+        return data.next_step(data.Sequences(sequences.frames, sequences.lengths, sequences=names),
+                              self.horizon)
 
     def predict(self, trainer: Trainer, batches: data.Batches) -> data.Sequences:
         """`data.Sequences` whose frames are the predictions, float32 [N, D]: numbers in the units

@@ -32,13 +32,13 @@ class Tags(Classes):
         object.__setattr__(self, '_spans', spans)
 
     @classmethod
-    def of(cls, parts: Sequence[data.Sequences], num_classes: int = 0) -> Tags:
-        """The tags that occur in any of the parts, sorted; or the numbers below `num_classes`."""
+    def of(cls, parts: Sequence[data.Sequences]) -> Tags:
+        """The tags that occur in any of the parts, sorted; or the numbers up to the highest."""
         labels = [part.steps['labels'] for part in parts]
         if labels[0].dtype.kind == 'U':
             return cls(np.unique(np.concatenate(labels)).tolist())
         highest = max(int(part.max(initial=0)) for part in labels)
-        return cls([str(k) for k in range(num_classes or highest + 1)])
+        return cls([str(k) for k in range(highest + 1)])
 
     @property
     def has_spans(self) -> bool:
