@@ -10,13 +10,14 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 # XLA's operations are the same, their code is not optimized: compiling takes a quarter less.
 os.environ.setdefault('XLA_FLAGS', '--xla_backend_optimization_level=0')
 
-LONGEST = ['contracts', 'export', 'workdir', 'trainer', 'scripts', 'recurrent_gradients', 'kernels',
-           'distribute', 'keras_models', 'vectorized', 'stream_batches', 'precision', 'averages',
-           'ratings', 'tfrecord', 'crf', 'train_classifier', 'train_frames', 'train_ratings',
-           'train_events', 'train_autoencoder', 'evaluate', 'variables', 'tokens', 'step_runner',
-           'kernel_build', 'keep_best', 'recurrent', 'accumulation', 'convolution',
-           'normalization', 'stream_script', 'lanes', 'long_csv', 'benchmark', 'docstrings',
-           'keras_layers', 'known', 'training_step', 'reading', 'masking', 'dropout', 'board']
+LONGEST = ['contracts', 'train_tagger', 'export', 'workdir', 'trainer', 'recurrent_gradients',
+           'scripts', 'distribute', 'vectorized', 'train_seq2seq', 'train_transcriber',
+           'keras_models', 'precision', 'keras_fit', 'kernels', 'stream_batches', 'ratings',
+           'reading', 'variables', 'averages', 'keep_best', 'tfrecord', 'crf', 'train_frames',
+           'targets', 'token_scripts', 'lanes', 'train_autoencoder', 'standardizer', 'recurrent',
+           'sequence_to_sequence', 'train_events', 'train_classifier', 'keras_replace',
+           'train_ratings', 'keras_masked_loss', 'accumulation', 'keras_export', 'tokens',
+           'step_runner', 'convolution', 'kernel_build', 'training_flags', 'convert', 'long_csv']
 
 
 def pytest_xdist_auto_num_workers(config):
